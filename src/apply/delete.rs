@@ -1,0 +1,87 @@
+//! `delete`: DELETE and INSERT … SELECT in one transaction. Writers wait for its length, readers never.
+
+use futures::future::BoxFuture;
+use tokio_postgres::Client;
+
+use super::{Method, Ready};
+use crate::config::ApplyMethod;
+use crate::error::{Error, Phase, Result};
+use crate::pg::catalog::ForeignKey;
+use crate::pg::name::plain;
+use crate::plan::method::{Case, Rules, TableLock};
+
+pub(super) struct Delete;
+
+/// Rows looked at by searches without an index, some seconds' worth.
+const SEARCHED_ROWS_MAX: f64 = 20e6;
+
+/// What a row is taken to need where statistics tell of fewer rows than the table's size does.
+const ROW_BYTES: f64 = 100.0;
+
+impl Rules for Delete {
+    fn method(&self) -> ApplyMethod {
+        ApplyMethod::Delete
+    }
+
+    /// Deleting a row and inserting it again fires the ON DELETE action of every foreign key to it, so no row may be
+    /// left that references this table: whatever references it is emptied whole by the same transaction.
+    fn refusal(&self, case: &Case<'_>) -> Option<String> {
+        if !case.target.rights.delete {
+            return Some("the role has no DELETE privilege on it".to_owned());
+        }
+        case.foreign_referrer(&[ApplyMethod::Delete, ApplyMethod::Truncate, ApplyMethod::Direct])
+    }
+
+    /// Each deleted row is searched for in every referencing table (the trigger of a foreign key is a query per row).
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn drawback(&self, case: &Case<'_>) -> Option<String> {
+        let rows = case.target.row_estimate.max(case.table.target_bytes as f64 / ROW_BYTES);
+        let slow = |key: &&ForeignKey| !key.is_indexed && rows * key.from_rows > SEARCHED_ROWS_MAX;
+        case.target.referenced_by.iter().find(slow).map(|key| {
+            let columns: Vec<String> = key.from_columns.iter().map(plain).collect();
+            format!("{} has no index on {} ({})", key.from.plain(), columns.join(", "), key.name.as_str())
+        })
+    }
+
+    fn lock(&self) -> TableLock {
+        TableLock::ShareRowExclusive
+    }
+
+    fn waits(&self) -> &'static str {
+        "readers never wait, writers wait for its length"
+    }
+
+    fn is_automatic(&self) -> bool {
+        true
+    }
+
+    fn uses_staging(&self) -> bool {
+        true
+    }
+
+    fn doubles_table(&self) -> bool {
+        true
+    }
+}
+
+impl Method for Delete {
+    fn remove<'a>(
+        &'a self,
+        client: &'a Client,
+        tables: &'a [&'a Ready<'a>],
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        Box::pin(async move {
+            let mut removed = Vec::with_capacity(tables.len());
+            for table in tables {
+                let name = &table.plan.name;
+                // `where true` is for servers with safeupdate loaded, which refuse a DELETE without WHERE.
+                let rows = client
+                    .execute(&format!("delete from {name} where true"), &[])
+                    .await
+                    .map_err(|e| Error::pg(Phase::Apply, format!("deleting from {}", name.plain()), &e))?;
+                removed.push(rows);
+            }
+            Ok(removed)
+        })
+    }
+}

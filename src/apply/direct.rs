@@ -1,0 +1,112 @@
+//! `direct`: TRUNCATE and COPY straight into the live table, one transaction. Least total time, longest lock.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures::SinkExt as _;
+use futures::future::BoxFuture;
+use tokio_postgres::Client;
+
+use super::{Method, Ready, truncate};
+use crate::batch::Flow;
+use crate::config::ApplyMethod;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::plan::method::{Case, Rules, TableLock};
+
+pub(super) struct Direct;
+
+impl Rules for Direct {
+    fn method(&self) -> ApplyMethod {
+        ApplyMethod::Direct
+    }
+
+    fn refusal(&self, case: &Case<'_>) -> Option<String> {
+        if let Some(key) = case.target.foreign_keys.iter().find(|key| key.to == case.target.name) {
+            return Some(format!("it references itself ({}), which needs staging", key.name.as_str()));
+        }
+        if let Some(reference) = case.table.references.iter().find(|reference| reference.is_declared) {
+            return Some(format!("its reference to {} needs staging", reference.name));
+        }
+        if case.table.may_have_duplicates {
+            return Some("the source does not rule out duplicate keys, which needs staging".to_owned());
+        }
+        truncate::refusal(case)
+    }
+
+    fn lock(&self) -> TableLock {
+        TableLock::AccessExclusive
+    }
+
+    fn waits(&self) -> &'static str {
+        "everyone waits for the whole load"
+    }
+
+    fn is_automatic(&self) -> bool {
+        false
+    }
+
+    fn uses_staging(&self) -> bool {
+        false
+    }
+
+    fn doubles_table(&self) -> bool {
+        true
+    }
+}
+
+impl Method for Direct {
+    fn remove<'a>(
+        &'a self,
+        client: &'a Client,
+        tables: &'a [&'a Ready<'a>],
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        Box::pin(truncate::truncate(client, tables))
+    }
+
+    fn fill<'a>(
+        &'a self,
+        client: &'a Client,
+        tables: &'a [&'a Ready<'a>],
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        Box::pin(async move {
+            let mut filled = Vec::with_capacity(tables.len());
+            for table in tables {
+                filled.push(copy(client, table).await?);
+            }
+            Ok(filled)
+        })
+    }
+}
+
+/// Copies a table's rows from the source; returns how many, after both servers have agreed on it.
+async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
+    let name = table.plan.name.plain();
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, format!("copying into {name}"), &e);
+    let feed = table.feed.as_ref().ok_or_else(|| {
+        Error::new(Phase::Apply, Kind::Internal, format!("{name} has no rows to be copied from"))
+    })?;
+    let mut batches = feed();
+    let sql = format!(
+        "copy {} ({}) from stdin (format {})",
+        table.plan.name,
+        table.plan.column_list(),
+        table.plan.format
+    );
+    let mut sink = pin!(client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
+    let expected = loop {
+        match batches.recv().await {
+            Some(Flow::Batch(batch)) => sink.feed(Bytes::from(batch.into_data())).await.map_err(failed)?,
+            Some(Flow::End { rows }) => break rows,
+            None => {
+                let message = format!("{name}: the source failed while its rows were being copied");
+                return Err(Error::new(Phase::Apply, Kind::Server, message));
+            }
+        }
+    };
+    let rows = sink.finish().await.map_err(failed)?;
+    if rows != expected {
+        let message = format!("{name}: the source sent {expected} rows, the target took {rows}");
+        return Err(Error::new(Phase::Apply, Kind::Guard, message));
+    }
+    Ok(rows)
+}

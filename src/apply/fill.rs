@@ -1,0 +1,50 @@
+//! Rows from staging into live tables.
+
+use tokio_postgres::Client;
+
+use super::Ready;
+use crate::error::{Error, Kind, Phase, Result};
+
+/// INSERT … SELECT from staging, for one table or for several that reference each other in a circle.
+///
+/// A circle is filled by one statement with an INSERT per table: foreign keys that are not deferrable are checked at the
+/// end of the statement, when all rows are there (manual, 7.8.4: the sub-statements of WITH see one snapshot, and their
+/// triggers fire after all of them).
+pub(super) async fn from_staging(client: &Client, tables: &[&Ready<'_>]) -> Result<Vec<u64>> {
+    let what = || {
+        let names: Vec<String> = tables.iter().map(|table| table.plan.name.plain()).collect();
+        format!("inserting into {}", names.join(", "))
+    };
+    let counts = match tables {
+        [table] => vec![
+            client.execute(&insert(table)?, &[]).await.map_err(|e| Error::pg(Phase::Apply, what(), &e))?,
+        ],
+        _ => {
+            let row = client
+                .query_one(&circle(tables)?, &[])
+                .await
+                .map_err(|e| Error::pg(Phase::Apply, what(), &e))?;
+            (0..tables.len()).map(|i| u64::try_from(row.get::<_, i64>(i)).unwrap_or(0)).collect()
+        }
+    };
+    Ok(counts)
+}
+
+fn insert(table: &Ready<'_>) -> Result<String> {
+    let staging = table.staging.as_ref().ok_or_else(|| {
+        Error::new(Phase::Apply, Kind::Internal, format!("{} has no staging table", table.plan.name.plain()))
+    })?;
+    let columns = table.plan.column_list();
+    let overriding = if table.plan.overrides_identity() { " overriding system value" } else { "" };
+    Ok(format!("insert into {} ({columns}){overriding} select {columns} from {staging}", table.plan.name))
+}
+
+fn circle(tables: &[&Ready<'_>]) -> Result<String> {
+    let mut with = Vec::with_capacity(tables.len());
+    let mut counts = Vec::with_capacity(tables.len());
+    for (i, table) in tables.iter().enumerate() {
+        with.push(format!("t{i} as ({} returning 1)", insert(table)?));
+        counts.push(format!("(select pg_catalog.count(*) from t{i})"));
+    }
+    Ok(format!("with {} select {}", with.join(", "), counts.join(", ")))
+}

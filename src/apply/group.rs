@@ -1,0 +1,313 @@
+//! One group, one transaction.
+
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
+
+use super::locks::{self, Wanted};
+use super::{METHODS, Ready, blockers, method, sequences, verify};
+use crate::backoff::Backoff;
+use crate::config::ApplyMethod;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::session::{self, Session, SessionSettings};
+
+/// The first pause after a lock was not to be had; it doubles, with jitter.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+
+/// The longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a transaction whose COMMIT was not answered is asked for its fate.
+const RESOLVE_WAIT: Duration = Duration::from_secs(60);
+
+/// What a group's transaction needs from the run.
+pub(crate) trait Books: Sync {
+    /// Fails unless the run still holds the locks that keep other runs away from its tables.
+    fn check_claim<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>>;
+
+    /// Records the outcomes, in the applying transaction.
+    fn record<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<()>>;
+
+    /// Whether the outcomes that a transaction recorded are there, as `client` sees it.
+    fn is_recorded<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<bool>>;
+
+    /// Tells that an attempt to get the locks failed, who is in the way, and how often that has happened.
+    fn waiting(&self, attempt: u32, blockers: &str);
+}
+
+/// How to apply a group.
+pub(crate) struct Context<'a> {
+    /// The target.
+    pub(crate) connect: &'a ConnInfo,
+    /// Settings of sessions that apply.
+    pub(crate) settings: &'a SessionSettings,
+    /// How long others may queue behind us, per attempt.
+    pub(crate) lock_timeout: Duration,
+    /// How long to keep trying.
+    pub(crate) lock_wait: Duration,
+    /// The run's part.
+    pub(crate) books: &'a dyn Books,
+    /// Ends the transaction unless it is already being committed.
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+/// What was done with one table.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Outcome {
+    /// The entry in the config.
+    pub(crate) entry: usize,
+    /// Rows loaded.
+    pub(crate) staged: u64,
+    /// Rows inserted.
+    pub(crate) inserted: u64,
+    /// Rows removed.
+    pub(crate) deleted: u64,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What was done with a group.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Applied {
+    /// Per table, referenced tables first.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// From the strongest lock to the commit.
+    pub(crate) lock: Duration,
+    /// The successful attempt as a whole.
+    pub(crate) apply: Duration,
+    /// Attempts to get the locks, the successful one included.
+    pub(crate) lock_attempts: u32,
+}
+
+/// Applies a group: tables in circles, referenced ones first. Either all of it is committed or nothing.
+///
+/// # Errors
+/// [`Kind::Lock`] when `lock_wait` is over; [`Kind::Transient`] when the connection broke and nothing was committed, after
+/// which the tables must be verified anew; a guard's or the server's, after which nothing is changed.
+pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]) -> Result<Applied> {
+    let started = Instant::now();
+    let mut session = session::connect(context.connect, context.settings).await?;
+    let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+    let mut attempt = 1;
+    loop {
+        let began = Instant::now();
+        let error = match try_once(context, &session, group).await {
+            Ok((outcomes, lock)) => {
+                return Ok(Applied { outcomes, lock, apply: began.elapsed(), lock_attempts: attempt });
+            }
+            Err(error) => error,
+        };
+        if session.client.is_closed() {
+            return Err(error);
+        }
+        let rolled_back = session.client.batch_execute("rollback").await;
+        // A deadlock is a lock that was not to be had, too.
+        let is_deadlock = error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED);
+        if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
+            return Err(error);
+        }
+        let who = blockers::describe(&session.client, &wanted(group)?).await.unwrap_or_default();
+        context.books.waiting(attempt, &who);
+        let pause = backoff.pause();
+        if started.elapsed() + pause > context.lock_wait {
+            return Err(gave_up(context, attempt, &who));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = context.cancel.cancelled() => return Err(Error::cancelled(Phase::Apply)),
+        }
+        attempt += 1;
+        if session.client.is_closed() {
+            session = session::connect(context.connect, context.settings).await?;
+        }
+    }
+}
+
+fn gave_up(context: &Context<'_>, attempts: u32, who: &str) -> Error {
+    let wait = humantime::format_duration(context.lock_wait);
+    let who = if who.is_empty() { "nobody any more".to_owned() } else { who.to_owned() };
+    Error::new(
+        Phase::Apply,
+        Kind::Lock,
+        format!(
+            "the locks were not to be had within lock_wait = {wait} ({attempts} attempts); in the way: {who}"
+        ),
+    )
+    .hint("End that transaction (pg_terminate_backend), run at a quieter hour, or raise lock_wait.")
+}
+
+fn wanted(group: &[Vec<&Ready<'_>>]) -> Result<Vec<Wanted>> {
+    let mut wanted = Vec::new();
+    for table in group.iter().flatten() {
+        let lock = method(table.plan.apply)?.lock();
+        wanted.push(Wanted { table: table.plan.name.clone(), oid: table.plan.oid, lock });
+    }
+    wanted.sort();
+    wanted.dedup();
+    Ok(wanted)
+}
+
+/// One attempt. On an error the transaction is still open, unless the connection is gone.
+async fn try_once(
+    context: &Context<'_>,
+    session: &Session,
+    group: &[Vec<&Ready<'_>>],
+) -> Result<(Vec<Outcome>, Duration)> {
+    let client = &session.client;
+    let prepared = async {
+        client
+            .batch_execute("begin isolation level read committed")
+            .await
+            .map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))?;
+        context.books.check_claim(client).await?;
+        locks::take(client, &wanted(group)?, context.lock_timeout).await?;
+        fail::fail_point!("apply.locked");
+        let outcomes = exchange(client, group).await?;
+        context.books.record(client, &outcomes).await?;
+        fail::fail_point!("apply.exchanged");
+        let xid = transaction_id(session).await?;
+        Ok((outcomes, xid))
+    };
+    let (outcomes, xid) = tokio::select! {
+        prepared = prepared => prepared?,
+        () = context.cancel.cancelled() => {
+            session.cancel().await;
+            return Err(Error::cancelled(Phase::Apply));
+        }
+    };
+    let held_ms = locks::held_ms(client).await?;
+    fail::fail_point!("apply.committing");
+    let committing = Instant::now();
+    commit(context, session, &xid, &outcomes).await?;
+    fail::fail_point!("apply.committed");
+    let lock = Duration::from_secs_f64(held_ms.max(0.0) / 1000.0) + committing.elapsed();
+    Ok((outcomes, lock))
+}
+
+/// Removes all old rows, referencing tables first; brings all new ones, referenced tables first; moves sequences.
+async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<Vec<Outcome>> {
+    let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
+    let mut removed: Vec<(usize, u64)> = Vec::new();
+    // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
+    let mut methods: Vec<_> = METHODS.iter().collect();
+    methods.sort_by_key(|method| std::cmp::Reverse(method.lock()));
+    for method in methods {
+        let tables: Vec<&Ready<'_>> =
+            children_first.iter().filter(|table| table.plan.apply == method.method()).copied().collect();
+        if tables.is_empty() {
+            continue;
+        }
+        let rows = method.remove(client, &tables).await?;
+        removed.extend(tables.iter().map(|table| table.plan.entry).zip(rows));
+    }
+    fail::fail_point!("apply.removed");
+    let mut outcomes = Vec::new();
+    for circle in group {
+        let applied_by: ApplyMethod = circle[0].plan.apply;
+        let filled = method(applied_by)?.fill(client, circle).await?;
+        for (table, inserted) in circle.iter().zip(filled) {
+            let deleted =
+                removed.iter().find(|(entry, _)| *entry == table.plan.entry).map_or(0, |(_, rows)| *rows);
+            outcomes.push(settle(client, table, inserted, deleted).await?);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Counts what was inserted against what was to be inserted, and moves the table's sequences.
+async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64) -> Result<Outcome> {
+    let name = table.plan.name.plain();
+    let mut warnings = Vec::new();
+    let staged = if table.staging.is_some() {
+        warnings.extend(sequences::advance(client, &table.extremes).await?);
+        table.staged
+    } else {
+        if let verify::Judgement::Skip(why) = verify::judge(table.plan, inserted, table.live_rows)? {
+            return Err(Error::new(Phase::Apply, Kind::Guard, format!("{name}: {why}")));
+        }
+        let extremes = verify::extremes_of_live(client, table.plan).await?;
+        warnings.extend(sequences::advance(client, &extremes).await?);
+        inserted
+    };
+    if inserted != staged {
+        return Err(Error::new(
+            Phase::Apply,
+            Kind::Guard,
+            format!("{name}: {staged} rows were staged but {inserted} inserted; nothing was changed"),
+        )
+        .hint("A trigger or a rule of the table keeps rows out."));
+    }
+    Ok(Outcome { entry: table.plan.entry, staged, inserted, deleted, warnings })
+}
+
+async fn transaction_id(session: &Session) -> Result<String> {
+    let sql = if session.server_version >= 130_000 {
+        "select pg_catalog.pg_current_xact_id()::text"
+    } else {
+        "select pg_catalog.txid_current()::text"
+    };
+    let row = session
+        .client
+        .query_one(sql, &[])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading the transaction's id", &e))?;
+    Ok(row.get(0))
+}
+
+/// Commits. If the reply is lost, asks the server what became of the transaction.
+async fn commit(context: &Context<'_>, session: &Session, xid: &str, outcomes: &[Outcome]) -> Result<()> {
+    let Err(error) = session.client.batch_execute("commit").await else { return Ok(()) };
+    let error = Error::pg(Phase::Apply, "committing", &error);
+    if !error.is_transient() {
+        return Err(error);
+    }
+    tracing::warn!(phase = %Phase::Apply, %error, "the commit was not answered: asking what became of it");
+    let until = Instant::now() + RESOLVE_WAIT;
+    loop {
+        match is_committed(context, xid, outcomes).await {
+            Ok(Some(true)) => return Ok(()),
+            Ok(Some(false)) => return Err(error),
+            // Still in progress, or the server is not back yet.
+            Ok(None) => {}
+            Err(e) if e.is_transient() => {}
+            Err(e) => return Err(e),
+        }
+        if Instant::now() > until {
+            break;
+        }
+        tokio::time::sleep(PAUSE_MIN).await;
+    }
+    Err(Error::new(
+        Phase::Apply,
+        Kind::Server,
+        format!("the commit was not answered, and what became of transaction {xid} could not be found out"),
+    )
+    .hint("Look at the table; running again is safe either way."))
+}
+
+/// Whether a transaction was committed; `None` while it goes on.
+///
+/// Its number tells only whether it is over: a crash of the server can forget a transaction altogether, and then the number
+/// is in the future (22023), or somebody else's by now. What the transaction recorded is there exactly when it was
+/// committed.
+async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) -> Result<Option<bool>> {
+    let session = session::connect(context.connect, context.settings).await?;
+    let sql = if session.server_version >= 130_000 {
+        format!("select pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
+    } else {
+        format!("select pg_catalog.txid_status({xid})")
+    };
+    let goes_on = match session.client.query_one(&sql, &[]).await {
+        Ok(row) => row.get::<_, Option<&str>>(0) == Some("in progress"),
+        Err(e) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => false,
+        Err(e) => return Err(Error::pg(Phase::Apply, "asking for the transaction's fate", &e)),
+    };
+    if goes_on {
+        return Ok(None);
+    }
+    context.books.is_recorded(&session.client, outcomes).await.map(Some)
+}

@@ -1,0 +1,86 @@
+//! The locks of a group, all of them first, in one global order, within one budget.
+//!
+//! `lock_timeout` alone counts per lock: with the first table locked and the n-th waited for, others could stand behind us n times
+//! as long. One block on the server spends a single budget instead, and remembers when the strongest lock was granted.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::error::{Error, Phase, Result};
+use crate::pg::catalog::Oid;
+use crate::pg::name::{TableName, literal};
+use crate::plan::method::TableLock;
+
+/// A lock on a live table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wanted {
+    /// The table. Locks are taken in the order of names, which does not change when a table is exchanged.
+    pub(super) table: TableName,
+    /// Its OID.
+    pub(super) oid: Oid,
+    /// How strongly.
+    pub(super) lock: TableLock,
+}
+
+/// Where the block leaves the time at which the strongest lock was granted.
+const LOCKED_AT: &str = "bulkload.locked_at";
+
+/// Takes all locks or fails after `budget`.
+///
+/// # Errors
+/// [`crate::error::Kind::Lock`] when the budget is used up; whatever else the server says.
+pub(super) async fn take(client: &Client, wanted: &[Wanted], budget: Duration) -> Result<()> {
+    client
+        .batch_execute(&block(wanted, budget))
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "locking the live tables", &e))
+}
+
+fn block(wanted: &[Wanted], budget: Duration) -> String {
+    let strongest = wanted.iter().map(|w| w.lock).max();
+    let mut remembered = false;
+    let budget_ms = budget.as_millis().max(1);
+    let mut body = String::new();
+    for Wanted { table, lock, .. } in wanted {
+        let statement = literal(&format!("lock table {table} in {} mode", lock.sql()));
+        body.push_str(&format!(
+            "
+    remaining := {budget_ms} - extract(epoch from pg_catalog.clock_timestamp() - began) * 1000;
+    if remaining < 1 then
+        raise exception using errcode = '55P03', message = 'the lock budget of {budget_ms} ms is used up';
+    end if;
+    perform pg_catalog.set_config('lock_timeout', remaining::int::text || 'ms', true);
+    execute {statement};
+"
+        ));
+        if Some(*lock) == strongest && !remembered {
+            remembered = true;
+            body.push_str(&format!(
+                "    perform pg_catalog.set_config('{LOCKED_AT}', pg_catalog.clock_timestamp()::text, true);\n"
+            ));
+        }
+    }
+    // What still has to wait within the transaction (a row that somebody else has locked) is bounded likewise.
+    body.push_str(&format!("    perform pg_catalog.set_config('lock_timeout', '{budget_ms}ms', true);\n"));
+    format!(
+        "do {}",
+        literal(&format!(
+            "declare
+    began constant timestamptz := pg_catalog.clock_timestamp();
+    remaining numeric;
+begin{body}end"
+        ))
+    )
+}
+
+/// Milliseconds since the strongest lock of this transaction was granted.
+pub(super) async fn held_ms(client: &Client) -> Result<f64> {
+    let sql = format!(
+        "select (extract(epoch from pg_catalog.clock_timestamp()
+            - pg_catalog.current_setting('{LOCKED_AT}')::timestamptz) * 1000)::float8"
+    );
+    let row =
+        client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Apply, "reading the clock", &e))?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,72 @@
+//! `truncate`: TRUNCATE and INSERT … SELECT in one transaction. Everyone waits for the insert.
+
+use futures::future::BoxFuture;
+use tokio_postgres::Client;
+
+use super::{Method, Ready};
+use crate::config::ApplyMethod;
+use crate::error::{Error, Phase, Result};
+use crate::plan::method::{Case, Rules, TableLock};
+
+pub(super) struct Truncate;
+
+/// Why a table cannot be truncated, for the methods that begin with a TRUNCATE.
+pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
+    if !case.target.rights.truncate {
+        return Some("the role has no TRUNCATE privilege on it".to_owned());
+    }
+    // TRUNCATE is refused when a table outside the statement has a foreign key to it (manual, TRUNCATE).
+    case.foreign_referrer(&[ApplyMethod::Truncate, ApplyMethod::Direct])
+}
+
+/// One TRUNCATE of all tables: foreign keys among them do not matter then. Never CASCADE.
+///
+/// The rows that vanish are those that were counted before the lock.
+pub(super) async fn truncate(client: &Client, tables: &[&Ready<'_>]) -> Result<Vec<u64>> {
+    let names: Vec<String> = tables.iter().map(|table| table.plan.name.to_string()).collect();
+    client
+        .batch_execute(&format!("truncate table {}", names.join(", ")))
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "truncating", &e))?;
+    Ok(tables.iter().map(|table| table.live_rows).collect())
+}
+
+impl Rules for Truncate {
+    fn method(&self) -> ApplyMethod {
+        ApplyMethod::Truncate
+    }
+
+    fn refusal(&self, case: &Case<'_>) -> Option<String> {
+        refusal(case)
+    }
+
+    fn lock(&self) -> TableLock {
+        TableLock::AccessExclusive
+    }
+
+    fn waits(&self) -> &'static str {
+        "everyone waits for the insert"
+    }
+
+    fn is_automatic(&self) -> bool {
+        true
+    }
+
+    fn uses_staging(&self) -> bool {
+        true
+    }
+
+    fn doubles_table(&self) -> bool {
+        true
+    }
+}
+
+impl Method for Truncate {
+    fn remove<'a>(
+        &'a self,
+        client: &'a Client,
+        tables: &'a [&'a Ready<'a>],
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        Box::pin(truncate(client, tables))
+    }
+}

@@ -1,0 +1,191 @@
+//! Staging counted, guards judged: before any lock.
+
+use tokio_postgres::Client;
+
+use super::{Feed, blockers};
+use crate::config::OnEmpty;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::load::{Ledger, Staging};
+use crate::pg::catalog::Sequence;
+use crate::pg::name::TableName;
+use crate::plan::TablePlan;
+
+/// A table whose chunks have all been reported as landed.
+pub(crate) struct Loaded<'p> {
+    /// Its plan.
+    pub(crate) plan: &'p TablePlan,
+    /// Where its rows are; `None` for a method that takes them straight from the source.
+    pub(crate) staging: Option<Staging>,
+    /// Where they come from instead.
+    pub(crate) feed: Option<Feed<'p>>,
+    /// Rows that the source sent for it; without staging, 0 if it has none.
+    pub(crate) extracted: u64,
+    /// Of those, rows that were rejected.
+    pub(crate) removed: u64,
+}
+
+/// A table that may be applied. Only [`verify`] makes one.
+pub(crate) struct Ready<'p> {
+    /// Its plan.
+    pub(crate) plan: &'p TablePlan,
+    /// Where its rows are.
+    pub(crate) staging: Option<TableName>,
+    /// Where they come from instead.
+    pub(crate) feed: Option<Feed<'p>>,
+    /// Rows in staging.
+    pub(crate) staged: u64,
+    /// Rows of the live table when it was counted.
+    pub(crate) live_rows: u64,
+    /// For each owned sequence, the loaded value that is farthest along it.
+    pub(crate) extremes: Vec<(Sequence, Option<i64>)>,
+}
+
+/// What became of a table.
+pub(crate) enum Verdict<'p> {
+    /// It may be applied.
+    Ready(Box<Ready<'p>>),
+    /// It is left as it is: the source has no rows.
+    Skip(String),
+    /// These chunks are not in staging (any more): a crash of the server empties unlogged tables.
+    Incomplete(Vec<i32>),
+}
+
+/// Counts staging against the ledger and the source, the live table for the guards, and judges.
+///
+/// # Errors
+/// [`Kind::Guard`] with the figures, when counts disagree or a limit is exceeded; the server's.
+pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<'p>) -> Result<Verdict<'p>> {
+    let plan = loaded.plan;
+    let staging = loaded.staging.map(|staging| staging.name);
+    let (staged, extremes) = match &staging {
+        None => (0, plan.sequences.iter().map(|sequence| (sequence.clone(), None)).collect()),
+        Some(staging) => {
+            let landed = ledger.landed(client, plan.entry).await?;
+            let missing: Vec<i32> =
+                plan.chunks.iter().map(|chunk| chunk.number).filter(|n| !landed.contains_key(n)).collect();
+            if !missing.is_empty() {
+                return Ok(Verdict::Incomplete(missing));
+            }
+            let (staged, extremes) = count_staging(client, plan, staging).await?;
+            let entered: i64 = landed.values().sum();
+            if i64::try_from(staged) != Ok(entered) || staged + loaded.removed != loaded.extracted {
+                let message = format!(
+                    "{}: counts differ: {} rows read, {} rejected, {entered} entered in the ledger, {staged} in staging",
+                    plan.name.plain(),
+                    loaded.extracted,
+                    loaded.removed
+                );
+                return Err(Error::new(Phase::Verify, Kind::Guard, message));
+            }
+            judge_rejects(plan, loaded.removed, loaded.extracted)?;
+            (staged, extremes)
+        }
+    };
+    let live_rows = count_live(client, plan).await?;
+    if (staging.is_some() || loaded.extracted == 0)
+        && let Judgement::Skip(why) = judge(plan, staged, live_rows)?
+    {
+        return Ok(Verdict::Skip(why));
+    }
+    Ok(Verdict::Ready(Box::new(Ready { plan, staging, feed: loaded.feed, staged, live_rows, extremes })))
+}
+
+fn judge_rejects(plan: &TablePlan, rejected: u64, extracted: u64) -> Result<()> {
+    let limit = plan.guards.max_rejects;
+    if rejected == 0 || !limit.is_exceeded_by(rejected, extracted) {
+        return Ok(());
+    }
+    let name = plan.name.plain();
+    Err(Error::new(
+        Phase::Verify,
+        Kind::Guard,
+        format!("{name}: {rejected} of {extracted} rows were rejected, more than max_rejects = {limit} allows"),
+    )
+    .hint("The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table."))
+}
+
+/// What the guards say of a table.
+pub(super) enum Judgement {
+    /// It may be applied.
+    Apply,
+    /// It is to be left as it is.
+    Skip(String),
+}
+
+/// Judges `on_empty` and `max_shrink`. A table that is empty already may be "replaced" by nothing.
+pub(super) fn judge(plan: &TablePlan, rows: u64, live_rows: u64) -> Result<Judgement> {
+    let name = plan.name.plain();
+    let guard = |message: String| Error::new(Phase::Verify, Kind::Guard, message);
+    if rows == 0 && live_rows > 0 {
+        return match plan.guards.on_empty {
+            OnEmpty::Apply => Ok(Judgement::Apply),
+            OnEmpty::Skip => Ok(Judgement::Skip(format!(
+                "the source has no rows: the table keeps its {live_rows} rows (on_empty = \"skip\")"
+            ))),
+            OnEmpty::Fail => Err(guard(format!("{name}: the source has no rows (on_empty = \"fail\")"))
+                .hint("Set on_empty = \"apply\" if the table shall be emptied.")),
+        };
+    }
+    let lost = live_rows.saturating_sub(rows);
+    if lost > 0 && plan.guards.max_shrink.is_exceeded_by(lost, live_rows) {
+        let limit = plan.guards.max_shrink;
+        return Err(guard(format!(
+            "{name} would shrink from {live_rows} to {rows} rows, more than max_shrink = {limit} allows"
+        ))
+        .hint("Look at the source first; if this is meant, raise max_shrink for this table."));
+    }
+    Ok(Judgement::Apply)
+}
+
+/// Rows of the live table. Who has locked it exclusively for longer than may be waited is named.
+async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
+    let sql = format!("select pg_catalog.count(*) from {}", plan.name);
+    let error = match client.query_one(&sql, &[]).await {
+        Ok(row) => return Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0)),
+        Err(error) => Error::pg(Phase::Verify, format!("counting {}", plan.name.plain()), &error),
+    };
+    if error.kind() != Kind::Lock {
+        return Err(error);
+    }
+    let who = blockers::of_a_reader(client, plan.oid).await.unwrap_or_default();
+    let message = format!(
+        "{} could not be read within lock_wait; in the way: {}",
+        plan.name.plain(),
+        if who.is_empty() { "nobody any more" } else { &who }
+    );
+    Err(Error::new(Phase::Verify, Kind::Lock, message)
+        .hint("End that transaction (pg_terminate_backend), run at a quieter hour, or raise lock_wait."))
+}
+
+/// Rows of staging, and how far its sequence columns go, in one scan.
+async fn count_staging(
+    client: &Client,
+    plan: &TablePlan,
+    staging: &TableName,
+) -> Result<(u64, Vec<(Sequence, Option<i64>)>)> {
+    let mut sql = "select pg_catalog.count(*)".to_owned();
+    for sequence in &plan.sequences {
+        // The bound is for numeric columns, which may hold more than a sequence can reach.
+        let (farthest, nearer, end) =
+            if sequence.increment > 0 { ("max", "least", i64::MAX) } else { ("min", "greatest", i64::MIN) };
+        let column = &sequence.column;
+        sql.push_str(&format!(", {nearer}(pg_catalog.{farthest}({column})::numeric, {end})::bigint"));
+    }
+    sql.push_str(&format!(" from {staging}"));
+    let row = client.query_one(&sql, &[]).await.map_err(|e| {
+        Error::pg(Phase::Verify, format!("counting the staging table of {}", plan.name.plain()), &e)
+    })?;
+    let extremes = plan.sequences.iter().enumerate().map(|(i, s)| (s.clone(), row.get(i + 1))).collect();
+    Ok((u64::try_from(row.get::<_, i64>(0)).unwrap_or(0), extremes))
+}
+
+/// How far the sequence columns of a live table go, for a method without staging.
+pub(super) async fn extremes_of_live(
+    client: &Client,
+    plan: &TablePlan,
+) -> Result<Vec<(Sequence, Option<i64>)>> {
+    if plan.sequences.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(count_staging(client, plan, &plan.name).await?.1)
+}

@@ -1,0 +1,38 @@
+//! `bulkload check`
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::options::ConfigFile;
+use super::signals::Signals;
+use super::terminal;
+use crate::error::Result;
+use crate::run::{self, Options};
+
+/// Check connections, permissions, settings and schema drift; changes nothing
+///
+/// Connects to both databases and proves that a sync of this config could start: that the roles may do what
+/// they must, that there are free connections, and that tables and columns are what the config says.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  bulkload check -c nightly.toml
+
+Exit codes: 0 sync could start; 2 it could not.";
+
+impl Check {
+    /// Checks, and prints what was found.
+    pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
+        let config = self.config.load()?;
+        let options = Options { cancel: signals.token(), ..Options::default() };
+        let report = Box::pin(run::check(config, options)).await?;
+        terminal::print(&report)?;
+        Ok(if report.ok() { Exit::Done } else { Exit::NotStarted })
+    }
+}

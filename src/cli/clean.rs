@@ -1,0 +1,38 @@
+//! `bulkload clean`
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::options::ConfigFile;
+use super::signals::Signals;
+use super::terminal;
+use crate::error::Result;
+use crate::run::{self, Options};
+
+/// Remove what dead runs left on the target
+///
+/// Drops the staging tables of runs that were killed. Every sync does the same before it starts; runs that are
+/// alive are left alone.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Clean {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  bulkload clean
+
+Exit codes: 0 nothing is left; 2 it could not be removed.";
+
+impl Clean {
+    /// Cleans, and prints what was removed.
+    pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
+        let config = self.config.load()?;
+        let options = Options { cancel: signals.token(), ..Options::default() };
+        let report = Box::pin(run::clean(config, options)).await?;
+        terminal::print(report)?;
+        Ok(Exit::Done)
+    }
+}

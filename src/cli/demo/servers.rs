@@ -1,0 +1,132 @@
+//! The demo's two servers.
+
+use std::path::PathBuf;
+use std::thread;
+
+use tokio_postgres::NoTls;
+
+use super::world;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::cluster::{Cluster, Options, SUPERUSER};
+
+/// The desktop's database on the source server.
+pub const SOURCE_DATABASE: &str = "desktop";
+
+/// The app's database on the target server.
+pub const TARGET_DATABASE: &str = "mobile";
+
+/// Two throw-away servers with the demo's databases; both go when this is dropped, which takes a moment and must not
+/// happen on a thread that drives async tasks.
+#[derive(Debug)]
+pub struct Servers {
+    source: Cluster,
+    target: Cluster,
+}
+
+impl Servers {
+    /// Starts both servers at the same time. Blocks for about two seconds.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start() -> Result<Self> {
+        // As on Supabase, where changes are published to Realtime.
+        let options = || Options::new().setting("wal_level", "logical");
+        thread::scope(|scope| {
+            let source = scope.spawn(|| Cluster::start(options()));
+            let target = Cluster::start(options());
+            let source = source.join().unwrap_or_else(|_| {
+                Err(Error::new(
+                    Phase::Connect,
+                    Kind::Internal,
+                    "the thread that starts the source server panicked",
+                ))
+            });
+            Ok(Self { source: source?, target: target? })
+        })
+    }
+
+    /// Creates and fills both databases at the same time; `rows` is the number of all rows in the source.
+    ///
+    /// # Errors
+    /// As [`world::counts`], and whatever a server reports.
+    pub async fn fill(&self, rows: u64) -> Result<()> {
+        let (source, target) = (world::source_sql(rows)?, world::target_sql(rows)?);
+        tokio::try_join!(
+            create(&self.source, SOURCE_DATABASE, &source),
+            create(&self.target, TARGET_DATABASE, &target)
+        )?;
+        Ok(())
+    }
+
+    /// URI of the desktop's database.
+    #[must_use]
+    pub fn source_url(&self) -> String {
+        self.source.url(SOURCE_DATABASE)
+    }
+
+    /// URI of the app's database.
+    #[must_use]
+    pub fn target_url(&self) -> String {
+        self.target.url(TARGET_DATABASE)
+    }
+
+    /// Rows that the app's users have written themselves.
+    ///
+    /// # Errors
+    /// Whatever the server reports.
+    pub async fn app_rows(&self) -> Result<u64> {
+        let sql = "select (select count(*) from sitenotes) + (select count(*) from sitephotos) + (select count(*) from app_users)";
+        let failed = |e| Error::pg(Phase::Connect, "the demo's server", &e);
+        let (client, connection) =
+            tokio_postgres::connect(&self.target.socket_url(TARGET_DATABASE), NoTls).await.map_err(failed)?;
+        let driver = tokio::spawn(connection);
+        let row = client.query_one(sql, &[]).await.map_err(failed);
+        drop(client);
+        let _ = driver.await;
+        Ok(u64::try_from(row?.get::<_, i64>(0)).unwrap_or(0))
+    }
+
+    /// A directory for what belongs to the demo; it goes with the source server's files.
+    ///
+    /// # Errors
+    /// `Kind::Io`.
+    pub fn directory(&self) -> Result<PathBuf> {
+        let path = self.source.dir().join("demo");
+        match std::fs::create_dir(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::io(Phase::Config, format!("cannot make {}", path.display()), &e))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Leaves both servers running and returns the shell commands that stop them and remove their files.
+    ///
+    /// # Errors
+    /// As [`Cluster::leave`].
+    pub fn leave(self) -> Result<[String; 2]> {
+        let commands = [self.source.stop_command(), self.target.stop_command()];
+        self.source.leave()?;
+        let other = format!("The source server runs on; this ends it: {}", commands[0]);
+        self.target.leave().map_err(|e| e.hint(other))?;
+        Ok(commands)
+    }
+}
+
+/// Through the Unix socket, to which nothing but this user and root has access.
+async fn create(server: &Cluster, database: &str, sql: &str) -> Result<()> {
+    run(server, SUPERUSER, &format!("create database {database}")).await?;
+    run(server, database, sql).await.map_err(|e| e.context(format!("cannot fill the database {database}")))
+}
+
+async fn run(server: &Cluster, database: &str, sql: &str) -> Result<()> {
+    let failed = |e| Error::pg(Phase::Connect, "the demo's server", &e);
+    let (client, connection) =
+        tokio_postgres::connect(&server.socket_url(database), NoTls).await.map_err(failed)?;
+    // The connection ends when its client is dropped; what went wrong is told to the client.
+    let driver = tokio::spawn(connection);
+    let done = client.batch_execute(sql).await.map_err(failed);
+    drop(client);
+    let _ = driver.await;
+    done
+}

@@ -1,0 +1,184 @@
+//! The command line: one file per subcommand; parses, calls the library, prints.
+//!
+//! What the program prints is the result on stdout, and log, progress and errors on stderr. How it ends is an
+//! [`Exit`].
+
+mod check;
+mod clean;
+mod completions;
+pub mod demo;
+mod exit;
+mod log;
+mod man;
+mod options;
+mod plan;
+mod signals;
+mod sync;
+mod terminal;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::error::{Error, Kind, Phase, Result};
+use options::Globals;
+use signals::Signals;
+
+/// How long connections may take to say goodbye after the work is done.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Moves whole tables into a live PostgreSQL, fast
+#[derive(Debug, Parser)]
+#[command(
+    name = "bulkload",
+    version,
+    long_about = ABOUT,
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_long_help = REFERENCE
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Sync(sync::Sync),
+    Plan(plan::Plan),
+    Check(check::Check),
+    Clean(clean::Clean),
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// What the program does and the smallest thing that makes it do so.
+const ABOUT: &str = "\
+Moves whole tables into a live PostgreSQL, fast.
+
+Reads tables of one PostgreSQL database from one snapshot, loads them beside
+the live tables of another, verifies the counts, and exchanges the contents in
+one short transaction. A table holds either all of what it held before or all
+of what the run brings, whatever happens in between.
+
+Which tables, and how, stands in a config, bulkload.toml. The smallest one:
+
+    [source]
+    url = \"${SOURCE_DATABASE_URL}\"
+    [target]
+    url = \"${TARGET_DATABASE_URL}\"
+    [[table]]
+    name = \"public.orders\"
+
+Then `bulkload plan` says what would be done and `bulkload sync` does it. All
+keys of the config: README.md, section \"Configuration\".";
+
+/// What holds for every subcommand.
+const REFERENCE: &str = "\
+Exit codes:
+    0  all tables applied
+    1  at least one table failed, the others are applied
+    2  could not start, and nothing was touched: usage, config, connection,
+       permission, schema drift, or something that is refused
+  130  stopped by SIGINT   Queries are cancelled, transactions rolled back and
+  143  stopped by SIGTERM  staging dropped; a second signal ends it at once.
+
+Environment:
+  SOURCE_DATABASE_URL, TARGET_DATABASE_URL
+            the two databases, where the config does not name them
+  PGPASSWORD, PGSERVICE, PGSSLMODE, ... and ~/.pgpass
+            what a URL leaves out, as for psql
+  BULKLOAD_LOG, else RUST_LOG
+            what is logged, unless -v or -q is given: bulkload=debug
+  NO_COLOR  no colours, unless --color always is given
+
+Results go to stdout, log and progress to stderr.";
+
+/// Runs the program with this process's arguments and environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) => {
+            // Help and version are such "errors" too, for stdout and with code 0.
+            let exit = if shown.use_stderr() { Exit::NotStarted } else { Exit::Done };
+            let _ = shown.print();
+            return exit.into();
+        }
+    };
+    terminal::choose_colors(cli.globals.color);
+    let format = cli.globals.log_format;
+    let result = log::install(&cli.globals).and_then(|()| run(&cli));
+    result
+        .unwrap_or_else(|error| {
+            terminal::show_error(&error, format);
+            Exit::NotStarted
+        })
+        .into()
+}
+
+/// Runs the subcommand on a runtime of its own. A signal decides how the program ends, whatever came of the work.
+fn run(cli: &Cli) -> Result<Exit> {
+    let _fail_points = crate::fail_points::arm();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::new(Phase::Config, Kind::Internal, format!("cannot start the threads: {error}"))
+    })?;
+    let result = runtime.block_on(async {
+        let signals = Signals::listen()?;
+        let result = dispatch(cli, &signals).await;
+        match (signals.exit(), result) {
+            (None, result) => result,
+            (Some(exit), Ok(_)) => Ok(exit),
+            (Some(exit), Err(error)) => {
+                terminal::show_error(&error, cli.globals.log_format);
+                Ok(exit)
+            }
+        }
+    });
+    runtime.shutdown_timeout(FAREWELL);
+    result
+}
+
+async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
+    match &cli.command {
+        Command::Sync(command) => command.execute(&cli.globals, signals).await,
+        Command::Plan(command) => command.execute(signals).await,
+        Command::Check(command) => command.execute(signals).await,
+        Command::Clean(command) => command.execute(signals).await,
+        Command::Demo(command) => command.execute(&cli.globals, signals).await,
+        Command::Completions(command) => command.execute(&mut Cli::command()),
+        Command::Man(command) => command.execute(Cli::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let mut helps = vec![command.render_long_help().to_string()];
+        for name in names {
+            let sub = command.find_subcommand_mut(&name).unwrap();
+            helps.push(sub.render_long_help().to_string());
+        }
+        for line in helps.iter().flat_map(|help| help.lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Options that several subcommands share.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use crate::config::{Config, process_env};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::TableName;
+use crate::report::Mode;
+use crate::report::progress::ProgressMode;
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Globals {
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(super) verbose: u8,
+
+    /// Log warnings and errors only
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+
+    /// How log lines and errors are written to stderr
+    #[arg(
+        long,
+        global = true,
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(super) color: ColorWhen,
+
+    /// Draw no progress bars; log progress every few seconds, as where there is no terminal
+    #[arg(long, global = true)]
+    pub(super) no_progress: bool,
+}
+
+impl Globals {
+    /// Whether progress may be drawn.
+    pub(super) fn progress(&self) -> ProgressMode {
+        if self.no_progress || self.log_format == LogFormat::Json {
+            ProgressMode::Never
+        } else {
+            ProgressMode::Auto
+        }
+    }
+}
+
+/// `--log-format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// `--color`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorWhen {
+    /// On a terminal
+    Auto,
+    /// Also into files and pipes
+    Always,
+    /// Never
+    Never,
+}
+
+/// Which config.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ConfigFile {
+    /// The config to read
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "bulkload.toml")]
+    path: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads and validates the config.
+    pub(super) fn load(&self) -> Result<Config> {
+        Config::load(&self.path, &process_env)
+    }
+}
+
+/// Which of the config's tables, and how much of them.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Selection {
+    /// Full, or only what changed since the last run
+    #[arg(long, value_name = "full|incremental", default_value = "full", hide_possible_values = true)]
+    mode: ModeWord,
+
+    /// Only this table of the config, its name written as in SQL; may be repeated
+    #[arg(long = "table", value_name = "NAME", value_parser = table_name)]
+    tables: Vec<TableName>,
+}
+
+impl Selection {
+    /// The mode that was asked for.
+    pub(super) fn mode(&self) -> Mode {
+        match self.mode {
+            ModeWord::Full => Mode::Full,
+            ModeWord::Incremental => Mode::Incremental,
+        }
+    }
+
+    /// The tables that were asked for, each once, none meaning all; an error if the config lacks one of them.
+    pub(super) fn tables(&self, config: &Config) -> Result<Vec<TableName>> {
+        let known = || config.tables.iter().map(|table| &table.name.value);
+        match self.tables.iter().find(|name| !known().any(|other| other == *name)) {
+            None => Ok(known().filter(|name| self.tables.contains(name)).cloned().collect()),
+            Some(missing) => {
+                let known: Vec<String> = known().map(TableName::plain).collect();
+                Err(Error::new(
+                    Phase::Config,
+                    Kind::Config,
+                    format!("--table {0}: the config has no table {0}", missing.plain()),
+                )
+                .hint(format!("It has: {}.", known.join(", "))))
+            }
+        }
+    }
+}
+
+fn table_name(text: &str) -> Result<TableName, String> {
+    text.parse().map_err(|reason: crate::pg::name::NotAName| reason.to_string())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeWord {
+    /// All rows
+    Full,
+    /// What changed since the last run
+    Incremental,
+}

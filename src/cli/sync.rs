@@ -1,0 +1,105 @@
+//! `bulkload sync`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::options::{ConfigFile, Globals, Selection};
+use super::signals::Signals;
+use super::terminal;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::report::{Report, result};
+use crate::run::{self, Options};
+
+/// Load the config's tables into the target
+///
+/// Loads every table of the config beside the live one, verifies it, and exchanges the contents in one short
+/// transaction. A table that fails is left as it was, and does not stop those that do not depend on it.
+/// Running again after any failure is safe.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Sync {
+    #[command(flatten)]
+    config: ConfigFile,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    /// COPY streams at once, whatever the config says
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    jobs: Option<usize>,
+
+    /// Write the run's figures to a file as JSON; - means stdout
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bulkload sync
+      loads all tables of bulkload.toml
+  bulkload sync -c nightly.toml --report /var/log/bulkload.json
+      for a nightly job; the exit code says how it went
+  bulkload sync --table public.orders --table '\"Order Lines\"' --jobs 2
+      two tables only, with two streams
+
+Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
+130 and 143 after SIGINT and SIGTERM.";
+
+impl Sync {
+    /// Runs it and prints the result.
+    pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
+        let config = self.config.load()?;
+        let options = Options {
+            mode: self.selection.mode(),
+            tables: self.selection.tables(&config)?,
+            jobs: self.jobs,
+            progress: globals.progress(),
+            cancel: signals.token(),
+        };
+        if let Some(path) = &self.report {
+            refuse_unwritable(path)?;
+        }
+        let report = Box::pin(run::sync(config, options)).await?;
+        Ok(self.publish(&report, globals))
+    }
+
+    /// Prints the result and writes the report. By now tables are applied: if nobody can be told, that is a
+    /// failure, but not one to start with.
+    fn publish(&self, report: &Report, globals: &Globals) -> Exit {
+        let text = result::render(report);
+        let is_stdout_taken = self.report.as_deref() == Some(Path::new("-"));
+        let told = if is_stdout_taken {
+            terminal::print_aside(text);
+            Ok(())
+        } else {
+            terminal::print(text)
+        };
+        let written = self.report.as_deref().map_or(Ok(()), |path| report.write(path));
+        let mut exit = if report.ok() { Exit::Done } else { Exit::TableFailed };
+        for error in [told, written].into_iter().filter_map(Result::err) {
+            terminal::show_error(&error, globals.log_format);
+            exit = Exit::TableFailed;
+        }
+        exit
+    }
+}
+
+/// A report that cannot be written is better known before a long run than after it.
+fn refuse_unwritable(path: &Path) -> Result<()> {
+    let error = |why: &str| {
+        Err(Error::new(Phase::Config, Kind::Config, format!("--report {}: {why}", path.display()))
+            .hint("Name a file in a directory that exists."))
+    };
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.is_dir() {
+        return error("this is a directory");
+    }
+    match path.parent() {
+        Some(parent) if parent != Path::new("") && !parent.is_dir() => error("its directory does not exist"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,101 @@
+//! What people see: results on stdout, errors on stderr, colours where they are wanted.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::options::{ColorWhen, LogFormat};
+use crate::error::{Error, Phase, Result};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default();
+
+/// Applies `--color` to all that is written from now on: results, errors, log lines and progress.
+pub(super) fn choose_colors(when: ColorWhen) {
+    let choice = match when {
+        ColorWhen::Auto => anstream::ColorChoice::Auto,
+        ColorWhen::Always => anstream::ColorChoice::Always,
+        ColorWhen::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    console::set_colors_enabled_stderr(stderr_has_colors());
+}
+
+/// Whether stderr takes colours.
+pub(super) fn stderr_has_colors() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Writes a result to stdout. A reader that has seen enough and closed the pipe is no error.
+pub(super) fn print(result: impl Display) -> Result<()> {
+    let mut text = result.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let mut stdout = anstream::stdout().lock();
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Writes what is not text for people, such as a man page, to stdout as it is.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io(Phase::Record, "cannot write to stdout", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a result to stderr, where stdout is taken by something else. Nothing can be done if that fails.
+pub(super) fn print_aside(result: impl Display) {
+    let _ = write!(anstream::stderr().lock(), "{result}");
+}
+
+/// Tells of an error: as text for people, or as a log line for programs that read JSON.
+pub(super) fn show_error(error: &Error, format: LogFormat) {
+    match format {
+        LogFormat::Text => {
+            let _ = write!(anstream::stderr().lock(), "{}", error_text(error));
+        }
+        LogFormat::Json => {
+            let at = error.location().map(ToString::to_string);
+            tracing::error!(phase = error.phase().name(), at, hint = error.advice(), "{}", error.message());
+        }
+    }
+}
+
+/// `error: place: message`, and a line with the hint.
+fn error_text(error: &Error) -> String {
+    let mut text = format!("{ERROR}error:{ERROR:#} {}\n", printable(&error.to_string()));
+    if let Some(hint) = error.advice() {
+        let _ = writeln!(text, "  {HINT}hint:{HINT:#} {}", printable(hint));
+    }
+    text
+}
+
+/// Servers and files choose part of a message: what they sent must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Kind, Location};
+
+    #[test]
+    fn an_error_shows_place_message_and_hint_and_no_escapes_of_others() {
+        let at = Location { file: "a.toml".into(), line: 3, column: 7 };
+        let error = Error::config(at, "bad \u{1b}[2J").hint("Do better.");
+        let plain = anstream::adapter::strip_str(&error_text(&error)).to_string();
+        assert_eq!(plain, "error: a.toml:3:7: bad \u{fffd}[2J\n  hint: Do better.\n");
+        let error = Error::new(Phase::Load, Kind::Server, "no");
+        assert_eq!(anstream::adapter::strip_str(&error_text(&error)).to_string(), "error: no\n");
+    }
+}

@@ -1,0 +1,128 @@
+//! From a file, or its text, to a [`Config`].
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::document::{Document, Env};
+use super::section::{Section, Shape};
+use super::{Config, Located, RunConfig, Secret, TableConfig, value};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::name::TableName;
+
+/// The file's top level.
+pub(super) static TOP: Shape = Shape { name: "", keys: &["source", "target", "run", "table"] };
+/// Where rows come from.
+pub(super) static SOURCE: Shape = Shape { name: "[source]", keys: &["url"] };
+/// Where rows go to.
+pub(super) static TARGET: Shape = Shape { name: "[target]", keys: &["url"] };
+
+/// Holds the source's URL where the config does not.
+pub const SOURCE_URL_VARIABLE: &str = "SOURCE_DATABASE_URL";
+/// Holds the target's URL where the config does not.
+pub const TARGET_URL_VARIABLE: &str = "TARGET_DATABASE_URL";
+
+/// The environment of this process, for [`Config::load`].
+#[must_use]
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Config {
+    /// Reads and validates a file. See [`Config::parse`].
+    ///
+    /// # Errors
+    /// Whatever is wrong with it, as one error of [`Kind::Config`] with the place.
+    pub fn load(path: &Path, env: &Env<'_>) -> Result<Self> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = match error.kind() {
+                std::io::ErrorKind::NotFound => format!("no config file {file}"),
+                _ => format!("cannot read the config {file}: {error}"),
+            };
+            Error::new(Phase::Config, Kind::Config, message).hint(
+                "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.",
+            )
+        })?;
+        Self::parse(&text, &file, env)
+    }
+
+    /// Validates a config's text; `file` is what it calls itself in messages.
+    ///
+    /// Every string value may name environment variables as `${NAME}`; `$${` stands for `${`. A URL that is
+    /// not given is taken from `SOURCE_DATABASE_URL` or `TARGET_DATABASE_URL`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, as an error of [`Kind::Config`] with file, line and column.
+    pub fn parse(text: &str, file: &str, env: &Env<'_>) -> Result<Self> {
+        let doc = Document::new(file, text, env);
+        let tree = doc.tree()?;
+        let top = Section::top(&doc, tree.get_ref(), &TOP)?;
+        let source = Side::read(&top, "source", &SOURCE)?;
+        let target = Side::read(&top, "target", &TARGET)?;
+        let run = match top.get("run") {
+            Some(node) => RunConfig::read(&Section::open(&node, &super::run::SHAPE)?)?,
+            None => RunConfig::default(),
+        };
+        let tables = read_tables(&top, &run)?;
+        let source = source.url_or(&doc, SOURCE_URL_VARIABLE)?;
+        let target = target.url_or(&doc, TARGET_URL_VARIABLE)?;
+        Ok(Self { source, target, run, tables })
+    }
+}
+
+/// What the file says of one of the two databases.
+struct Side {
+    name: &'static str,
+    /// Where its section begins, or the file where it has none.
+    at: Location,
+    url: Option<Located<String>>,
+}
+
+impl Side {
+    fn read(top: &Section<'_>, name: &'static str, shape: &'static Shape) -> Result<Self> {
+        let Some(node) = top.get(name) else { return Ok(Self { name, at: top.at.clone(), url: None }) };
+        let section = Section::open(&node, shape)?;
+        let url = section.read("url", value::located(value::text))?;
+        Ok(Self { name, at: section.at, url })
+    }
+
+    /// The file's connection string, else the one in the environment.
+    fn url_or(self, doc: &Document<'_>, variable: &str) -> Result<Located<Secret>> {
+        if let Some(Located { value, at }) = self.url {
+            return Ok(Located { value: Secret::new(value), at });
+        }
+        if let Some(value) = doc.variable(variable) {
+            let at = Location { file: format!("environment variable {variable}").into(), line: 0, column: 0 };
+            return Ok(Located { value: Secret::new(value), at });
+        }
+        let name = self.name;
+        Err(Error::config(self.at, format!("no {name}: neither url in [{name}] nor {variable} is set"))
+            .hint(format!("Set {variable}=postgresql://user@host/database, or add url to [{name}].")))
+    }
+}
+
+fn read_tables(top: &Section<'_>, run: &RunConfig) -> Result<Vec<TableConfig>> {
+    let sections = match top.get("table") {
+        Some(node) => Section::open_all(&node, &super::table::SHAPE)?,
+        None => Vec::new(),
+    };
+    if sections.is_empty() {
+        return Err(Error::config(top.at.clone(), "no [[table]]: there is nothing to load")
+            .hint("Add a line [[table]] and beneath it name = \"schema.table\" for each table."));
+    }
+    let mut lines: HashMap<TableName, u32> = HashMap::with_capacity(sections.len());
+    let mut tables = Vec::with_capacity(sections.len());
+    for section in &sections {
+        let table = TableConfig::read(section, run)?;
+        let Located { value: name, at } = &table.name;
+        if let Some(line) = lines.insert(name.clone(), at.line) {
+            return Err(Error::config(
+                at.clone(),
+                format!("name: the table {} is already at line {line}", name.plain()),
+            )
+            .hint("Keep one [[table]] for each table of the target."));
+        }
+        tables.push(table);
+    }
+    Ok(tables)
+}

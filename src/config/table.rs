@@ -1,0 +1,217 @@
+//! `[[table]]`: where a table's rows come from, and what becomes of it; settings that contradict each other.
+
+use std::time::Duration;
+
+use super::run::{FORMATS, ON_EMPTY};
+use super::section::{Node, Section, Shape};
+use super::value::{columns, duration, limit, located, table_name, text, word};
+use super::{
+    ApplyMethod, ColumnRules, From, Located, LookupConfig, ReferenceConfig, RunConfig, Strategy, TableConfig,
+    Value, Watermark, links,
+};
+use crate::error::{Error, Result};
+use crate::pg::name::TableName;
+
+/// One table.
+pub(super) static SHAPE: Shape = Shape {
+    name: "[[table]]",
+    keys: &[
+        "name",
+        "from",
+        "query",
+        "csv",
+        "where",
+        "strategy",
+        "apply",
+        "key",
+        "scope",
+        "watermark",
+        "watermark_overlap",
+        "format",
+        "max_rejects",
+        "max_shrink",
+        "on_empty",
+        "full_every",
+        "columns",
+        "lookup",
+        "reference",
+    ],
+};
+
+static STRATEGIES: &[(&str, Strategy)] =
+    &[("replace", Strategy::Replace), ("upsert", Strategy::Upsert), ("insert", Strategy::Insert)];
+
+static METHODS: &[(&str, ApplyMethod)] = &[
+    ("auto", ApplyMethod::Auto),
+    ("swap", ApplyMethod::Swap),
+    ("delta", ApplyMethod::Delta),
+    ("delete", ApplyMethod::Delete),
+    ("truncate", ApplyMethod::Truncate),
+    ("direct", ApplyMethod::Direct),
+];
+
+/// What `watermark_overlap` is where it is not given: covers transactions that could not be seen.
+const OVERLAP: Duration = Duration::from_mins(5);
+
+impl TableConfig {
+    /// Reads one `[[table]]`; what it leaves out comes from `run` where that has it.
+    pub(super) fn read(section: &Section<'_>, run: &RunConfig) -> Result<Self> {
+        let name = section.require("name", located(table_name), "\"public.orders\"")?;
+        let any_duration = || duration(Duration::ZERO..=Duration::MAX);
+        let table = Self {
+            from: from(section, &name)?,
+            filter: section.read("where", located(text))?,
+            strategy: section.read("strategy", word(STRATEGIES))?.unwrap_or_default(),
+            apply: section
+                .read("apply", located(word(METHODS)))?
+                .unwrap_or(Located { value: ApplyMethod::Auto, at: name.at.clone() }),
+            key: section.read("key", columns)?,
+            scope: section.read("scope", located(text))?,
+            watermark: section.read("watermark", watermark)?,
+            watermark_overlap: section.read("watermark_overlap", any_duration())?.unwrap_or(OVERLAP),
+            format: section.read("format", word(FORMATS))?.unwrap_or(run.format),
+            max_rejects: section.read("max_rejects", limit)?.unwrap_or(run.max_rejects),
+            max_shrink: section.read("max_shrink", limit)?.unwrap_or(run.max_shrink),
+            on_empty: section.read("on_empty", word(ON_EMPTY))?.unwrap_or(run.on_empty),
+            full_every: section.read("full_every", any_duration())?.unwrap_or(run.full_every),
+            columns: ColumnRules::read(section.get("columns").as_ref())?,
+            lookups: links::read_all(section, "lookup", &links::LOOKUP, LookupConfig::read)?,
+            references: links::read_all(section, "reference", &links::REFERENCE, ReferenceConfig::read)?,
+            name,
+        };
+        table.refuse_needless(section)?;
+        table.refuse_sql_for_csv(section)?;
+        table.refuse_whole_table_methods(section)?;
+        table.columns.refuse_two_rules()?;
+        links::refuse_contradictions(&table)?;
+        Ok(table)
+    }
+
+    /// Keys that could have no effect beside the others.
+    fn refuse_needless(&self, section: &Section<'_>) -> Result<()> {
+        if self.strategy != Strategy::Replace {
+            if self.apply.value != ApplyMethod::Auto {
+                return Err(needless(section, "apply", "it is how strategy = \"replace\" is done"));
+            }
+            if section.get("max_shrink").is_some() {
+                return Err(needless(section, "max_shrink", "only strategy = \"replace\" removes rows"));
+            }
+        }
+        match &self.watermark {
+            None => {
+                for key in ["watermark_overlap", "full_every"] {
+                    if section.get(key).is_some() {
+                        return Err(needless(section, key, "the table has no watermark"));
+                    }
+                }
+            }
+            Some(Located { value: Watermark::Xmin, at }) => {
+                if section.get("watermark_overlap").is_some() {
+                    return Err(needless(section, "watermark_overlap", "watermark = \"xmin\" is exact"));
+                }
+                if matches!(self.from, From::Query(_)) {
+                    return Err(Error::config(
+                        at.clone(),
+                        "watermark: a query has no xmin, only a table has",
+                    )
+                    .hint("Name columns of the query: watermark = [\"updated_at\"]"));
+                }
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Files have no server that could run SQL.
+    fn refuse_sql_for_csv(&self, section: &Section<'_>) -> Result<()> {
+        if !matches!(self.from, From::Csv(_)) {
+            return Ok(());
+        }
+        for key in ["where", "watermark", "watermark_overlap", "full_every", "format"] {
+            if section.get(key).is_some() {
+                return Err(needless(
+                    section,
+                    key,
+                    "it is for a PostgreSQL source, and the rows come from csv",
+                ));
+            }
+        }
+        let values = self.columns.set.iter().chain(&self.columns.default);
+        for (column, Located { value, at }) in values {
+            if matches!(value, Value::Expr(_)) {
+                return Err(Error::config(
+                    at.clone(),
+                    format!("the column {column} has an expr, which a PostgreSQL source computes; the rows come from csv"),
+                )
+                .hint("Use a constant, or a default of the target's column."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Methods that exchange a table whole cannot leave rows outside a scope in place.
+    fn refuse_whole_table_methods(&self, section: &Section<'_>) -> Result<()> {
+        let is_whole =
+            matches!(self.apply.value, ApplyMethod::Swap | ApplyMethod::Truncate | ApplyMethod::Direct);
+        match section.get("apply") {
+            Some(node) if is_whole && self.scope.is_some() => Err(node
+                .says("this method replaces the table whole, but scope keeps the rows outside it")
+                .hint("Use apply = \"auto\" or \"delta\", or leave scope out.")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn needless(section: &Section<'_>, key: &'static str, why: &str) -> Error {
+    let at = section.get(key).map_or_else(|| section.at.clone(), |node| node.at());
+    Error::config(at, format!("{key}: has no effect here: {why}")).hint(format!("Leave {key} out."))
+}
+
+/// Where the rows come from: `from`, `query` or `csv`, else the source's table of the same name.
+fn from(section: &Section<'_>, name: &Located<TableName>) -> Result<From> {
+    let given: Vec<(&str, Node<'_>)> =
+        ["from", "query", "csv"].into_iter().filter_map(|key| Some((key, section.get(key)?))).collect();
+    if let [(first, _), (second, node), ..] = given.as_slice() {
+        return Err(node
+            .says(format!("contradicts {first}: a table's rows come from one place"))
+            .hint(format!("Keep {first} or {second}, not both.")));
+    }
+    Ok(match given.first() {
+        None => From::Relation(name.clone()),
+        Some(("query", node)) => From::Query(located(text)(node)?),
+        Some(("csv", node)) => From::Csv(located(text)(node)?),
+        Some((_, node)) => From::Relation(located(table_name)(node)?),
+    })
+}
+
+/// An array of the source's columns, or the word `xmin`.
+fn watermark(node: &Node<'_>) -> Result<Located<Watermark>> {
+    const EXPECTED: &str = "an array of source columns, or \"xmin\"";
+    if node.value().is_str() {
+        return match &*node.text(EXPECTED)? {
+            "xmin" => Ok(node.located(Watermark::Xmin)),
+            _ => Err(node.wrong(EXPECTED).hint("Write columns in brackets: watermark = [\"updated_at\"]")),
+        };
+    }
+    if !node.value().is_array() {
+        return Err(node.wrong_type(EXPECTED));
+    }
+    let Located { value: columns, at } = columns(node)?;
+    if columns.iter().any(|column| column.as_str() == "xmin") {
+        return Err(node
+            .says("xmin is no column of its own, and stands alone")
+            .hint("Write watermark = \"xmin\", without brackets."));
+    }
+    Ok(Located { value: Watermark::Columns(columns), at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_that_are_read_are_those_that_are_written() {
+        assert!(STRATEGIES.iter().all(|(word, strategy)| *word == strategy.name()));
+        assert!(METHODS.iter().all(|(word, method)| *word == method.name()));
+    }
+}

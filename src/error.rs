@@ -1,0 +1,464 @@
+//! The one error type: in which phase something went wrong, what kind of thing it was, and what to do.
+//!
+//! Errors are classified by SQLSTATE and by the kind of broken socket, never by the text of a message.
+//! What PostgreSQL reports is kept as [`ServerError`] without its DETAIL and CONTEXT fields, because those
+//! quote row values, and row values belong in the rejects file only.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_postgres::error::SqlState;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A place in a config file. Lines and columns count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Line, from 1; 0 where it is the file as a whole that is meant, or what `file` names has no lines.
+    pub line: u32,
+    /// Column in characters, from 1; 0 as for `line`.
+    pub column: u32,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+/// The phases of a run, in order; also the word that log lines carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Reading the command line and the config.
+    Config,
+    /// Opening and configuring sessions.
+    Connect,
+    /// Locking the source tables and exporting the snapshot.
+    Snapshot,
+    /// Reading both catalogs and deciding what to do.
+    Plan,
+    /// Taking the tables' advisory locks, creating staging tables.
+    Stage,
+    /// Moving rows from the source into staging.
+    Load,
+    /// Counting staging, judging guards.
+    Verify,
+    /// Locking the live tables and exchanging their contents.
+    Apply,
+    /// Writing state and report.
+    Record,
+    /// Dropping what a run leaves behind.
+    Clean,
+}
+
+impl Phase {
+    /// The phase's name in logs, reports and fail points.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Connect => "connect",
+            Self::Snapshot => "snapshot",
+            Self::Plan => "plan",
+            Self::Stage => "stage",
+            Self::Load => "load",
+            Self::Verify => "verify",
+            Self::Apply => "apply",
+            Self::Record => "record",
+            Self::Clean => "clean",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What went wrong, coarsely: decides exit code, retry and remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line, a config file or a connection string cannot be understood.
+    Config,
+    /// No session could be had: network, TLS, wrong password, no free slot, a transaction pooler.
+    Connect,
+    /// The role lacks a right.
+    Permission,
+    /// The databases are not what the config expects: a table, a column or a type is missing or differs.
+    Schema,
+    /// What was asked for is possible in general, but not here: a method, a combination, an overwrite.
+    Refused,
+    /// A server refused a statement or a row, for a reason that repeating does not cure.
+    Server,
+    /// A connection broke, or a server is going down, coming up or out of a resource for now.
+    Transient,
+    /// A lock was not to be had within its budget.
+    Lock,
+    /// A guard said no: counts disagree, too many rejects, the table would shrink too much.
+    Guard,
+    /// Something this depends on failed before.
+    Dependency,
+    /// The user or the system asked us to stop.
+    Cancelled,
+    /// A local file could not be read or written.
+    Io,
+    /// A bug: an invariant of this program does not hold.
+    Internal,
+}
+
+/// An error: phase, kind, what happened, where in the config, and why underneath.
+#[derive(Debug)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    phase: Phase,
+    kind: Kind,
+    message: String,
+    at: Option<Location>,
+    server: Option<ServerError>,
+    hint: Option<String>,
+    out_of_slots: bool,
+}
+
+impl Error {
+    /// An error of `kind` in `phase`. `message` says what happened and to what, without a trailing period.
+    pub fn new(phase: Phase, kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            inner: Box::new(Inner {
+                phase,
+                kind,
+                message: message.into(),
+                at: None,
+                server: None,
+                hint: None,
+                out_of_slots: false,
+            }),
+        }
+    }
+
+    /// A config error at a place in the file.
+    pub fn config(at: Location, message: impl Into<String>) -> Self {
+        Self::new(Phase::Config, Kind::Config, message).at(at)
+    }
+
+    /// An error of tokio-postgres while doing `what`, classified by SQLSTATE or by the broken socket.
+    pub fn pg(phase: Phase, what: impl fmt::Display, source: &tokio_postgres::Error) -> Self {
+        if let Some(db) = source.as_db_error() {
+            return Self::server(phase, what, ServerError::from_db(db));
+        }
+        let kind = if source.is_closed() || has_io_source(source) { Kind::Transient } else { Kind::Server };
+        Self::new(phase, kind, format!("{what}: {}", chain(source)))
+    }
+
+    /// An error that a server sent while doing `what`.
+    pub fn server(phase: Phase, what: impl fmt::Display, server: ServerError) -> Self {
+        let mut error = Self::new(phase, server.kind(), format!("{what}: {server}"));
+        error.inner.hint = server.remedy().map(str::to_owned).or_else(|| server.advice());
+        error.inner.server = Some(server);
+        error
+    }
+
+    /// No session was given in time: a full pooler makes clients wait rather than refusing them.
+    pub fn out_of_slots(phase: Phase, message: impl Into<String>) -> Self {
+        let mut error = Self::new(phase, Kind::Transient, message);
+        error.inner.out_of_slots = true;
+        error
+    }
+
+    /// A broken socket while doing `what`.
+    pub fn socket(phase: Phase, what: impl fmt::Display, source: &std::io::Error) -> Self {
+        Self::new(phase, Kind::Transient, format!("{what}: {source}"))
+    }
+
+    /// A local file that cannot be read or written.
+    pub fn io(phase: Phase, what: impl fmt::Display, source: &std::io::Error) -> Self {
+        Self::new(phase, Kind::Io, format!("{what}: {source}"))
+    }
+
+    /// The run was asked to stop.
+    #[must_use]
+    pub fn cancelled(phase: Phase) -> Self {
+        Self::new(phase, Kind::Cancelled, "stopped on request")
+    }
+
+    /// The same error, with the place in the config it comes from.
+    #[must_use]
+    pub fn at(mut self, at: Location) -> Self {
+        self.inner.at = Some(at);
+        self
+    }
+
+    /// The same error, with advice: a full sentence that says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.inner.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, judged to be of another kind.
+    #[must_use]
+    pub fn kind_is(mut self, kind: Kind) -> Self {
+        self.inner.kind = kind;
+        self
+    }
+
+    /// The same error, its message preceded by `what: `.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.inner.message = format!("{what}: {}", self.inner.message);
+        self
+    }
+
+    /// The phase it happened in.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.inner.phase
+    }
+
+    /// What went wrong, coarsely.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// What happened, one line.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Where in the config, if it comes from there.
+    #[must_use]
+    pub fn location(&self) -> Option<&Location> {
+        self.inner.at.as_ref()
+    }
+
+    /// What to do about it, if there is something to say.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.inner.hint.as_deref()
+    }
+
+    /// What the server said, if a server said it.
+    #[must_use]
+    pub fn server_error(&self) -> Option<&ServerError> {
+        self.inner.server.as_ref()
+    }
+
+    /// The SQLSTATE, if a server reported one.
+    #[must_use]
+    pub fn code(&self) -> Option<&SqlState> {
+        self.inner.server.as_ref().map(|s| &s.code)
+    }
+
+    /// Whether doing the same again may work.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.inner.kind == Kind::Transient
+    }
+
+    /// Whether the server, or a pooler before it, had no slot left for one more connection.
+    #[must_use]
+    pub fn is_out_of_slots(&self) -> bool {
+        self.inner.out_of_slots || self.inner.server.as_ref().is_some_and(ServerError::is_out_of_slots)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = &self.inner.at {
+            write!(f, "{at}: ")?;
+        }
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What a server reported, without DETAIL and CONTEXT (they quote row values).
+#[derive(Debug, Clone)]
+pub struct ServerError {
+    /// SQLSTATE.
+    pub code: SqlState,
+    /// The primary message.
+    pub message: String,
+    /// The server's own hint.
+    pub hint: Option<String>,
+    /// Table, column and constraint, where the server names them.
+    pub object: Option<String>,
+}
+
+impl ServerError {
+    /// Takes over what is safe to show of tokio-postgres' error.
+    #[must_use]
+    pub fn from_db(db: &tokio_postgres::error::DbError) -> Self {
+        Self {
+            code: db.code().clone(),
+            message: db.message().to_owned(),
+            hint: db.hint().map(str::to_owned),
+            object: object(db.table(), db.column(), db.constraint()),
+        }
+    }
+
+    /// Builds one from the fields of an ErrorResponse message.
+    #[must_use]
+    pub fn from_fields(
+        code: &str,
+        message: String,
+        hint: Option<String>,
+        names: (Option<&str>, Option<&str>, Option<&str>),
+    ) -> Self {
+        Self { code: SqlState::from_code(code), message, hint, object: object(names.0, names.1, names.2) }
+    }
+
+    /// The table of SQLSTATEs: which ones may pass by themselves, which ones are a matter of rights.
+    /// Codes and classes as in the PostgreSQL manual, appendix A.
+    fn kind(&self) -> Kind {
+        let code = self.code.code();
+        match (code.get(..2).unwrap_or_default(), code) {
+            _ if self.is_out_of_slots() => Kind::Transient,
+            ("08" | "57", "08P01" | "57014") => Kind::Server,
+            ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05") => Kind::Transient,
+            (_, "40001" | "40P01" | "53200" | "53300") => Kind::Transient,
+            (_, "55P03") => Kind::Lock,
+            ("28", _) => Kind::Connect,
+            (_, "3D000") => Kind::Connect,
+            (_, "42501") => Kind::Permission,
+            _ => Kind::Server,
+        }
+    }
+
+    /// Advice for the errors that operators meet most.
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self.code.code() {
+            "28P01" | "28000" => "Check user and password; ~/.pgpass is used when the URL has no password.",
+            "3D000" => "Check the database's name in the URL.",
+            "53100" => "The server's disk is full: free or add space; nothing was changed.",
+            "25006" => {
+                "The server is read-only: a standby, or a managed database that ran out of disk space."
+            }
+            "42501" => "Grant the right to the role, or connect as the table's owner.",
+            _ => return None,
+        })
+    }
+
+    /// The server's own hint, where it is about a statement (class 42): others may be a trigger's, and quote rows.
+    fn advice(&self) -> Option<String> {
+        self.hint.clone().filter(|_| self.code.code().starts_with("42"))
+    }
+
+    /// No slot for another connection: PostgreSQL itself (53300), or a session pooler that is full.
+    ///
+    /// Poolers have no SQLSTATE of their own for that, so their words are what there is to go by: Supavisor sends
+    /// XX000 with a code in front, PgBouncer 08P01 for whatever it refuses, quoting the server if that refused.
+    #[must_use]
+    pub fn is_out_of_slots(&self) -> bool {
+        let words: &[&str] = match self.code.code() {
+            "53300" => return true,
+            "XX000" => &["MaxClientsInSessionMode", "EMAXCONNSESSION", "ECHECKOUTTIMEOUT"],
+            "08P01" => &[
+                "no more connections allowed",
+                "query_wait_timeout",
+                "too many clients already",
+                "too many connections for",
+                "remaining connection slots are reserved",
+            ],
+            _ => return false,
+        };
+        words.iter().any(|word| self.message.contains(word))
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if let Some(object) = &self.object {
+            write!(f, " ({object})")?;
+        }
+        write!(f, " [{}]", self.code.code())
+    }
+}
+
+fn object(table: Option<&str>, column: Option<&str>, constraint: Option<&str>) -> Option<String> {
+    let parts: Vec<String> = [("table", table), ("column", column), ("constraint", constraint)]
+        .into_iter()
+        .filter_map(|(word, name)| Some(format!("{word} {}", name?)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The messages of an error and of everything beneath it: tokio-postgres' own says only its kind.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = error.source();
+    }
+    text
+}
+
+fn has_io_source(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: &str, message: &str) -> ServerError {
+        ServerError::from_fields(code, message.to_owned(), None, (None, None, None))
+    }
+
+    #[test]
+    fn a_restarting_server_is_transient_and_a_cancelled_query_is_not() {
+        for code in ["57P01", "57P02", "57P03", "08006", "40P01", "53300"] {
+            assert_eq!(server(code, "x").kind(), Kind::Transient, "{code}");
+        }
+        for code in ["57014", "08P01", "23505", "53100", "22P02"] {
+            assert_eq!(server(code, "x").kind(), Kind::Server, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_servers_hint_is_shown_only_where_it_is_about_a_statement() {
+        let hint = |code: &str| {
+            let hint = Some("Perhaps you meant b.".to_owned());
+            let server = ServerError::from_fields(code, "x".to_owned(), hint, (None, None, None));
+            Error::server(Phase::Plan, "y", server).advice().map(str::to_owned)
+        };
+        assert_eq!(hint("42703").as_deref(), Some("Perhaps you meant b."));
+        assert_eq!(hint("P0001"), None);
+        assert!(hint("42501").unwrap().starts_with("Grant"), "our own comes first");
+    }
+
+    #[test]
+    fn a_full_session_pooler_counts_as_out_of_slots() {
+        assert!(server("XX000", "MaxClientsInSessionMode: max clients reached").is_out_of_slots());
+        assert!(server("08P01", "no more connections allowed (max_client_conn)").is_out_of_slots());
+        assert_eq!(server("08P01", "query_wait_timeout").kind(), Kind::Transient);
+        assert!(!server("XX000", "Tenant or user not found").is_out_of_slots());
+        assert!(!server("08P01", "invalid message format").is_out_of_slots());
+    }
+}

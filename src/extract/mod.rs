@@ -1,0 +1,7 @@
+//! Rows out of the source: one snapshot for all streams, and the COPY TO statement of each chunk.
+
+mod snapshot;
+mod statement;
+
+pub(crate) use snapshot::{Reader, Scene, Snapshot};
+pub use statement::{copy_out_sql, select_sql};

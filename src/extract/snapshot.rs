@@ -1,0 +1,372 @@
+//! The one snapshot that all streams of a run read.
+//!
+//! The order is fixed: lock the source's tables ACCESS SHARE, then export. A TRUNCATE or a DDL statement of somebody
+//! else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
+//! "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe). Attaching a partition does not wait for that
+//! lock, so the snapshot itself is asked whether the tables still have the parts that the plan reads.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::backoff::Backoff;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::RelationKind;
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::name::{TableName, literal};
+use crate::pg::session::{self, SessionSettings};
+use crate::pg::wire::Wire;
+
+/// How often the idle connection that holds the snapshot says something, so that no firewall or pooler between forgets it.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Starts the transaction that imports a snapshot, or is one itself.
+const BEGIN: &str = "begin isolation level repeatable read read only";
+
+/// Starts the transaction that exports: locks may be waited for by statements that see a snapshot of their own, and
+/// what is exported is newer than all of them (manual, 9.27.5).
+const BEGIN_EXPORTING: &str = "begin isolation level read committed read only";
+
+/// What every reading transaction can go back to after an error, without losing its snapshot and its locks.
+const SAVE: &str = "savepoint chunk";
+const BACK: &str = "rollback to savepoint chunk";
+
+/// How long a reading connection may wait for locks that the exporting one holds already: longer means that somebody
+/// waits between the two for an exclusive one, who in turn waits for us.
+const READER_LOCK_TIMEOUT: &str = "1s";
+
+/// Pauses before everything is locked anew.
+const AGAIN_MIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What of the source a run reads.
+#[derive(Debug, Default)]
+pub(crate) struct Scene {
+    relations: BTreeSet<(TableName, bool)>,
+    parts: BTreeSet<(TableName, TableName)>,
+}
+
+impl Scene {
+    /// A relation that is kept from changing until everything is read.
+    pub(crate) fn lock(&mut self, relation: &TableName, kind: RelationKind) {
+        let has_lock_table =
+            matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::View);
+        self.relations.insert((relation.clone(), has_lock_table));
+    }
+
+    /// A heap that is read by itself, as a part of a relation.
+    pub(crate) fn part(&mut self, relation: &TableName, heap: &TableName) {
+        self.parts.insert((relation.clone(), heap.clone()));
+    }
+
+    /// Statements that lock everything ACCESS SHARE, which makes nobody wait but those who want a table for themselves.
+    /// LOCK TABLE knows neither materialized views nor foreign tables; naming them in a query locks them as well.
+    fn lock_sql(&self) -> String {
+        let statement = |(relation, has_lock_table): &(TableName, bool)| {
+            if *has_lock_table {
+                format!("; lock table {relation} in access share mode")
+            } else {
+                format!("; select from {relation} where false")
+            }
+        };
+        self.relations.iter().map(statement).collect()
+    }
+
+    /// What [`PARTS`] returns where nothing has changed.
+    fn expected_parts(&self) -> String {
+        let mut lines: Vec<String> =
+            self.parts.iter().map(|(relation, heap)| format!("{relation} {heap}")).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
+    /// The expression that tells the parts as they are.
+    fn parts_sql(&self) -> String {
+        let relations: BTreeSet<String> =
+            self.parts.iter().map(|(relation, _)| literal(&relation.to_string())).collect();
+        let relations: Vec<String> = relations.into_iter().collect();
+        PARTS.replace("/* relations */", &format!("array[{}]::text[]", relations.join(", ")))
+    }
+}
+
+/// The heaps that make up relations, a line each.
+const PARTS: &str = include_str!("parts.sql");
+
+/// The snapshot of a run, held open on the source until [`Snapshot::release`] or drop.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    connect: ConnInfo,
+    settings: SessionSettings,
+    /// Takes the locks of a reading connection.
+    locks: String,
+    /// Connections that were opened when it was taken.
+    opened: usize,
+    /// Connections that nobody uses, inside reading transactions.
+    idle: Mutex<Vec<Wire>>,
+    kind: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Exported {
+        id: String,
+        lost: watch::Receiver<bool>,
+        stop: Option<oneshot::Sender<()>>,
+        task: JoinHandle<()>,
+    },
+    /// The source cannot export: the one idle connection is the snapshot, lent to one reader after the other.
+    Single { turns: Arc<Semaphore> },
+}
+
+/// A connection that reads the snapshot.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// Inside the reading transaction.
+    pub(crate) wire: Wire,
+    /// Where it is the only one, the others wait for it.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    /// Whether others wait for this connection.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Takes the connection out, and leaves what [`Reader::join`] puts it into again.
+    pub(crate) fn split(self) -> (Wire, Turn) {
+        (self.wire, Turn(self.turn))
+    }
+
+    /// Puts a connection back.
+    pub(crate) fn join(wire: Wire, turn: Turn) -> Self {
+        Self { wire, turn: turn.0 }
+    }
+}
+
+/// The right to use the snapshot's connection. Dropped without it, the connection and with it the snapshot are gone.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
+
+impl Snapshot {
+    /// Locks what is read, exports a snapshot and opens `readers` connections that read it, fewer where the source has not
+    /// so many. `settings` are those of the extracting sessions.
+    ///
+    /// The readers take their locks now and not when they first read: a TRUNCATE that queued for a table in between
+    /// would wait for the exporting connection, and a new reader behind it for ever.
+    ///
+    /// # Errors
+    /// The locks were not to be had within `lock_wait`, a table has other parts than those of `scene`, or the server refused.
+    pub(crate) async fn take(
+        connect: &ConnInfo,
+        settings: &SessionSettings,
+        scene: &Scene,
+        readers: usize,
+        lock_wait: Duration,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let mut backoff = Backoff::new(AGAIN_MIN, AGAIN_MAX);
+        loop {
+            let left = lock_wait.saturating_sub(started.elapsed());
+            let mut snapshot = Self::lock_and_export(connect, settings, scene, left).await?;
+            match snapshot.open_readers(readers).await {
+                Err(error) if error.kind() == Kind::Lock && started.elapsed() < lock_wait => {
+                    tracing::warn!(phase = %Phase::Snapshot, %error, "locking the source tables again");
+                    snapshot.release().await;
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                opened => return opened.map(|()| snapshot),
+            }
+        }
+    }
+
+    async fn lock_and_export(
+        connect: &ConnInfo,
+        settings: &SessionSettings,
+        scene: &Scene,
+        lock_wait: Duration,
+    ) -> Result<Self> {
+        let mut wire = open(connect, settings).await?;
+        let locks = scene.lock_sql();
+        let take = format!("; set local lock_timeout = '{}ms'{locks}", lock_wait.as_millis().max(1));
+        wire.execute(&format!("{BEGIN_EXPORTING}{take}")).await.map_err(blame_lock)?;
+        fail::fail_point!("snapshot.locked");
+        let parts = scene.parts_sql();
+        let exported = wire.query(&format!("select pg_catalog.pg_export_snapshot(), {parts}")).await;
+        let (found, id) = match exported {
+            Ok(rows) => two_values(rows)?,
+            Err(e) if e.kind() != Kind::Transient => {
+                tracing::warn!(phase = %Phase::Snapshot, reason = %e,
+                    "the source cannot export its snapshot: everything is read through one connection");
+                // The failure ended the transaction; in the next one, the first query takes the snapshot.
+                wire.execute(&format!("rollback; {BEGIN}{take}")).await.map_err(blame_lock)?;
+                let (found, _) = two_values(wire.query(&format!("select null, {parts}")).await?)?;
+                wire.execute(SAVE).await?;
+                (found, None)
+            }
+            Err(e) => return Err(e.context("exporting the snapshot")),
+        };
+        if found.unwrap_or_default() != scene.expected_parts() {
+            let message =
+                "partitions or inheritors of a source table came or went while the run was being prepared";
+            return Err(Error::new(Phase::Snapshot, Kind::Schema, message).hint("Run again."));
+        }
+        let (kind, idle) = match id {
+            Some(id) => (hold(wire, id), Vec::new()),
+            None => (Held::Single { turns: Arc::new(Semaphore::new(1)) }, vec![wire]),
+        };
+        Ok(Self {
+            connect: connect.clone(),
+            settings: settings.clone(),
+            locks,
+            opened: idle.len(),
+            idle: Mutex::new(idle),
+            kind,
+        })
+    }
+
+    /// Opens the readers at once. One that is refused is done without, unless it is for a lock, or all are.
+    async fn open_readers(&mut self, readers: usize) -> Result<()> {
+        let Held::Exported { id, .. } = &self.kind else { return Ok(()) };
+        let opened = join_all((0..readers).map(|_| self.import(id))).await;
+        let mut refusal = None;
+        for reader in opened {
+            match reader {
+                Ok(wire) => self.idle.get_mut().push(wire),
+                Err(error) if error.kind() == Kind::Lock => return Err(error),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        self.opened = self.idle.get_mut().len();
+        match refusal {
+            Some(error) if self.opened == 0 => Err(error),
+            Some(error) => {
+                let opened = self.opened;
+                tracing::warn!(phase = %Phase::Snapshot, %error, "the source gave {opened} of {readers} connections: going on with fewer streams");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A new connection that reads an exported snapshot and holds its locks.
+    async fn import(&self, id: &str) -> Result<Wire> {
+        let mut wire = open(&self.connect, &self.settings).await?;
+        let import = format!("{BEGIN}; set transaction snapshot {}", literal(id));
+        match wire.execute(&import).await {
+            Ok(()) => {}
+            Err(e) if e.is_transient() => return Err(e),
+            Err(_) => return Err(gone()),
+        }
+        let locks = format!("set local lock_timeout = '{READER_LOCK_TIMEOUT}'{}; {SAVE}", self.locks);
+        wire.execute(&locks).await.map_err(blame_lock)?;
+        Ok(wire)
+    }
+
+    /// How many streams can read it at once, of `wanted`.
+    pub(crate) fn streams(&self, wanted: usize) -> usize {
+        wanted.min(self.opened).max(1)
+    }
+
+    /// Whether a connection that was opened can be closed and opened again.
+    pub(crate) fn outlives_connections(&self) -> bool {
+        matches!(self.kind, Held::Exported { .. })
+    }
+
+    /// A connection that reads this snapshot; waits where there is only one and somebody else has it. Whoever is done with
+    /// it calls [`Snapshot::give_back`].
+    ///
+    /// # Errors
+    /// [`Kind::Server`], not transient, once the snapshot is gone: nothing can be read consistently any more.
+    pub(crate) async fn open(&self) -> Result<Reader> {
+        let (id, turn) = match &self.kind {
+            Held::Exported { lost, .. } if *lost.borrow() => return Err(gone()),
+            Held::Exported { id, .. } => (Some(id), None),
+            Held::Single { turns } => (None, Some(turns.clone().acquire_owned().await.map_err(|_| gone())?)),
+        };
+        let idle = self.idle.lock().await.pop();
+        let wire = match (idle, id) {
+            (Some(wire), _) => wire,
+            (None, None) => return Err(gone()),
+            // Who waits for an exclusive lock may give up, so that it is worth another attempt.
+            (None, Some(id)) => self.import(id).await.map_err(|e| match e.kind() {
+                Kind::Lock => e.kind_is(Kind::Transient),
+                _ => e,
+            })?,
+        };
+        Ok(Reader { wire, turn })
+    }
+
+    /// Takes a connection back that is between two statements, whether the last one failed or not.
+    pub(crate) async fn give_back(&self, mut reader: Reader) {
+        match reader.wire.execute(BACK).await {
+            Ok(()) => self.idle.lock().await.push(reader.wire),
+            Err(error) => tracing::debug!(phase = %Phase::Load, %error, "a reading connection is lost"),
+        }
+    }
+
+    /// Ends the transactions that hold and read it.
+    pub(crate) async fn release(mut self) {
+        for wire in self.idle.get_mut().drain(..) {
+            wire.close().await;
+        }
+        if let Held::Exported { stop, task, .. } = &mut self.kind {
+            if let Some(stop) = stop.take() {
+                let _ = stop.send(());
+            }
+            let _ = task.await;
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Phase::Load, Kind::Server, "the source's snapshot is gone, so what is missing cannot be read")
+        .hint("The source restarted or the snapshot's connection broke. Run again; nothing was applied for this table.")
+}
+
+/// The second and the first of one row's two values.
+fn two_values(rows: Vec<Vec<Option<String>>>) -> Result<(Option<String>, Option<String>)> {
+    let row: Option<[Option<String>; 2]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
+    let [first, second] =
+        row.ok_or_else(|| Error::new(Phase::Snapshot, Kind::Internal, "a row of two values was expected"))?;
+    Ok((second, first))
+}
+
+fn blame_lock(error: Error) -> Error {
+    let is_lock = error.kind() == Kind::Lock;
+    let error = error.context("locking the source tables (ACCESS SHARE)");
+    if is_lock {
+        return error
+            .hint("Somebody holds one of them exclusively: see pg_locks on the source, or raise lock_wait.");
+    }
+    error
+}
+
+async fn open(connect: &ConnInfo, settings: &SessionSettings) -> Result<Wire> {
+    Ok(Wire::new(session::open_stream(connect, settings).await?, Phase::Load))
+}
+
+/// Keeps the exporting transaction open and alive.
+fn hold(mut wire: Wire, id: String) -> Held {
+    let (stop, mut stopped) = oneshot::channel();
+    let (lose, lost) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = &mut stopped => break,
+                () = tokio::time::sleep(KEEPALIVE) => {}
+            }
+            if let Err(error) = wire.execute("select 1").await {
+                tracing::warn!(phase = %Phase::Snapshot, %error, "the snapshot's connection broke");
+                let _ = lose.send(true);
+                return;
+            }
+        }
+        wire.close().await;
+    });
+    Held::Exported { id, lost, stop: Some(stop), task }
+}

@@ -1,0 +1,59 @@
+//! The SQL that extracts a chunk.
+
+use crate::pg::catalog::RelationKind;
+use crate::plan::{Extent, TablePlan};
+
+/// The COPY … TO STDOUT of one chunk, in the plan's format and column order, after the statement that sets its
+/// `search_path`.
+///
+/// A whole heap whose columns travel as they are is copied by name, which spares the source the executor.
+#[must_use]
+pub fn copy_out_sql(table: &TablePlan, extent: &Extent) -> String {
+    let format = table.format;
+    let path = if has_users_sql(table) { "default" } else { "''" };
+    let what = match extent {
+        Extent::Only(name) if table.filter.is_none() && table.columns.iter().all(|c| c.is_plain) => {
+            let columns: Vec<&str> = table.columns.iter().map(|column| column.source.as_str()).collect();
+            format!("{name} ({})", columns.join(", "))
+        }
+        _ => format!("({})", select_sql(table, extent)),
+    };
+    format!("set local search_path = {path}; copy {what} to stdout (format {format})")
+}
+
+/// Whether names in the statement are the user's, to be resolved by the role's own `search_path`. What calls a view or a
+/// foreign table makes counts as such. Everything else runs with an empty one: `regclass` and its like then print
+/// the names of objects with their schemas, as the target needs them.
+fn has_users_sql(table: &TablePlan) -> bool {
+    let calls_nobody = matches!(
+        table.source_kind,
+        Some(RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView)
+    );
+    !calls_nobody || table.filter.is_some() || table.columns.iter().any(|column| column.is_users_sql)
+}
+
+/// The SELECT of one chunk: its columns under the target's names.
+#[must_use]
+pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
+    let columns: Vec<String> =
+        table.columns.iter().map(|column| format!("{} as {}", column.source, column.name)).collect();
+    let (from, range) = match extent {
+        Extent::Relation(name) => (name.to_string(), None),
+        Extent::Only(name) => (format!("only {name}"), None),
+        Extent::Pages { leaf, first, end } => {
+            let lower = format!("ctid >= '({first},0)'::pg_catalog.tid");
+            let range = match end {
+                Some(end) => format!("{lower} and ctid < '({end},0)'::pg_catalog.tid"),
+                None => lower,
+            };
+            (format!("only {leaf}"), Some(range))
+        }
+        // On lines of its own, so that a comment at the query's end does not swallow the bracket.
+        Extent::Query(query) => (format!("(\n{query}\n) as source"), None),
+    };
+    let filter = table.filter.as_ref().map(|filter| format!("(\n{filter}\n)"));
+    let conditions: Vec<String> = range.into_iter().chain(filter).collect();
+    let condition =
+        if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
+    format!("select {} from {from}{condition}", columns.join(", "))
+}

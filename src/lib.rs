@@ -1,0 +1,23 @@
+//! `bulkload` moves whole tables into a live PostgreSQL, fast, and without anyone who reads the target
+//! noticing more than a blink.
+//!
+//! ```text
+//! source ──COPY TO──▶ transform + filter ──COPY FROM──▶ staging ──verify──▶ apply ──▶ record
+//! ```
+
+mod apply;
+mod backoff;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod extract;
+mod fail_points;
+mod load;
+pub mod pg;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod transform;
+
+pub use error::{Error, Result};

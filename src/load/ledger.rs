@@ -1,0 +1,131 @@
+//! Which chunks have landed.
+//!
+//! A chunk's rows and its ledger row commit together, so that after a lost reply it can be asked whether they did. The
+//! ledger is UNLOGGED as staging is: a crash of the server empties both, and they still agree.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
+
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::{Ident, literal};
+
+/// The ledger of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    schema: Ident,
+    run_id: String,
+}
+
+impl Ledger {
+    /// The ledger of `run_id` in the staging schema.
+    pub(crate) fn new(schema: &Ident, run_id: &str) -> Self {
+        Self { schema: schema.clone(), run_id: run_id.to_owned() }
+    }
+
+    /// Makes sure that the ledger's table is there; runs no DDL if it is.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn ensure(client: &Client, schema: &Ident) -> Result<()> {
+        if Self::exists(client, schema).await? {
+            return Ok(());
+        }
+        let name = format!("{schema}.ledger");
+        // Two first runs at once must not both create it: `if not exists` alone can still collide.
+        let key = literal(&format!("bulkload state {schema}"));
+        let sql = format!(
+            "begin;
+             select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({key}, 0));
+             create unlogged table if not exists {name} (
+                 run_id text not null, entry int not null, chunk int not null, rows bigint not null,
+                 primary key (run_id, entry, chunk));
+             commit"
+        );
+        client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Stage, "setting up the ledger", &e))
+    }
+
+    async fn exists(client: &Client, schema: &Ident) -> Result<bool> {
+        let row = client
+            .query_one("select pg_catalog.to_regclass($1) is not null", &[&format!("{schema}.ledger")])
+            .await
+            .map_err(|e| Error::pg(Phase::Stage, "looking for the ledger", &e))?;
+        Ok(row.get(0))
+    }
+
+    /// The runs that have entries.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn runs(client: &Client, schema: &Ident) -> Result<Vec<String>> {
+        if !Self::exists(client, schema).await? {
+            return Ok(Vec::new());
+        }
+        let rows = client
+            .query(&format!("select distinct run_id from {schema}.ledger"), &[])
+            .await
+            .map_err(|e| Error::pg(Phase::Clean, "reading the ledger", &e))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Removes the entries of a dead run, if there is a ledger at all.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn forget_dead(client: &Client, schema: &Ident, run_id: &str) -> Result<()> {
+        if Self::exists(client, schema).await? {
+            Self::new(schema, run_id).forget(client).await?;
+        }
+        Ok(())
+    }
+
+    /// The statement that enters a chunk's rows; a chunk that is there already violates the primary key.
+    pub(crate) fn enter_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
+        let (schema, run) = (&self.schema, literal(&self.run_id));
+        format!(
+            "insert into {schema}.ledger (run_id, entry, chunk, rows) values ({run}, {entry}, {chunk}, {rows})"
+        )
+    }
+
+    /// The statement that asks whether a chunk has landed: its rows, or nothing.
+    pub(crate) fn ask_sql(&self, entry: usize, chunk: i32) -> String {
+        let (schema, run) = (&self.schema, literal(&self.run_id));
+        format!(
+            "select rows from {schema}.ledger where run_id = {run} and entry = {entry} and chunk = {chunk}"
+        )
+    }
+
+    /// The statement that asks under which numbers anything is entered.
+    pub(crate) fn numbers_sql(&self, entry: usize) -> String {
+        let (schema, run) = (&self.schema, literal(&self.run_id));
+        format!("select chunk from {schema}.ledger where run_id = {run} and entry = {entry}")
+    }
+
+    /// The chunks of an entry that have landed, with their rows; under -1, as a negative number, what was removed since.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn landed(&self, client: &Client, entry: usize) -> Result<BTreeMap<i32, i64>> {
+        let schema = &self.schema;
+        let sql = format!("select chunk, rows from {schema}.ledger where run_id = $1 and entry = $2");
+        let entry = i32::try_from(entry).unwrap_or(i32::MAX);
+        let rows = client
+            .query(&sql, &[&self.run_id, &entry])
+            .await
+            .map_err(|e| Error::pg(Phase::Verify, "reading the ledger", &e))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Removes the entries of a run.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn forget(&self, client: &Client) -> Result<()> {
+        let sql = format!("delete from {}.ledger where run_id = $1", self.schema);
+        client
+            .execute(&sql, &[&self.run_id])
+            .await
+            .map(drop)
+            .map_err(|e| Error::pg(Phase::Clean, "clearing the ledger", &e))
+    }
+}

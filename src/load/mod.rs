@@ -1,0 +1,12 @@
+//! Rows into staging: unlogged tables in a private schema, filled chunk by chunk, each chunk exactly once.
+
+mod chunk;
+mod judge;
+mod ledger;
+mod rejects;
+mod staging;
+
+pub(crate) use chunk::{copy_in_sql, load_chunk};
+pub(crate) use judge::{Judged, Judgement, Staged, judge, needs_judging};
+pub(crate) use ledger::Ledger;
+pub(crate) use staging::{Staging, leftovers};

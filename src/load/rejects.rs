@@ -1,0 +1,121 @@
+//! The rejects file of a table: CSV, written while rows are rejected, never held in memory.
+
+use std::path::{Path, PathBuf};
+
+use tokio::fs::{self, File};
+use tokio::io::{AsyncWriteExt as _, BufWriter};
+
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::{Ident, TableName};
+use crate::report::{Reject, Rejects};
+
+/// What every rejects file begins with; the source's own columns follow.
+const COLUMNS: [&str; 3] = ["reason", "constraint", "row"];
+
+/// A rejects file that is being written, under a name of its own until it is complete.
+#[derive(Debug)]
+pub(crate) struct RejectsFile {
+    path: PathBuf,
+    part: PathBuf,
+    header: Vec<u8>,
+    writer: Option<BufWriter<File>>,
+    samples: Samples,
+}
+
+/// The first rejects, read from the bytes as they go by.
+#[derive(Debug, Default)]
+struct Samples {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// As much of the first rows as is kept for samples.
+const SAMPLE_BYTES: usize = 16 * 1024;
+
+/// Adds rows that were rejected for one reason to a table's rejects in short.
+pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<String>) {
+    match rejects.counts.iter_mut().find(|(known, _)| known == reason) {
+        Some((_, count)) => *count += rows,
+        None => rejects.counts.push((reason.to_owned(), rows)),
+    }
+    let space = Rejects::SHOWN.saturating_sub(rejects.first.len());
+    let shown = samples.into_iter().take(space);
+    rejects.first.extend(shown.map(|text| Reject { reason: reason.to_owned(), text }));
+}
+
+impl RejectsFile {
+    /// Where a table's rejects go: `<directory>/<table>.csv`.
+    pub(crate) fn path(directory: &Path, table: &TableName) -> PathBuf {
+        // A quoted name may hold what a file's name cannot.
+        directory.join(format!("{}.csv", table.plain().replace('/', "_")))
+    }
+
+    /// Nothing is created before the first reject.
+    pub(crate) fn new(path: PathBuf, source_columns: &[Ident]) -> Self {
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        let mut header = csv::Writer::from_writer(Vec::new());
+        let names = COLUMNS.into_iter().chain(source_columns.iter().map(Ident::as_str));
+        // Writing to memory cannot fail.
+        let _ = header.write_record(names);
+        let header = header.into_inner().unwrap_or_default();
+        Self { path, part: part.into(), header, writer: None, samples: Samples::default() }
+    }
+
+    /// Appends whole or partial CSV lines.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let space = SAMPLE_BYTES.saturating_sub(self.samples.bytes.len());
+        self.samples.bytes.extend_from_slice(&bytes[..bytes.len().min(space)]);
+        if self.writer.is_none() {
+            self.open().await?;
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.write_all(bytes).await.map_err(|e| self.failed(&e))
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        if let Some(directory) = self.part.parent() {
+            fs::create_dir_all(directory).await.map_err(|e| self.failed(&e))?;
+        }
+        let file = File::create(&self.part).await.map_err(|e| self.failed(&e))?;
+        let mut writer = BufWriter::new(file);
+        writer.write_all(&self.header).await.map_err(|e| self.failed(&e))?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    /// The reasons of the first rows; those since the last call.
+    pub(crate) fn samples(&mut self) -> Vec<String> {
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&self.samples.bytes[..]);
+        let reasons: Vec<String> = reader
+            .records()
+            .map_while(std::result::Result::ok)
+            .skip(self.samples.taken)
+            .take(Rejects::SHOWN)
+            .filter_map(|record| record.get(0).map(str::to_owned))
+            .collect();
+        self.samples.taken += reasons.len();
+        reasons
+    }
+
+    /// Completes the file and gives it its name; `None` if there was nothing to write.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) async fn finish(mut self) -> Result<Option<String>> {
+        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        writer.flush().await.map_err(|e| self.failed(&e))?;
+        writer.get_ref().sync_all().await.map_err(|e| self.failed(&e))?;
+        fs::rename(&self.part, &self.path).await.map_err(|e| self.failed(&e))?;
+        Ok(Some(self.path.display().to_string()))
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Error {
+        Error::io(Phase::Verify, format!("writing the rejects file {}", self.part.display()), error)
+            .hint("Set [run] rejects_dir to a directory that can be written.")
+    }
+}

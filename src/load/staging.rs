@@ -1,0 +1,96 @@
+//! Staging tables: their names, their birth and their end.
+
+use tokio_postgres::{Client, Row};
+
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::{Ident, TableName};
+use crate::plan::TablePlan;
+
+/// What PostgreSQL keeps of a name (NAMEDATALEN - 1, manual 4.1.1).
+const NAME_BYTES_MAX: usize = 63;
+
+/// The table that receives an entry's rows first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Staging {
+    /// `<staging schema>.<table>__<run id>_<number of the entry>`
+    pub(crate) name: TableName,
+}
+
+impl Staging {
+    /// Names the staging table of an entry; the table's part is cut so that all of it fits.
+    pub(crate) fn new(schema: &Ident, table: &TableName, run_id: &str, entry: usize) -> Self {
+        let suffix = format!("__{run_id}_{entry}");
+        let mut stem = table.name.as_str();
+        while stem.len() + suffix.len() > NAME_BYTES_MAX {
+            let mut chars = stem.chars();
+            chars.next_back();
+            stem = chars.as_str();
+        }
+        Self { name: TableName { schema: schema.clone(), name: Ident::new(format!("{stem}{suffix}")) } }
+    }
+
+    /// The statement that creates it: exactly the loaded columns, no constraint, nothing for autovacuum to do.
+    pub(crate) fn create_sql(&self, table: &TablePlan) -> String {
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|column| {
+                let collation =
+                    column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+                format!("{} {}{collation}", column.name, column.type_name)
+            })
+            .collect();
+        format!(
+            "create unlogged table {} ({}) with (autovacuum_enabled = off)",
+            self.name,
+            columns.join(", ")
+        )
+    }
+}
+
+/// A staging table that some run left behind.
+#[derive(Debug, Clone)]
+pub(crate) struct Leftover {
+    /// The table.
+    pub(crate) name: TableName,
+    /// The run that made it.
+    pub(crate) run_id: String,
+    /// Bytes on disk.
+    pub(crate) bytes: u64,
+}
+
+/// Every staging table in the schema, of whatever run.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn leftovers(client: &Client, schema: &Ident) -> Result<Vec<Leftover>> {
+    let rows = client
+        .query(include_str!("leftovers.sql"), &[&schema.as_str()])
+        .await
+        .map_err(|e| Error::pg(Phase::Clean, "looking for staging tables of dead runs", &e))?;
+    Ok(rows.iter().map(|row| leftover(row, schema)).collect())
+}
+
+fn leftover(row: &Row, schema: &Ident) -> Leftover {
+    Leftover {
+        name: TableName { schema: schema.clone(), name: Ident::new(row.get::<_, String>("name")) },
+        run_id: row.get("run_id"),
+        bytes: u64::try_from(row.get::<_, i64>("bytes")).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staging_name_fits_63_bytes_and_keeps_run_and_entry() {
+        let schema = Ident::new("bulkload");
+        for stem in ["t".to_owned(), "x".repeat(63), "ä".repeat(31)] {
+            let table = TableName::new("public", stem);
+            let name = Staging::new(&schema, &table, "0mb3k9x2f7qa", 14).name.name;
+            assert!(name.as_str().len() <= 63, "{name}");
+            assert!(name.as_str().ends_with("__0mb3k9x2f7qa_14"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+-- The columns of relations, dropped ones apart, in their order. $1: oids.
+select
+    a.attrelid,
+    a.attname::text as name,
+    a.atttypid as type_oid,
+    a.atttypmod as type_modifier,
+    pg_catalog.format_type(a.atttypid, a.atttypmod) as type_name,
+    a.attnotnull as not_null,
+    a.atthasdef as has_default,
+    a.attidentity::text as identity,
+    a.attgenerated <> '' as generated,
+    case when a.attcollation <> t.typcollation and a.attcollation <> 0
+        then pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname)
+    end as collation,
+    pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') as may_select,
+    case when c.relkind in ('r', 'p', 'f', 'v')
+        then pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') else false end as may_insert
+from pg_catalog.pg_attribute a
+join pg_catalog.pg_class c on c.oid = a.attrelid
+join pg_catalog.pg_type t on t.oid = a.atttypid
+left join pg_catalog.pg_collation co on co.oid = a.attcollation
+left join pg_catalog.pg_namespace cn on cn.oid = co.collnamespace
+where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum

@@ -1,0 +1,283 @@
+//! Reads a [`Catalog`] from a server.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::future::try_join_all;
+use tokio_postgres::{Client, Row};
+
+use super::{
+    Catalog, Column, ForeignKey, Identity, Leaf, Oid, Relation, RelationKind, Rights, Sequence, Server, Type,
+    UniqueIndex,
+};
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::{Ident, TableName};
+
+/// Loads the facts about `names` and about the result columns of `queries`.
+///
+/// The session must have an empty `search_path`, except that `queries` are described by a session of their own: see
+/// [`describe_query`]. A name without a relation is absent from the result, which is for the planner to judge.
+///
+/// # Errors
+/// Whatever the server says; rights on the system catalogs themselves are not needed.
+pub async fn load(
+    client: &Client,
+    names: &BTreeSet<TableName>,
+    queries: HashMap<String, Vec<Column>>,
+) -> Result<Catalog> {
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "reading the catalog", &e);
+    let schemas: Vec<&str> = names.iter().map(|n| n.schema.as_str()).collect();
+    let bare: Vec<&str> = names.iter().map(|n| n.name.as_str()).collect();
+    let rows = client.query(include_str!("relations.sql"), &[&schemas, &bare]).await.map_err(failed)?;
+    let oids: Vec<Oid> = rows.iter().map(|row| row.get("oid")).collect();
+
+    // Independent statements share the connection's pipeline: one round trip for all of them.
+    let per_relation = [
+        include_str!("columns.sql"),
+        include_str!("leaves.sql"),
+        include_str!("unique_indexes.sql"),
+        include_str!("foreign_keys.sql"),
+        include_str!("sequences.sql"),
+    ]
+    .map(|sql| {
+        let oids = &oids;
+        async move { client.query(sql, &[oids]).await }
+    });
+    let (parts, server, casts) = futures::try_join!(
+        try_join_all(per_relation),
+        client.query_one(include_str!("server.sql"), &[]),
+        client.query(include_str!("casts.sql"), &[]),
+    )
+    .map_err(failed)?;
+    let [columns, leaves, indexes, foreign_keys, sequences] = &parts[..] else {
+        return Err(Error::new(Phase::Plan, crate::error::Kind::Internal, "a catalog query is missing"));
+    };
+    let server = server_facts(&server);
+
+    let mut relations: HashMap<Oid, Relation> =
+        rows.iter().map(|row| (row.get("oid"), relation(row))).collect();
+    for row in columns {
+        owner_of(&mut relations, row, "attrelid", |r| r.columns.push(column(row)));
+    }
+    for row in leaves {
+        owner_of(&mut relations, row, "root", |r| r.leaves.push(leaf(row, server.block_size)));
+    }
+    for row in indexes {
+        owner_of(&mut relations, row, "indrelid", |r| r.unique_indexes.push(unique_index(row)));
+    }
+    for row in foreign_keys {
+        owner_of(&mut relations, row, "from_oid", |r| r.foreign_keys.push(foreign_key(row)));
+        owner_of(&mut relations, row, "to_oid", |r| r.referenced_by.push(foreign_key(row)));
+    }
+    for row in sequences {
+        owner_of(&mut relations, row, "table_oid", |r| r.sequences.push(sequence(row)));
+    }
+
+    let used: BTreeSet<Oid> = relations
+        .values()
+        .flat_map(|r| &r.columns)
+        .chain(queries.values().flatten())
+        .map(|c| c.type_oid)
+        .collect();
+    let used: Vec<Oid> = used.into_iter().collect();
+    let types = client.query(include_str!("types.sql"), &[&used]).await.map_err(failed)?;
+    Ok(Catalog {
+        server,
+        relations: relations.into_values().map(|r| (r.name.clone(), r)).collect(),
+        types: types.iter().map(|row| (row.get("oid"), kind_of_type(row))).collect(),
+        casts: casts
+            .iter()
+            .map(|row| ((row.get("castsource"), row.get("casttarget")), row.get("is_implicit")))
+            .collect(),
+        queries,
+    })
+}
+
+/// The result columns of a query, by preparing it on a session that has the role's own `search_path`.
+///
+/// # Errors
+/// The query is not valid SQL, or the role may not run it.
+pub async fn describe_query(client: &Client, query: &str) -> Result<Vec<Column>> {
+    let statement =
+        client.prepare(query).await.map_err(|e| Error::pg(Phase::Plan, "preparing the table's query", &e))?;
+    Ok(statement
+        .columns()
+        .iter()
+        .map(|column| Column {
+            name: Ident::new(column.name()),
+            type_oid: column.type_().oid(),
+            type_name: column.type_().name().to_owned(),
+            not_null: false,
+            has_default: false,
+            identity: None,
+            generated: false,
+            collation: None,
+            may_select: true,
+            may_insert: false,
+        })
+        .collect())
+}
+
+fn owner_of(relations: &mut HashMap<Oid, Relation>, row: &Row, key: &str, add: impl FnOnce(&mut Relation)) {
+    if let Some(relation) = relations.get_mut(&row.get::<_, Oid>(key)) {
+        add(relation);
+    }
+}
+
+fn ident(row: &Row, column: &str) -> Ident {
+    Ident::new(row.get::<_, String>(column))
+}
+
+fn idents(row: &Row, column: &str) -> Vec<Ident> {
+    row.get::<_, Vec<String>>(column).into_iter().map(Ident::new).collect()
+}
+
+fn name(row: &Row, schema: &str, name: &str) -> TableName {
+    TableName { schema: ident(row, schema), name: ident(row, name) }
+}
+
+fn letter(row: &Row, column: &str) -> char {
+    row.get::<_, &str>(column).chars().next().unwrap_or(' ')
+}
+
+fn bytes(row: &Row, column: &str) -> u64 {
+    u64::try_from(row.get::<_, i64>(column)).unwrap_or(0)
+}
+
+fn relation_kind(row: &Row) -> RelationKind {
+    match letter(row, "kind") {
+        'p' => RelationKind::Partitioned,
+        'v' => RelationKind::View,
+        'm' => RelationKind::MaterializedView,
+        'f' => RelationKind::Foreign,
+        _ => RelationKind::Table,
+    }
+}
+
+fn server_facts(row: &Row) -> Server {
+    let free: i32 = row.get("free_connections");
+    let of_role = row
+        .get::<_, Option<i32>>("role_limit")
+        .map_or(i32::MAX, |limit| limit - row.get::<_, i32>("role_connections"));
+    Server {
+        version: u32::try_from(row.get::<_, i32>("version")).unwrap_or(0),
+        role: row.get("role"),
+        is_superuser: row.get("is_superuser"),
+        database: row.get("database"),
+        is_standby: row.get("is_standby"),
+        may_create: row.get("may_create"),
+        block_size: u32::try_from(row.get::<_, i32>("block_size")).unwrap_or(8192),
+        free_connections: u32::try_from(free.min(of_role)).unwrap_or(0),
+    }
+}
+
+fn relation(row: &Row) -> Relation {
+    Relation {
+        oid: row.get("oid"),
+        name: name(row, "schema", "name"),
+        kind: relation_kind(row),
+        is_permanent: letter(row, "persistence") == 'p',
+        is_partition: row.get("is_partition"),
+        has_children: row.get("has_children"),
+        rights: Rights {
+            owner: row.get("is_owner"),
+            select: row.get("may_select"),
+            insert: row.get("may_insert"),
+            delete: row.get("may_delete"),
+            truncate: row.get("may_truncate"),
+            rows_hidden: row.get("rows_hidden"),
+        },
+        columns: Vec::new(),
+        leaves: Vec::new(),
+        index_bytes: bytes(row, "index_bytes"),
+        row_estimate: row.get("row_estimate"),
+        unique_indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        referenced_by: Vec::new(),
+        sequences: Vec::new(),
+    }
+}
+
+fn column(row: &Row) -> Column {
+    Column {
+        name: ident(row, "name"),
+        type_oid: row.get("type_oid"),
+        type_name: row.get("type_name"),
+        not_null: row.get("not_null"),
+        has_default: row.get("has_default"),
+        identity: match row.get::<_, &str>("identity") {
+            "a" => Some(Identity::Always),
+            "d" => Some(Identity::ByDefault),
+            _ => None,
+        },
+        generated: row.get("generated"),
+        collation: row.get("collation"),
+        may_select: row.get("may_select"),
+        may_insert: row.get("may_insert"),
+    }
+}
+
+fn leaf(row: &Row, block_size: u32) -> Leaf {
+    let pages = bytes(row, "heap_bytes") / u64::from(block_size);
+    Leaf {
+        name: name(row, "schema", "name"),
+        kind: relation_kind(row),
+        pages: u32::try_from(pages).unwrap_or(u32::MAX),
+        bytes: bytes(row, "table_bytes"),
+        may_select: row.get("may_select"),
+    }
+}
+
+fn unique_index(row: &Row) -> UniqueIndex {
+    UniqueIndex {
+        name: ident(row, "name"),
+        is_primary: row.get("is_primary"),
+        is_immediate: row.get("is_immediate"),
+        is_partial: row.get("is_partial"),
+        has_expressions: row.get("has_expressions"),
+        columns: idents(row, "columns"),
+        all_not_null: row.get("all_not_null"),
+    }
+}
+
+fn foreign_key(row: &Row) -> ForeignKey {
+    ForeignKey {
+        name: ident(row, "name"),
+        from: name(row, "from_schema", "from_name"),
+        from_columns: idents(row, "from_columns"),
+        to: name(row, "to_schema", "to_name"),
+        to_columns: idents(row, "to_columns"),
+        operators: row.get("operators"),
+        match_full: letter(row, "match_type") == 'f',
+        is_deferrable: row.get("is_deferrable"),
+        is_indexed: row.get("is_indexed"),
+        from_rows: row.get("from_rows"),
+    }
+}
+
+fn sequence(row: &Row) -> Sequence {
+    Sequence {
+        name: name(row, "schema", "name"),
+        column: ident(row, "column_name"),
+        increment: row.get("increment"),
+        start: row.get("start"),
+        minimum: row.get("minimum"),
+        maximum: row.get("maximum"),
+        is_owner: row.get("is_owner"),
+        may_select: row.get("may_select"),
+        may_update: row.get("may_update"),
+    }
+}
+
+fn kind_of_type(row: &Row) -> Type {
+    Type {
+        oid: row.get("oid"),
+        name: name(row, "schema", "name"),
+        sql_name: row.get("sql_name"),
+        kind: letter(row, "kind"),
+        category: letter(row, "category"),
+        is_array: row.get("is_array"),
+        has_binary: row.get("has_binary"),
+        extension: row.get("extension"),
+        parts: row.get("parts"),
+    }
+}

@@ -1,0 +1,298 @@
+//! What a catalog says about tables: the facts from which [`crate::plan`] decides.
+//!
+//! Facts are plain values: loaded once per side by [`load()`], never asked for again, so that planning is pure.
+//! All queries are in the `.sql` files beside this one and run with an empty `search_path`, so that every type
+//! and collation outside `pg_catalog` comes back with its schema.
+
+mod load;
+mod wire;
+
+use std::collections::HashMap;
+
+pub use load::{describe_query, load};
+
+use crate::pg::name::{Ident, TableName};
+
+/// A type's or relation's OID.
+pub type Oid = u32;
+
+/// Everything known about one side.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// The server and our role on it.
+    pub server: Server,
+    /// The relations that were asked for and exist, by name.
+    pub relations: HashMap<TableName, Relation>,
+    /// The types of their columns, and of what these are made.
+    pub types: HashMap<Oid, Type>,
+    /// Casts that the server has, as (from, to), and whether it makes them by itself: these lose nothing.
+    pub casts: HashMap<(Oid, Oid), bool>,
+    /// Result columns of queries, by the query's text.
+    pub queries: HashMap<String, Vec<Column>>,
+}
+
+/// A server and our role on it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `server_version_num`, 150004 for 15.4.
+    pub version: u32,
+    /// Our role.
+    pub role: String,
+    /// Whether it is a superuser.
+    pub is_superuser: bool,
+    /// The database's name.
+    pub database: String,
+    /// Whether the server is in recovery.
+    pub is_standby: bool,
+    /// Whether our role may create schemas in the database.
+    pub may_create: bool,
+    /// Bytes per page.
+    pub block_size: u32,
+    /// Connections that our role can still open, as far as can be seen.
+    pub free_connections: u32,
+}
+
+/// What kind of relation it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// An ordinary table.
+    Table,
+    /// A partitioned table.
+    Partitioned,
+    /// A view.
+    View,
+    /// A materialized view.
+    MaterializedView,
+    /// A foreign table.
+    Foreign,
+}
+
+impl RelationKind {
+    /// As people call it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Partitioned => "partitioned table",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+            Self::Foreign => "foreign table",
+        }
+    }
+}
+
+/// A table, view or foreign table.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Its OID.
+    pub oid: Oid,
+    /// Its name.
+    pub name: TableName,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Whether it survives a crash (not UNLOGGED, not temporary).
+    pub is_permanent: bool,
+    /// Whether it is itself a partition.
+    pub is_partition: bool,
+    /// Whether other tables inherit from it (partitions too).
+    pub has_children: bool,
+    /// What our role may do.
+    pub rights: Rights,
+    /// Columns in their order, dropped ones apart.
+    pub columns: Vec<Column>,
+    /// The relations that hold its rows.
+    pub leaves: Vec<Leaf>,
+    /// Bytes in its indexes.
+    pub index_bytes: u64,
+    /// Rows, as the statistics have it; 0 when never analysed.
+    pub row_estimate: f64,
+    /// Valid unique indexes, the primary key first.
+    pub unique_indexes: Vec<UniqueIndex>,
+    /// Its own foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Foreign keys of any table to it.
+    pub referenced_by: Vec<ForeignKey>,
+    /// Sequences that its columns own.
+    pub sequences: Vec<Sequence>,
+}
+
+impl Relation {
+    /// Bytes in its heap with TOAST, partitions and inheritors included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.leaves.iter().map(|leaf| leaf.bytes).sum()
+    }
+
+    /// A column by name.
+    #[must_use]
+    pub fn column(&self, name: &Ident) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == *name)
+    }
+}
+
+/// What our role may do with a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a privilege of its own")]
+pub struct Rights {
+    /// It owns the relation, or is a member of the owner.
+    pub owner: bool,
+    /// SELECT
+    pub select: bool,
+    /// INSERT
+    pub insert: bool,
+    /// DELETE
+    pub delete: bool,
+    /// TRUNCATE
+    pub truncate: bool,
+    /// A row-level policy would hide rows from it (and with `row_security = off` is an error).
+    pub rows_hidden: bool,
+}
+
+/// A relation that holds rows.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    /// Its name.
+    pub name: TableName,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Pages of its heap.
+    pub pages: u32,
+    /// Bytes of heap and TOAST.
+    pub bytes: u64,
+    /// Whether our role may read it by itself.
+    pub may_select: bool,
+}
+
+/// When an identity column takes given values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Only with OVERRIDING SYSTEM VALUE.
+    Always,
+    /// As a default does.
+    ByDefault,
+}
+
+/// A column.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Its name.
+    pub name: Ident,
+    /// Its type.
+    pub type_oid: Oid,
+    /// The type as SQL writes it, length or precision included.
+    pub type_name: String,
+    /// NOT NULL
+    pub not_null: bool,
+    /// It has a DEFAULT (or is generated).
+    pub has_default: bool,
+    /// It is an identity column.
+    pub identity: Option<Identity>,
+    /// It is GENERATED … STORED.
+    pub generated: bool,
+    /// Its collation if it is not the type's own, as SQL.
+    pub collation: Option<String>,
+    /// Whether our role may read it.
+    pub may_select: bool,
+    /// Whether our role may insert into it.
+    pub may_insert: bool,
+}
+
+/// A valid unique index.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property that the catalog has as a bool")]
+pub struct UniqueIndex {
+    /// Its name.
+    pub name: Ident,
+    /// It is the primary key.
+    pub is_primary: bool,
+    /// It is checked at once rather than deferrable.
+    pub is_immediate: bool,
+    /// It has a WHERE.
+    pub is_partial: bool,
+    /// It has expressions.
+    pub has_expressions: bool,
+    /// Its key columns in order; incomplete where it has expressions.
+    pub columns: Vec<Ident>,
+    /// All of them are NOT NULL.
+    pub all_not_null: bool,
+}
+
+impl UniqueIndex {
+    /// Whether it can identify rows: whole, over plain columns, checked at once.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_immediate && !self.is_partial && !self.has_expressions
+    }
+}
+
+/// A foreign key.
+#[derive(Debug, Clone)]
+pub struct ForeignKey {
+    /// The constraint's name.
+    pub name: Ident,
+    /// The referencing table.
+    pub from: TableName,
+    /// Its columns.
+    pub from_columns: Vec<Ident>,
+    /// The referenced table.
+    pub to: TableName,
+    /// Its columns.
+    pub to_columns: Vec<Ident>,
+    /// The operators it compares with, referenced column first, as SQL: `operator(pg_catalog.=)`.
+    pub operators: Vec<String>,
+    /// MATCH FULL rather than SIMPLE.
+    pub match_full: bool,
+    /// The constraint can be deferred.
+    pub is_deferrable: bool,
+    /// An index of the referencing table begins with its columns.
+    pub is_indexed: bool,
+    /// Rows of the referencing table, by its statistics or by its size, whichever tells of more.
+    pub from_rows: f64,
+}
+
+/// A sequence that a column owns. All values as `bigint`.
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    /// Its name.
+    pub name: TableName,
+    /// The owning column.
+    pub column: Ident,
+    /// INCREMENT BY
+    pub increment: i64,
+    /// START WITH
+    pub start: i64,
+    /// MINVALUE
+    pub minimum: i64,
+    /// MAXVALUE
+    pub maximum: i64,
+    /// Our role owns it, so it can be restarted within a transaction.
+    pub is_owner: bool,
+    /// Our role may see where it stands.
+    pub may_select: bool,
+    /// Our role may set it.
+    pub may_update: bool,
+}
+
+/// A type.
+#[derive(Debug, Clone)]
+pub struct Type {
+    /// Its OID.
+    pub oid: Oid,
+    /// Its schema and name.
+    pub name: TableName,
+    /// As SQL writes it.
+    pub sql_name: String,
+    /// `typtype`: b, c, d, e, p, r or m.
+    pub kind: char,
+    /// `typcategory`.
+    pub category: char,
+    /// It is a true array.
+    pub is_array: bool,
+    /// It has binary send and receive functions.
+    pub has_binary: bool,
+    /// The extension it belongs to, with its version.
+    pub extension: Option<String>,
+    /// What it is made of, in order: a domain's base, an array's element, a range's subtype, a multirange's range, a
+    /// composite's columns.
+    pub parts: Vec<Oid>,
+}

@@ -1,0 +1,231 @@
+//! Processes that end when we end, and only those: how a throw-away server's programs are started and stopped.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::binaries::output_of;
+use crate::error::{Error, Kind, Phase, Result};
+
+/// Whom the server's programs run as. PostgreSQL refuses to run as root.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Account {
+    /// We are not root: as ourselves.
+    Own,
+    /// We are root: as `postgres`, with these ids.
+    Postgres { uid: u32, gid: u32 },
+}
+
+impl Account {
+    /// Ourselves, or `postgres` if we are root.
+    pub(super) fn choose() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self::Own);
+        }
+        let id = |flag| output_of("id", [flag, "postgres"]).and_then(|text| text.parse().ok());
+        match (id("-u"), id("-g")) {
+            (Some(uid), Some(gid)) => Ok(Self::Postgres { uid, gid }),
+            _ => Err(Error::new(
+                Phase::Config,
+                Kind::Config,
+                "PostgreSQL refuses to run as root, and there is no user postgres to run it as",
+            )
+            .hint("Run this as an ordinary user, or create the user: useradd --system postgres")),
+        }
+    }
+
+    /// A command that runs `program` as this account, in a process group of its own: what a terminal sends to
+    /// us (Ctrl-C) does not reach it.
+    ///
+    /// `dies_with_us`: the kernel sends it SIGQUIT (PostgreSQL: immediate shutdown) when the thread that spawns
+    /// it ends, so it must then be spawned by [`spawn`].
+    pub(super) fn command(self, program: &Path, dies_with_us: bool) -> Result<Command> {
+        let setpriv = PathBuf::from("setpriv");
+        let mut command = match (self, has_setpriv()) {
+            (Self::Postgres { .. }, false) => {
+                return Err(Error::new(
+                    Phase::Config,
+                    Kind::Config,
+                    "setpriv is needed to run PostgreSQL as the user postgres, and is not in PATH",
+                )
+                .hint("Install util-linux, or run this as an ordinary user."));
+            }
+            (Self::Own, false) => Command::new(program),
+            (account, true) => {
+                let mut command = Command::new(setpriv);
+                if matches!(account, Self::Postgres { .. }) {
+                    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+                }
+                if dies_with_us {
+                    command.args(["--pdeathsig", "QUIT"]);
+                }
+                command.args(["--", &program.to_string_lossy()]);
+                command
+            }
+        };
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("TZ", "UTC").env("LC_ALL", "C").stdin(Stdio::null()).current_dir("/").process_group(0);
+        Ok(command)
+    }
+
+    /// Makes a file or directory this account's own.
+    pub(super) fn give(self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Own => Ok(()),
+            Self::Postgres { uid, gid } => std::os::unix::fs::chown(path, Some(uid), Some(gid)),
+        }
+    }
+}
+
+fn has_setpriv() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| output_of("setpriv", ["--version"]).is_some())
+}
+
+/// Starts a child from a thread that lives as long as this process.
+///
+/// The parent-death signal of Linux is tied to the thread that forked (prctl(2), `PR_SET_PDEATHSIG`): a server
+/// spawned by a worker thread or by a test's thread would stop when that thread ends.
+pub(super) fn spawn(command: Command) -> io::Result<Child> {
+    type Job = (Command, Sender<io::Result<Child>>);
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, inbox) = channel::<Job>();
+        std::thread::spawn(move || {
+            for (mut command, reply) in inbox {
+                // A caller that is gone has no use for its child; Cluster::start waits for every reply.
+                let _ = reply.send(command.spawn());
+            }
+        });
+        jobs
+    });
+    let (reply, child) = channel();
+    let gone = |_| io::Error::other("the thread that starts servers is gone");
+    spawner.send((command, reply)).map_err(|e| gone(e.to_string()))?;
+    child.recv().map_err(|e| gone(e.to_string()))?
+}
+
+/// Appends a child's stdout and stderr to a file.
+pub(super) fn log_to(command: &mut Command, log: &Path) -> io::Result<()> {
+    let file = File::options().append(true).create(true).open(log)?;
+    command.stdout(file.try_clone()?).stderr(file);
+    Ok(())
+}
+
+/// Sends a signal to a child that has not been waited for: its pid cannot belong to anyone else yet.
+pub(super) fn signal(child: &Child, signal: Signal) {
+    // It may have ended by itself, which is as good.
+    let _ = pid(child.id()).map(|pid| kill_process(pid, signal));
+}
+
+/// Kills a server and all its processes with SIGKILL, and returns when they are gone.
+pub(super) fn kill_tree(child: &mut Child) {
+    // Stopped, it cannot start processes that we would miss.
+    signal(child, Signal::STOP);
+    let family = children_of(child.id());
+    let _ = child.kill();
+    for pid in family.iter().filter_map(|&id| pid(id)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    let _ = child.wait();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while family.iter().any(|&id| is_running(id)) && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits for a child to end by itself; `false` if it still runs after `limit`.
+pub(super) fn ends_within(child: &mut Child, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) => return false,
+            Ok(Some(_)) | Err(_) => return true,
+        }
+    }
+}
+
+fn pid(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
+}
+
+/// Direct children: PostgreSQL's processes are all children of the postmaster. Empty where there is no /proc.
+fn children_of(parent: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&id| stat(id).is_some_and(|(_, ppid)| ppid == parent))
+        .collect()
+}
+
+/// Whether a process exists and is more than a zombie that waits for its new parent to notice.
+fn is_running(id: u32) -> bool {
+    stat(id).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// State and parent from /proc/PID/stat. The program's name before them may contain anything, even `)`.
+fn stat(id: u32) -> Option<(char, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Removes a directory when it is dropped or when this process ends, however it ends.
+///
+/// It is a shell that waits for the end of its input, which comes when the last holder of the pipe is gone: a
+/// signal handler would not run after SIGKILL. A line of input sends it home. A server that still runs when its
+/// files are gone stops by itself when it misses its lock file (checked every minute).
+#[derive(Debug)]
+pub(super) struct Reaper {
+    shell: Child,
+    pipe: Option<ChildStdin>,
+}
+
+/// Repeats because a server that is stopping may still write.
+const REAP: &str = r#"trap '' INT TERM HUP QUIT
+if read -r _; then exit 0; fi
+tries=0
+until rm -rf -- "$1" && [ ! -e "$1" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 60 ] || exit 1
+    sleep 1
+done"#;
+
+impl Reaper {
+    /// Sets out to remove `dir`.
+    pub(super) fn watch(dir: &Path) -> io::Result<Self> {
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", REAP, "bulkload-reaper"])
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .process_group(0)
+            .spawn()?;
+        let pipe = shell.stdin.take();
+        Ok(Self { shell, pipe })
+    }
+
+    /// Lets the directory stay for ever.
+    pub(super) fn release(mut self) {
+        // If it cannot be told it is gone, which is as good.
+        let _ = self.pipe.as_mut().map(|pipe| pipe.write_all(b"stay\n"));
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.shell.wait();
+    }
+}

@@ -1,0 +1,390 @@
+//! Why a connection was not to be had, in words that tell an operator what to do.
+
+use std::io;
+use std::time::Duration;
+
+use rustls::CertificateError;
+use tokio_postgres::error::SqlState;
+
+use super::conninfo::{ConnInfo, Endpoint, Host, TargetSession};
+use super::dial::{DialError, Peer};
+use super::login::Facts;
+use super::supabase;
+use super::tls::SslMode;
+use crate::error::{Error, Kind, Phase, ServerError, chain};
+
+/// How far an attempt had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Name to addresses.
+    LookUp,
+    /// Socket and TLS.
+    Dial,
+    /// Authentication.
+    Login,
+    /// The answer to the first statement.
+    FirstQuery,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The name has no address, says the resolver.
+    LookUp(io::Error),
+    /// The resolver has an empty answer.
+    NoAddress,
+    /// It took longer than this.
+    Timeout(Stage, Duration),
+    /// No transport.
+    Dial(DialError),
+    /// The server, or tokio-postgres, refused.
+    Login {
+        /// Why.
+        error: tokio_postgres::Error,
+        /// Whether that was over TLS.
+        encrypted: bool,
+    },
+    /// The server's version.
+    TooOld(u32),
+    /// The server is not of the kind that `target_session_attrs` wants.
+    Unsuitable {
+        /// What is wanted.
+        wanted: TargetSession,
+        /// What is there.
+        facts: Facts,
+    },
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self::Dial(error)
+    }
+}
+
+impl Failure {
+    /// Whether no other address or host is tried: a server has answered, and the answer is no.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Login { error, .. } => {
+                error.code().is_some_and(|code| *code != SqlState::CANNOT_CONNECT_NOW)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The failures of all hosts as one error: the only one as it is, several with the first one's hint.
+pub(super) fn all_of(mut failures: Vec<Error>) -> Error {
+    if failures.len() == 1 {
+        return failures.remove(0);
+    }
+    let messages: Vec<&str> = failures.iter().map(Error::message).collect();
+    let kind = if failures.iter().any(Error::is_transient) { Kind::Transient } else { Kind::Connect };
+    let error = Error::new(Phase::Connect, kind, format!("no host will do: {}", messages.join("; ")));
+    match failures.iter().find_map(Error::advice) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The failure as an error. `tried` are the addresses of the host, the last of which failed so.
+pub(super) fn explain(failure: &Failure, info: &ConnInfo, endpoint: &Endpoint, tried: &[Peer]) -> Error {
+    let what = format!("cannot connect to {}", info.label_of(endpoint));
+    let case = Case { what, info, endpoint, tried };
+    match failure {
+        Failure::LookUp(error) => case.unresolved(&format!("does not resolve ({error})")),
+        Failure::NoAddress => case.unresolved("has no address"),
+        Failure::Timeout(stage, limit) => case.timeout(*stage, *limit),
+        Failure::Dial(DialError::Socket(error)) => case.socket(error),
+        Failure::Dial(DialError::NoTls) => case.no_tls(),
+        Failure::Dial(DialError::NotPostgres) => case
+            .error(Kind::Connect, "what answers there does not speak PostgreSQL's protocol")
+            .hint("Check the port."),
+        Failure::Dial(DialError::Tls(error)) => case.handshake(error),
+        Failure::Login { error, encrypted } => case.login(error, *encrypted),
+        Failure::TooOld(version) => case
+            .error(
+                Kind::Connect,
+                format!("its version is {}, and 12 is the oldest that works", dotted(*version)),
+            )
+            .hint("Upgrade the server, or load from a dump of it that a newer one has restored."),
+        Failure::Unsuitable { wanted, facts } => case.unsuitable(*wanted, *facts),
+    }
+}
+
+/// `server_version_num` as people write it; before 10 a version had two leading numbers.
+fn dotted(version: u32) -> String {
+    if version < 100_000 {
+        format!("{}.{}", version / 10_000, version / 100 % 100)
+    } else {
+        format!("{}.{}", version / 10_000, version % 10_000)
+    }
+}
+
+/// What was attempted, for messages.
+struct Case<'a> {
+    what: String,
+    info: &'a ConnInfo,
+    endpoint: &'a Endpoint,
+    tried: &'a [Peer],
+}
+
+impl Case<'_> {
+    fn error(&self, kind: Kind, why: impl std::fmt::Display) -> Error {
+        Error::new(Phase::Connect, kind, format!("{}: {why}", self.what))
+    }
+
+    fn host_name(&self) -> &str {
+        match &self.endpoint.host {
+            Host::Tcp { name, .. } => name,
+            Host::Unix(_) => "",
+        }
+    }
+
+    fn unresolved(&self, why: &str) -> Error {
+        let hint = supabase::hint_without_ipv6(self.host_name()).unwrap_or_else(|| {
+            "Check the host's spelling and this machine's name resolution (getent hosts NAME).".to_owned()
+        });
+        // A resolver that is out of order looks the same as a name that does not exist, so again may help.
+        self.error(Kind::Transient, format!("the name {} {why}", self.host_name())).hint(hint)
+    }
+
+    fn timeout(&self, stage: Stage, limit: Duration) -> Error {
+        let seconds = limit.as_secs_f64();
+        let within = |what: &str| format!("{what} within {seconds} s");
+        match stage {
+            Stage::LookUp => self
+                .error(Kind::Transient, within("the host's name did not resolve"))
+                .hint("Check this machine's name resolution."),
+            Stage::Dial => self
+                .error(Kind::Transient, format!("{}{}", within("no answer"), self.addresses()))
+                .hint(
+                    "Usually a firewall drops the packets, or address or port are wrong; connect_timeout sets the \
+                     limit.",
+                ),
+            Stage::Login | Stage::FirstQuery => Error::out_of_slots(
+                Phase::Connect,
+                format!("{}: {}", self.what, within("it took the connection but gave no session")),
+            )
+            .hint(
+                "A pooler whose connections are all in use makes clients wait so, and so does a server that hangs: \
+                 lower jobs, or raise the pool's size.",
+            ),
+        }
+    }
+
+    /// ` (tried a, b)`, where there was more than one address or the address is not the name.
+    fn addresses(&self) -> String {
+        let shown: Vec<String> = self.tried.iter().map(|peer| peer.address.to_string()).collect();
+        match shown.as_slice() {
+            [] => String::new(),
+            [only] if *only == self.endpoint.to_string() => String::new(),
+            _ => format!(" (tried {})", shown.join(", ")),
+        }
+    }
+
+    fn socket(&self, error: &io::Error) -> Error {
+        use io::ErrorKind as Io;
+        let is_socket = matches!(self.endpoint.host, Host::Unix(_));
+        let (why, hint) = match error.kind() {
+            Io::NotFound if is_socket => (
+                "there is no such socket".to_owned(),
+                "Is a server running on this machine, with this port and this unix_socket_directories? Name another \
+                 host or port otherwise.",
+            ),
+            Io::ConnectionRefused => (
+                "connection refused".to_owned(),
+                "Is the server running, does it listen there (listen_addresses, port), and is the port right?",
+            ),
+            Io::PermissionDenied => (error.to_string(), "This user may not open the socket or the network."),
+            Io::ConnectionReset | Io::BrokenPipe | Io::UnexpectedEof => (
+                "the server closed the connection".to_owned(),
+                "The server's log says why; a port that is not PostgreSQL's, or a proxy, does this too.",
+            ),
+            _ => (error.to_string(), "Check host, port, routes and firewalls."),
+        };
+        let only_ipv6 = !self.tried.is_empty() && self.tried.iter().all(|peer| peer.address.is_ipv6());
+        let hint = only_ipv6
+            .then(|| supabase::hint_without_ipv6(self.host_name()))
+            .flatten()
+            .unwrap_or_else(|| hint.to_owned());
+        self.error(Kind::Transient, format!("{why}{}", self.addresses())).hint(hint)
+    }
+
+    fn mode(&self) -> SslMode {
+        self.endpoint.tls.as_ref().map_or(SslMode::Disable, |tls| tls.mode)
+    }
+
+    fn no_tls(&self) -> Error {
+        self.error(Kind::Connect, format!("the server has no TLS, and sslmode is {}", self.mode())).hint(
+            "Turn on ssl in the server's configuration. Only if every network in between is trusted, add \
+             sslmode=disable; without an sslmode, a host that is not this machine has to have TLS.",
+        )
+    }
+
+    fn handshake(&self, error: &io::Error) -> Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(error) => self.tls(error),
+            None => {
+                let direct = self.endpoint.tls.as_ref().is_some_and(|tls| tls.direct);
+                self.error(Kind::Transient, format!("the TLS handshake broke off: {error}")).hint(if direct {
+                    "sslnegotiation=direct needs a server of version 17 or later."
+                } else {
+                    "The server's log says why; a proxy that does not pass TLS does this too."
+                })
+            }
+        }
+    }
+
+    fn tls(&self, error: &rustls::Error) -> Error {
+        use CertificateError as Bad;
+        let name = self.host_name();
+        let (why, hint) = match error {
+            rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => (
+                "no authority that is trusted here has signed the server's certificate".to_owned(),
+                "Give the authority's certificate with sslrootcert=FILE (Supabase: from the dashboard, database \
+                 settings). sslmode=require without sslrootcert encrypts, but believes anyone.",
+            ),
+            rustls::Error::InvalidCertificate(Bad::NotValidForNameContext { presented, .. }) => (
+                if presented.is_empty() {
+                    format!("the server's certificate has no subjectAltName, so it is not for {name}")
+                } else {
+                    format!("the server's certificate is for {}, not for {name}", presented.join(", "))
+                },
+                "Connect by a name that the certificate has (hostaddr= can give the address), have it reissued with \
+                 a subjectAltName, or use sslmode=verify-ca.",
+            ),
+            rustls::Error::InvalidCertificate(Bad::NotValidForName) => (
+                format!("the server's certificate is not for {name}"),
+                "Connect by a name that the certificate has, or use sslmode=verify-ca.",
+            ),
+            rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => (
+                "the server's certificate has expired".to_owned(),
+                "Renew it, or set this machine's clock if that is wrong.",
+            ),
+            rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => (
+                "the server's certificate is not valid yet".to_owned(),
+                "Set this machine's clock if it is wrong.",
+            ),
+            rustls::Error::InvalidCertificate(other) => (
+                format!("the server's certificate cannot be verified: {other}"),
+                "It has to be X.509 version 3, with a key that is long enough, and signed by the authority in \
+                 sslrootcert; a self-signed one may itself be that file.",
+            ),
+            rustls::Error::AlertReceived(alert) => (
+                format!("the server ended the TLS handshake with {alert:?}"),
+                "Its log says why; it may want a client certificate (sslcert and sslkey), or another one.",
+            ),
+            rustls::Error::PeerIncompatible(_) => (
+                format!("the server and we have no version of TLS in common: {error}"),
+                "The server has to allow TLS 1.2 or 1.3 (ssl_max_protocol_version, ssl_ciphers).",
+            ),
+            other => (format!("TLS failed: {other}"), "The server's log may say more."),
+        };
+        self.error(Kind::Connect, why).hint(hint)
+    }
+
+    fn login(&self, error: &tokio_postgres::Error, encrypted: bool) -> Error {
+        if let Some(db) = error.as_db_error() {
+            let server = ServerError::from_db(db);
+            let hint = self.server_hint(&server, encrypted);
+            let error = Error::server(Phase::Connect, &self.what, server);
+            return match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            };
+        }
+        let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        if let Some(io) = io {
+            // A server that refuses the client's certificate says so only after a TLS 1.3 handshake is over.
+            return match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(tls) => self.tls(tls),
+                None => self.socket(io),
+            };
+        }
+        if error.is_closed() {
+            return self.socket(&io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = chain(error);
+        if self.endpoint.password.is_none() && text.ends_with(PASSWORD_MISSING) {
+            return self
+                .error(Kind::Connect, "the server asks for a password, and there is none")
+                .hint(self.password_hint());
+        }
+        self.error(Kind::Connect, text).hint(
+            "Ways to log in that work: password (scram-sha-256, md5, plain), client certificate, peer, trust. \
+             Kerberos, SSPI and OAuth do not; channel_binding=require needs TLS straight to the server.",
+        )
+    }
+
+    fn server_hint(&self, server: &ServerError, encrypted: bool) -> Option<String> {
+        if server.is_out_of_slots() {
+            return Some(
+                "All connections are in use: lower jobs, close other clients, or raise max_connections (or the \
+                 pool's size)."
+                    .to_owned(),
+            );
+        }
+        match server.code.code() {
+            "28P01" => Some(self.password_hint()),
+            "28000" if matches!(self.endpoint.host, Host::Unix(_)) => Some(
+                "On a Unix socket pg_hba.conf usually asks for peer: run as the operating system's user of that \
+                 name, or connect to localhost with a password."
+                    .to_owned(),
+            ),
+            "28000" if encrypted => Some(
+                "The server's pg_hba.conf decides who may connect, from where and how: ask for a line that fits, or \
+                 check user and database."
+                    .to_owned(),
+            ),
+            "28000" => Some(
+                "The server's pg_hba.conf decides who may connect, from where and how: ask for a line that fits, \
+                 check user and database, or use TLS (sslmode=require)."
+                    .to_owned(),
+            ),
+            "57P03" => Some("The server is starting, stopping or recovering: try again.".to_owned()),
+            "XX000" => supabase::hint_for_tenant(self.host_name()),
+            _ => None,
+        }
+    }
+
+    /// Where the password came from, or where one could, and which ones were passed over.
+    fn password_hint(&self) -> String {
+        let mut hint = match &self.endpoint.password {
+            Some(_) => format!("The password came from {}: check it, and the user.", self.endpoint.password_from),
+            None => "Give one in the URL (special characters percent-encoded), in PGPASSWORD together with PGHOST, \
+                     or in ~/.pgpass."
+                .to_owned(),
+        };
+        for note in &self.info.notes {
+            hint.push_str(" Note: ");
+            hint.push_str(note);
+            hint.push('.');
+        }
+        if let Some(more) = supabase::hint_for_tenant(self.host_name()) {
+            hint.push(' ');
+            hint.push_str(&more);
+        }
+        hint
+    }
+
+    fn unsuitable(&self, wanted: TargetSession, facts: Facts) -> Error {
+        let is = match (facts.in_recovery, facts.read_only) {
+            (true, _) => "a standby",
+            (false, true) => "read-only by default",
+            (false, false) => "a primary that takes writes",
+        };
+        let wanted = match wanted {
+            TargetSession::ReadWrite => "read-write",
+            TargetSession::ReadOnly => "read-only",
+            TargetSession::Primary => "primary",
+            TargetSession::Standby => "standby",
+            TargetSession::Any | TargetSession::PreferStandby => "any",
+        };
+        self.error(Kind::Connect, format!("it is {is}, and target_session_attrs is {wanted}"))
+            .hint("Name a host that is, or change target_session_attrs.")
+    }
+}
+
+/// What tokio-postgres says where a server asks for a password and there is none; it has no kind of its own.
+const PASSWORD_MISSING: &str = "password missing";

@@ -1,0 +1,18 @@
+//! All that speaks PostgreSQL.
+
+mod cancel;
+pub mod catalog;
+pub mod cluster;
+pub mod conninfo;
+mod dial;
+mod failure;
+pub mod format;
+mod login;
+pub mod name;
+pub mod pooler;
+pub mod render;
+pub mod session;
+mod supabase;
+mod tls;
+pub mod transport;
+pub mod wire;

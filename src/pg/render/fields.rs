@@ -1,0 +1,98 @@
+//! Reads the fields of a binary value, one after the other.
+
+use super::Malformed;
+
+/// What is left of a value. All integers are in network byte order (`pq_sendint` and its like, src/backend/libpq/pqformat.c).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(value: &'a [u8]) -> Self {
+        Self { rest: value }
+    }
+
+    /// A value that is one field of fixed size.
+    pub(super) fn only<const N: usize>(value: &[u8]) -> Result<[u8; N], Malformed> {
+        value.try_into().map_err(|_| Malformed("not of its type's size"))
+    }
+
+    pub(super) fn bytes(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Malformed("it ends too early"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed("it ends too early"))?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn i16(&mut self) -> Result<i16, Malformed> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, Malformed> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    pub(super) fn f64(&mut self) -> Result<f64, Malformed> {
+        self.array().map(f64::from_be_bytes)
+    }
+
+    /// A count of things that follow.
+    pub(super) fn count(&mut self) -> Result<u32, Malformed> {
+        u32::try_from(self.i32()?).map_err(|_| Malformed("a negative count"))
+    }
+
+    /// A value with its length before it; a length of -1 is NULL.
+    pub(super) fn value(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        match self.i32()? {
+            -1 => Ok(None),
+            length => {
+                let length = usize::try_from(length).map_err(|_| Malformed("a negative length"))?;
+                self.bytes(length).map(Some)
+            }
+        }
+    }
+
+    /// The same where NULL cannot be.
+    pub(super) fn value_not_null(&mut self) -> Result<&'a [u8], Malformed> {
+        self.value()?.ok_or(Malformed("NULL where it cannot be"))
+    }
+
+    /// A string that a zero byte ends.
+    pub(super) fn c_string(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.rest.iter().position(|&b| b == 0).ok_or(Malformed("a string without an end"))?;
+        let string = self.bytes(length)?;
+        self.bytes(1)?;
+        Ok(string)
+    }
+
+    /// Nothing may be left.
+    pub(super) fn end(self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("it goes on after its end")) }
+    }
+}

@@ -1,0 +1,77 @@
+//! A session without tokio-postgres: its bare, authenticated transport.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::{CancelHandle, SessionSettings, open};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::login::Login;
+use crate::pg::transport::Transport;
+
+/// How long a goodbye may take.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// An authenticated connection on which the server waits for the next message, outside a transaction.
+///
+/// Dropping it closes the socket without a goodbye; the server then rolls back what was open.
+#[derive(Debug)]
+pub struct Stream {
+    /// The bytes. The next ones from the server belong to the answer to the first message that is written, or are a
+    /// message that a server may send at any time: ParameterStatus, NoticeResponse, or a last ErrorResponse.
+    pub transport: Transport,
+    /// Process id of the backend.
+    pub backend_pid: i32,
+    /// Cancels what runs on this connection.
+    pub cancel: CancelHandle,
+    /// `server_version_num`, for example 150004.
+    pub server_version: u32,
+    /// `host:port/database`, for messages.
+    pub label: String,
+}
+
+impl Stream {
+    /// Says goodbye and closes. The stream has to be between two statements.
+    pub async fn close(mut self) {
+        let farewell = async {
+            let mut terminate = bytes::BytesMut::new();
+            postgres_protocol::message::frontend::terminate(&mut terminate);
+            self.transport.write_all(&terminate).await?;
+            self.transport.shutdown().await
+        };
+        if let Ok(Err(error)) = timeout(FAREWELL_TIME_MAX, farewell).await {
+            tracing::debug!(label = self.label, "no goodbye: {error}");
+        }
+    }
+}
+
+/// Opens a session as [`super::connect`] does and takes its transport over.
+///
+/// # Errors
+/// As [`super::connect`]; also, transiently, if the server sends something unasked at the very moment of the
+/// takeover.
+pub async fn open_stream(info: &ConnInfo, settings: &SessionSettings) -> Result<Stream> {
+    let Login { client, wire, back, facts, cancel, label } = open(info, settings).await?;
+    // The wire goes first, and is not polled again: with its client gone it would say goodbye to the server.
+    drop(wire);
+    drop(client);
+    let returned = back.await.map_err(|_| {
+        Error::new(Phase::Connect, Kind::Internal, format!("the transport to {label} did not come back"))
+    })?;
+    if !returned.is_idle {
+        return Err(Error::new(
+            Phase::Connect,
+            Kind::Transient,
+            format!("{label} sent something unasked while its connection was taken over"),
+        ));
+    }
+    Ok(Stream {
+        transport: returned.transport,
+        backend_pid: facts.backend_pid,
+        cancel,
+        server_version: facts.server_version,
+        label,
+    })
+}

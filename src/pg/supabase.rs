@@ -1,0 +1,35 @@
+//! What is known about the addresses of Supabase.
+
+/// The project of a direct host, `db.<project>.supabase.co`.
+pub(super) fn project_of_direct_host(host: &str) -> Option<&str> {
+    host.strip_prefix("db.")?.strip_suffix(".supabase.co").filter(|project| !project.contains('.'))
+}
+
+/// Whether it is a host of the shared pooler.
+pub(super) fn is_shared_pooler(host: &str) -> bool {
+    host.ends_with(".pooler.supabase.com")
+}
+
+/// The project that a user of the shared pooler names, `postgres.<project>`.
+pub(super) fn project_of_user(user: &str) -> Option<&str> {
+    user.rsplit_once('.').map(|(_, project)| project).filter(|project| !project.is_empty())
+}
+
+/// Direct hosts have an IPv6 address only, which many networks cannot reach.
+pub(super) fn hint_without_ipv6(host: &str) -> Option<String> {
+    project_of_direct_host(host)?;
+    Some(
+        "A direct Supabase host has an IPv6 address only. From a network without IPv6 use the session pooler's URL \
+         (port 5432) from the dashboard, under Connect."
+            .to_owned(),
+    )
+}
+
+/// The shared pooler finds the project by the user's name, and answers in general terms if it does not.
+pub(super) fn hint_for_tenant(host: &str) -> Option<String> {
+    is_shared_pooler(host).then(|| {
+        "At Supabase's pooler the user is postgres.<project ref>, and the host is the project's own: copy both from \
+         the dashboard, under Connect."
+            .to_owned()
+    })
+}

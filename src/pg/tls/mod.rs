@@ -1,0 +1,242 @@
+//! TLS as libpq understands it (PostgreSQL manual, 34.19), through rustls.
+//!
+//! What differs from libpq, because rustls is stricter: TLS 1.2 is the least, a certificate's name is read from
+//! its subjectAltName only, and a certificate that is to be verified must be X.509 version 3.
+
+mod verify;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::verify::{Check, Verifier};
+use crate::error::{Error, Kind, Phase, Result};
+
+/// `sslmode`. `allow` is read as [`SslMode::Prefer`]: that connects wherever `allow` does, and more safely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SslMode {
+    /// Plain text.
+    Disable,
+    /// TLS if the server has it; anyone in between can prevent it.
+    Prefer,
+    /// TLS, whoever the server is.
+    Require,
+    /// TLS with a server whose certificate a trusted authority signed.
+    VerifyCa,
+    /// The same, and the certificate is for the host's name.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// The mode of that name.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "disable" => Self::Disable,
+            "allow" | "prefer" => Self::Prefer,
+            "require" => Self::Require,
+            "verify-ca" => Self::VerifyCa,
+            "verify-full" => Self::VerifyFull,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        })
+    }
+}
+
+/// Where trusted certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// Nobody said.
+    None,
+    /// A file in PEM form.
+    File(PathBuf),
+    /// The operating system's.
+    System,
+}
+
+/// A client's certificate and its key, files in PEM form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientCertificate {
+    /// The certificate, and what leads from it to an authority.
+    pub(super) certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub(super) key: PathBuf,
+}
+
+/// All that connection settings say about TLS, `sslmode` excepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Options {
+    /// `sslrootcert`
+    pub(super) roots: Roots,
+    /// `sslcert` and `sslkey`
+    pub(super) client: Option<ClientCertificate>,
+    /// `sslnegotiation=direct`: TLS from the first byte on, servers 17 and later.
+    pub(super) direct: bool,
+    /// `sslsni`
+    pub(super) sni: bool,
+    /// `ssl_min_protocol_version` is above TLS 1.2
+    pub(super) only_13: bool,
+    /// `ssl_max_protocol_version` is below TLS 1.3
+    pub(super) only_12: bool,
+}
+
+/// How TLS is begun with one host.
+#[derive(Clone)]
+pub(super) struct Tls {
+    /// The mode in force: `require` with trusted roots has become `verify-ca`, as in libpq.
+    pub(super) mode: SslMode,
+    /// Whether the handshake begins without asking the server first.
+    pub(super) direct: bool,
+    /// What makes the handshake.
+    pub(super) connector: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("mode", &self.mode).field("direct", &self.direct).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads the files that `options` name. `None` for `disable`.
+    ///
+    /// # Errors
+    /// A file that is missing or is not what it should be, or a combination that would not be safe.
+    pub(super) fn new(mode: SslMode, options: &Options) -> Result<Option<Self>> {
+        if mode == SslMode::Disable {
+            return Ok(None);
+        }
+        if options.direct && mode < SslMode::Require {
+            return Err(config_error("sslnegotiation=direct needs sslmode=require or stronger"));
+        }
+        let mode = match (mode, &options.roots) {
+            (SslMode::Require, Roots::File(_)) => SslMode::VerifyCa,
+            (mode, Roots::System) if mode != SslMode::VerifyFull => {
+                return Err(config_error(format!("sslmode={mode} is too weak for sslrootcert=system")).hint(
+                    "Anyone can have a certificate from a public authority: use sslmode=verify-full.",
+                ));
+            }
+            (mode, _) => mode,
+        };
+        let connector = MakeRustlsConnect::new(client_config(mode, options)?);
+        Ok(Some(Self { mode, direct: options.direct, connector }))
+    }
+}
+
+fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
+    static ONLY_12: &[&SupportedProtocolVersion] = &[&version::TLS12];
+    static ONLY_13: &[&SupportedProtocolVersion] = &[&version::TLS13];
+    let versions = match (options.only_12, options.only_13) {
+        (true, true) => return Err(config_error("no TLS version is left between minimum and maximum")),
+        (true, false) => ONLY_12,
+        (false, true) => ONLY_13,
+        (false, false) => rustls::DEFAULT_VERSIONS,
+    };
+    let check = match mode {
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => Check::Nothing,
+        SslMode::VerifyCa => Check::Chain(trusted(mode, &options.roots)?),
+        SslMode::VerifyFull => Check::ChainAndName(trusted(mode, &options.roots)?),
+    };
+    // The provider is named, because a process-wide default may be missing or be another one.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new(check, provider.signature_verification_algorithms);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| Error::new(Phase::Connect, Kind::Internal, format!("TLS set-up: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &options.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder
+            .with_client_auth_cert(certificates(&client.certificate, "sslcert")?, private_key(&client.key)?)
+            .map_err(|error| {
+                config_error(format!(
+                    "certificate {} does not go with key {}: {error}",
+                    client.certificate.display(),
+                    client.key.display()
+                ))
+            })?,
+    };
+    config.enable_sni = options.sni;
+    if options.direct {
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(config)
+}
+
+/// The certificates to trust, and the same as they are, for servers that present one of them as their own.
+fn trusted(mode: SslMode, roots: &Roots) -> Result<verify::Trusted> {
+    let certificates = match roots {
+        Roots::None => {
+            return Err(config_error(format!("sslmode={mode} needs a root certificate, and there is none"))
+                .hint(
+                    "Give sslrootcert=FILE (Supabase: the certificate from the dashboard), put it into \
+                     ~/.postgresql/root.crt, or use sslrootcert=system for a publicly trusted server.",
+                ));
+        }
+        Roots::File(path) => certificates(path, "sslrootcert")?,
+        Roots::System => {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                return Err(config_error("the operating system has no trusted certificates")
+                    .hint("Install the package ca-certificates, or name a file with sslrootcert."));
+            }
+            found.certs
+        }
+    };
+    let mut store = RootCertStore::empty();
+    let (usable, _) = store.add_parsable_certificates(certificates.iter().cloned());
+    if usable == 0 {
+        return Err(config_error(format!("no certificate of {roots:?} can be used as an authority")));
+    }
+    Ok(verify::Trusted { store, certificates })
+}
+
+fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let unreadable = |why: String| {
+        config_error(format!("{key} {}: {why}", path.display()))
+            .hint("It has to be a readable file with -----BEGIN CERTIFICATE----- in it.")
+    };
+    let pem = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let list = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| unreadable("it is not in PEM form".to_owned()))?;
+    if list.is_empty() { Err(unreadable("there is no certificate in it".to_owned())) } else { Ok(list) }
+}
+
+/// Reads a private key, which others must not be able to do: the rule is libpq's.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let shown = path.display();
+    let error = |why: String| config_error(format!("sslkey {shown}: {why}"));
+    let found = std::fs::metadata(path).map_err(|e| error(e.to_string()))?;
+    let forbidden = if found.uid() == 0 { 0o037 } else { 0o077 };
+    if found.mode() & forbidden != 0 {
+        return Err(error(format!("its mode is {:04o}, so others can read it", found.mode() & 0o7777))
+            .hint(format!("Run chmod 600 {shown}.")));
+    }
+    let pem = std::fs::read(path).map_err(|e| error(e.to_string()))?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        error("there is no private key in it that can be used".to_owned())
+            .hint("It has to be in PEM form and not encrypted with a pass phrase.")
+    })
+}
+
+fn config_error(message: impl Into<String>) -> Error {
+    Error::new(Phase::Config, Kind::Config, message)
+}

@@ -1,0 +1,268 @@
+//! COPY in both directions on a [`Wire`].
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::Wire;
+use super::inbox::FRAME_BYTES;
+use crate::batch::{Batch, BatchPool};
+use crate::error::{Error, Kind, Result, ServerError};
+
+/// A running COPY … TO STDOUT.
+///
+/// It ends with `None` from [`CopyOut::next`]; dropped earlier, it leaves the connection out of step.
+#[derive(Debug)]
+pub struct CopyOut<'a> {
+    wire: &'a mut Wire,
+    /// Bytes of the current CopyData message that have not arrived yet.
+    pending: usize,
+    rows: Option<u64>,
+}
+
+/// A running COPY … FROM STDIN.
+///
+/// Rows are there only after [`CopyIn::finish`]; dropped earlier, it leaves the connection out of step, and the server
+/// rolls back when that is closed.
+#[derive(Debug)]
+pub struct CopyIn<'a> {
+    wire: &'a mut Wire,
+}
+
+impl Wire {
+    /// Starts a COPY … TO STDOUT. Statements before it in `sql` run first.
+    ///
+    /// # Errors
+    /// The server's, or a broken socket.
+    pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>> {
+        self.start_copy(sql, b'H').await?;
+        Ok(CopyOut { wire: self, pending: 0, rows: None })
+    }
+
+    /// Starts a COPY … FROM STDIN. Statements before it in `sql` run first.
+    ///
+    /// # Errors
+    /// The server's, or a broken socket.
+    pub async fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>> {
+        self.start_copy(sql, b'G').await?;
+        Ok(CopyIn { wire: self })
+    }
+
+    async fn start_copy(&mut self, sql: &str, started: u8) -> Result<()> {
+        self.send_query(sql).await?;
+        loop {
+            let message = self.receive().await?;
+            match message.tag {
+                tag if tag == started => return Ok(()),
+                b'E' => {
+                    let error = message.server_error();
+                    return self.settle(error).await;
+                }
+                b'Z' => {
+                    self.in_step = true;
+                    return Err(Error::new(
+                        self.phase,
+                        Kind::Internal,
+                        "a statement was expected to be a COPY",
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads on after an error until the server is idle, then returns the error. A server that goes away after
+    /// having said why is out of step, but its own words are worth more than "the connection broke".
+    async fn settle<T>(&mut self, error: ServerError) -> Result<T> {
+        while let Ok(message) = self.receive().await {
+            if message.tag == b'Z' {
+                self.in_step = true;
+                break;
+            }
+        }
+        Err(self.failed(error))
+    }
+
+    /// Reads the end of a COPY: its row count, then idle.
+    async fn finish_copy(&mut self) -> Result<u64> {
+        let mut rows = None;
+        loop {
+            let message = self.receive().await?;
+            match message.tag {
+                b'C' => rows = message.row_count(),
+                b'E' => {
+                    let error = message.server_error();
+                    return self.settle(error).await;
+                }
+                b'Z' => break,
+                _ => {}
+            }
+        }
+        self.in_step = true;
+        rows.ok_or_else(|| self.protocol("a COPY without a row count"))
+    }
+}
+
+impl CopyOut<'_> {
+    /// The next batch: at least [`crate::batch::BATCH_BYTES`] but for the last one; `None` at the end.
+    ///
+    /// A row may be spread over several batches: nothing is held back for it, whatever its size.
+    ///
+    /// # Errors
+    /// The server's, or a broken socket.
+    pub async fn next(&mut self, pool: &BatchPool) -> Result<Option<Batch>> {
+        if self.rows.is_some() {
+            return Ok(None);
+        }
+        let mut batch = pool.take();
+        while !batch.is_full() {
+            if self.pending > 0 {
+                self.take_data(&mut batch).await?;
+                continue;
+            }
+            let header = self.wire.inbox.peek().map_err(|e| self.wire.protocol(&e))?;
+            match header {
+                None => self.wire.fill().await?,
+                Some(header) if header.tag == b'd' => {
+                    self.wire.inbox.skip(FRAME_BYTES);
+                    self.pending = header.total - FRAME_BYTES;
+                    batch.messages += 1;
+                }
+                Some(_) => {
+                    if self.take_other().await? {
+                        break;
+                    }
+                }
+            }
+        }
+        if batch.is_empty() {
+            pool.give_back(batch);
+            return Ok(None);
+        }
+        Ok(Some(batch))
+    }
+
+    /// Rows that the server reports to have sent; `None` before the end.
+    #[must_use]
+    pub fn rows(&self) -> Option<u64> {
+        self.rows
+    }
+
+    async fn take_data(&mut self, batch: &mut Batch) -> Result<()> {
+        if self.wire.inbox.bytes().is_empty() {
+            self.wire.fill().await?;
+        }
+        let arrived = self.wire.inbox.bytes();
+        // A message that has arrived whole is taken whole; a huge one is cut at the size of a batch.
+        let wanted = if self.pending <= crate::batch::BATCH_BYTES { self.pending } else { batch.room() };
+        let bytes = wanted.min(arrived.len()).min(self.pending);
+        batch.extend(&arrived[..bytes]);
+        self.wire.inbox.skip(bytes);
+        self.pending -= bytes;
+        Ok(())
+    }
+
+    /// Handles a message that is not CopyData; true at the end of the COPY.
+    async fn take_other(&mut self) -> Result<bool> {
+        let message = self.wire.receive().await?;
+        match message.tag {
+            b'c' => {
+                self.rows = Some(self.wire.finish_copy().await?);
+                Ok(true)
+            }
+            b'E' => {
+                let error = message.server_error();
+                self.wire.settle(error).await
+            }
+            b'd' => Err(self.wire.protocol("rows out of turn")),
+            _ => Ok(false),
+        }
+    }
+}
+
+impl CopyIn<'_> {
+    /// Sends a batch. An error that the server reports meanwhile ends the sending at once.
+    ///
+    /// # Errors
+    /// The server's, after which the connection is idle in an aborted transaction; or a broken socket.
+    pub async fn send(&mut self, batch: &mut Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let message = batch.as_message();
+        let mut sent = 0;
+        while sent < message.len() {
+            match self.write_or_hear(&message[sent..]).await? {
+                Some(bytes) => sent += bytes,
+                None => self.look_for_error().await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the COPY and returns the rows that the server took.
+    ///
+    /// # Errors
+    /// The server's, or a broken socket; in both cases no row was taken.
+    pub async fn finish(self) -> Result<u64> {
+        let mut message = BytesMut::new();
+        frontend::copy_done(&mut message);
+        self.wire.write(&message).await?;
+        self.wire.finish_copy().await
+    }
+
+    /// Gives the COPY up: the server discards its rows, the connection is idle in an aborted transaction.
+    ///
+    /// # Errors
+    /// A broken socket.
+    pub async fn abort(self) -> Result<()> {
+        self.wire.send_copy_fail("given up by the client").await?;
+        while self.wire.receive().await?.tag != b'Z' {}
+        self.wire.in_step = true;
+        Ok(())
+    }
+
+    /// Writes some bytes (`Some`), or, if the server has something to say, reads that (`None`).
+    async fn write_or_hear(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
+        let Wire { io, inbox, .. } = &mut *self.wire;
+        // Where nothing is to be read this costs no system call: the runtime remembers that the socket was empty.
+        let outcome = poll_fn(|cx| {
+            let mut space = ReadBuf::new(inbox.space());
+            match Pin::new(&mut *io).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok((None, space.filled().len()))),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => {}
+            }
+            Pin::new(&mut *io).poll_write(cx, bytes).map_ok(|n| (Some(n), 0))
+        });
+        match outcome.await.map_err(|e| self.wire.broken(&e))? {
+            (Some(0), _) | (None, 0) => Err(self.wire.closed()),
+            (Some(written), _) => Ok(Some(written)),
+            (None, read) => {
+                self.wire.inbox.filled(read);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn look_for_error(&mut self) -> Result<()> {
+        loop {
+            let header = self.wire.inbox.peek().map_err(|e| self.wire.protocol(&e))?;
+            match header {
+                Some(header) if header.is_complete => {
+                    let message = self.wire.inbox.take();
+                    if message.tag == b'E' {
+                        let error = message.server_error();
+                        return self.wire.settle(error).await;
+                    }
+                }
+                // A part of a message: the rest will be heard before the next write.
+                _ => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Splits a table's rows between streams.
+//!
+//! A large table is cut into ranges of heap pages, each read by a TID range scan. The last range has no upper
+//! bound, so that pages which appear between the measuring and the snapshot are read too.
+
+use crate::pg::catalog::{Leaf, Relation, RelationKind};
+use crate::pg::name::TableName;
+
+/// TID range scans exist since 14; before, every chunk would scan the whole table.
+const TID_RANGE_SCAN_SINCE: u32 = 140_000;
+
+/// More chunks than this of one table gain nothing and cost a transaction each.
+const CHUNKS_MAX: u64 = 4096;
+
+/// A part of a table that one stream extracts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chunk {
+    /// Its number within the table, from 0.
+    pub number: i32,
+    /// Which rows.
+    pub extent: Extent,
+    /// Bytes that it is estimated to hold.
+    pub bytes: u64,
+}
+
+/// Which rows a chunk holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Extent {
+    /// All rows of a relation, its partitions and inheritors included.
+    Relation(TableName),
+    /// All rows of one heap, without inheritors.
+    Only(TableName),
+    /// Heap pages from `first` to before `end`, or to the heap's end.
+    Pages {
+        /// The relation whose heap it is.
+        leaf: TableName,
+        /// First page.
+        first: u32,
+        /// Page after the last one; `None` for the open last range.
+        end: Option<u32>,
+    },
+    /// The result of a query.
+    Query(String),
+}
+
+/// Chunks of a relation: about `chunk_bytes` each, by leaf.
+pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64) -> Vec<Chunk> {
+    let readable = |leaf: &Leaf| {
+        leaf.may_select && matches!(leaf.kind, RelationKind::Table | RelationKind::MaterializedView)
+    };
+    let is_heap = matches!(
+        relation.kind,
+        RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView
+    );
+    // Leaves are read by themselves only if all of them can be, or rows would be missing.
+    if !is_heap || relation.leaves.is_empty() || !relation.leaves.iter().all(readable) {
+        let extent = Extent::Relation(relation.name.clone());
+        return vec![Chunk { number: 0, extent, bytes: relation.bytes() }];
+    }
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for leaf in &relation.leaves {
+        let parts = if version < TID_RANGE_SCAN_SINCE { 1 } else { parts(leaf, chunk_bytes) };
+        let edge = |part: u64| u32::try_from(u64::from(leaf.pages) * part / parts).unwrap_or(u32::MAX);
+        for part in 0..parts {
+            let extent = if parts == 1 && leaf.kind == RelationKind::MaterializedView {
+                // COPY does not take one by its name.
+                Extent::Relation(leaf.name.clone())
+            } else if parts == 1 {
+                Extent::Only(leaf.name.clone())
+            } else {
+                let end = (part + 1 < parts).then(|| edge(part + 1));
+                Extent::Pages { leaf: leaf.name.clone(), first: edge(part), end }
+            };
+            let number = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
+            chunks.push(Chunk { number, extent, bytes: leaf.bytes / parts });
+        }
+    }
+    chunks
+}
+
+/// Makes one chunk of all, for a method that takes a table's rows in one stream.
+pub(super) fn one_of_all(chunks: &mut Vec<Chunk>, relation: Option<&TableName>) {
+    if let (Some(relation), true) = (relation, chunks.len() > 1) {
+        let bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
+        *chunks = vec![Chunk { number: 0, extent: Extent::Relation(relation.clone()), bytes }];
+    }
+}
+
+fn parts(leaf: &Leaf, chunk_bytes: u64) -> u64 {
+    leaf.bytes.div_ceil(chunk_bytes.max(1)).clamp(1, u64::from(leaf.pages.max(1)).min(CHUNKS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(pages: u32, bytes: u64) -> Leaf {
+        let name = TableName::new("public", "t");
+        Leaf { name, kind: RelationKind::Table, pages, bytes, may_select: true }
+    }
+
+    fn relation(leaves: Vec<Leaf>) -> Relation {
+        Relation { leaves, ..crate::plan::table::tests::relation("t", &[]) }
+    }
+
+    #[test]
+    fn ranges_touch_each_other_and_the_last_is_open() {
+        let chunks = of_relation(&relation(vec![leaf(1000, 8_192_000)]), 150_000, 1_000_000);
+        assert_eq!(chunks.len(), 9);
+        let mut next = 0;
+        for (i, chunk) in chunks.iter().enumerate() {
+            let Extent::Pages { first, end, .. } = chunk.extent else { panic!("{chunk:?}") };
+            assert_eq!(first, next);
+            assert_eq!(end.is_none(), i == 8);
+            next = end.unwrap_or(0);
+        }
+    }
+
+    #[test]
+    fn toast_counts_and_a_page_is_the_smallest_chunk() {
+        let chunks = of_relation(&relation(vec![leaf(2, 1 << 30)]), 150_000, 1 << 20);
+        assert_eq!(chunks.len(), 2, "two pages can hold a gigabyte of TOAST, but not be cut further");
+    }
+
+    #[test]
+    fn an_old_server_and_an_empty_table_get_one_chunk() {
+        assert_eq!(of_relation(&relation(vec![leaf(1000, 8_192_000)]), 130_000, 1_000_000).len(), 1);
+        let chunks = of_relation(&relation(vec![leaf(0, 0)]), 150_000, 1_000_000);
+        assert_eq!(chunks[0].extent, Extent::Only(TableName::new("public", "t")));
+    }
+
+    #[test]
+    fn a_leaf_that_may_not_be_read_by_itself_makes_one_chunk_of_the_whole() {
+        let hidden = Leaf { may_select: false, ..leaf(1000, 8_192_000) };
+        let chunks = of_relation(&relation(vec![leaf(10, 81_920), hidden]), 150_000, 1_000_000);
+        assert_eq!(chunks.len(), 1);
+        assert!(matches!(chunks[0].extent, Extent::Relation(_)));
+    }
+}

@@ -1,0 +1,244 @@
+//! Which columns are loaded, and from what.
+
+use std::collections::HashSet;
+
+use super::format::{Conversion, conversion};
+use super::{ColumnPlan, Facts};
+use crate::config::{TableConfig, Value};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::catalog::{Column, Relation};
+use crate::pg::name::{Ident, list, literal, plain};
+
+/// The outcome of matching columns by name.
+pub(super) struct Matched {
+    /// What is loaded, in the target's column order.
+    pub(super) columns: Vec<ColumnPlan>,
+    /// Columns that can only travel as text, with the reason.
+    pub(super) text_only: Vec<(Ident, &'static str)>,
+    /// What the operator should know.
+    pub(super) warnings: Vec<String>,
+    /// What who reads the plan should know.
+    pub(super) notes: Vec<String>,
+}
+
+/// Matches source and target columns by name, under the rules of `[table.columns]`.
+pub(super) fn matching(
+    table: &TableConfig,
+    source: &[Column],
+    target: &Relation,
+    facts: &Facts<'_>,
+) -> Result<Matched> {
+    check_rules(table, source, target)?;
+    let incoming = incoming(table, source);
+    let mut matched =
+        Matched { columns: Vec::new(), text_only: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
+    for column in target.columns.iter().filter(|column| !column.generated) {
+        let rules = &table.columns;
+        let from = incoming.iter().find(|(name, _)| *name == &column.name).map(|(_, from)| *from);
+        let value = rules
+            .set
+            .get(&column.name)
+            .or_else(|| from.is_none().then(|| rules.default.get(&column.name)).flatten());
+        match (value, from) {
+            (Some(value), _) => matched.computed(column, &value.value, facts),
+            (None, Some(from)) => {
+                if !from.may_select {
+                    return Err(forbidden(table, "SELECT", &from.name, "source"));
+                }
+                matched.taken(from, column, facts);
+            }
+            (None, None) => matched.unfilled(column, table)?,
+        }
+        if matched.columns.last().is_some_and(|last| last.name == column.name) && !column.may_insert {
+            return Err(forbidden(table, "INSERT", &column.name, "target"));
+        }
+    }
+    matched.extra(table, &incoming, target)?;
+    if matched.columns.is_empty() {
+        return Err(Error::new(
+            Phase::Plan,
+            Kind::Schema,
+            format!("{}: source and target have no column in common", table.name.value.plain()),
+        )
+        .at(table.name.at.clone())
+        .hint(format!(
+            "The source has {}; the target has {}. Use [table.columns] rename.",
+            list(source.iter().map(|c| &c.name)),
+            list(target.columns.iter().map(|c| &c.name)),
+        )));
+    }
+    Ok(matched)
+}
+
+/// Source columns that travel, under the names they have on the target.
+fn incoming<'a>(table: &'a TableConfig, source: &'a [Column]) -> Vec<(&'a Ident, &'a Column)> {
+    let rules = &table.columns;
+    let skipped: HashSet<&Ident> = rules.skip.iter().map(|skip| &skip.value).collect();
+    source
+        .iter()
+        .filter(|column| !skipped.contains(&column.name))
+        .map(|column| (rules.rename.get(&column.name).map_or(&column.name, |to| &to.value), column))
+        .collect()
+}
+
+impl Matched {
+    fn push(&mut self, column: &Column, source: String, from: Option<&Column>, is_plain: bool) {
+        self.columns.push(ColumnPlan {
+            name: column.name.clone(),
+            type_name: column.type_name.clone(),
+            collation: column.collation.clone(),
+            source,
+            is_plain,
+            from: from.map(|column| column.name.clone()),
+            is_users_sql: false,
+            identity: column.identity,
+        });
+    }
+
+    fn taken(&mut self, from: &Column, to: &Column, facts: &Facts<'_>) {
+        match conversion(facts.source, facts.target, from, to) {
+            Conversion::Same => self.push(to, from.name.to_string(), Some(from), !from.generated),
+            Conversion::Cast { to: kind, is_implicit } => {
+                if !is_implicit {
+                    self.warnings.push(format!(
+                        "column {}: the source casts {} to {kind}",
+                        plain(&to.name),
+                        from.type_name
+                    ));
+                }
+                self.push(to, format!("{}::{kind}", from.name), Some(from), false);
+            }
+            Conversion::Text(why) => {
+                self.text_only.push((to.name.clone(), why));
+                self.push(to, from.name.to_string(), Some(from), !from.generated);
+            }
+        }
+    }
+
+    /// A constant or an expression, computed by the source as the target's type where it knows that type.
+    fn computed(&mut self, to: &Column, value: &Value, facts: &Facts<'_>) {
+        let expression = match value {
+            Value::Constant(text) => literal(text),
+            Value::Expr(sql) => format!("(\n{sql}\n)"),
+        };
+        match super::format::shared_type(facts.target, to.type_oid) {
+            Some(kind) => self.push(to, format!("{expression}::{kind}"), None, false),
+            None => {
+                self.text_only.push((to.name.clone(), "its type exists on the target only"));
+                self.push(to, format!("{expression}::text"), None, false);
+            }
+        }
+        if let (Value::Expr(_), Some(column)) = (value, self.columns.last_mut()) {
+            column.is_users_sql = true;
+        }
+    }
+
+    fn unfilled(&mut self, column: &Column, table: &TableConfig) -> Result<()> {
+        let name = plain(&column.name);
+        if column.identity.is_some() {
+            return Ok(());
+        }
+        if column.not_null && !column.has_default {
+            return Err(Error::new(
+                Phase::Plan,
+                Kind::Schema,
+                format!(
+                    "{}: nothing fills column {name}, which is NOT NULL and has no default",
+                    table.name.value.plain()
+                ),
+            )
+            .at(table.name.at.clone())
+            .hint(format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it.")));
+        }
+        let instead = if column.has_default { "its default" } else { "NULL" };
+        self.notes.push(format!("column {name} of the target is not in the source: {instead} applies"));
+        Ok(())
+    }
+
+    fn extra(
+        &mut self,
+        table: &TableConfig,
+        incoming: &[(&Ident, &Column)],
+        target: &Relation,
+    ) -> Result<()> {
+        let extra: Vec<&Ident> = incoming
+            .iter()
+            .filter(|(name, _)| target.column(name).is_none())
+            .map(|(_, column)| &column.name)
+            .collect();
+        if extra.is_empty() {
+            return Ok(());
+        }
+        let names = extra.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+        if table.columns.extra_is_error {
+            return Err(Error::new(
+                Phase::Plan,
+                Kind::Schema,
+                format!("{}: the target lacks source columns {names}", table.name.value.plain()),
+            )
+            .at(table.name.at.clone())
+            .hint("Add them to the target, list them under [table.columns] skip, or set extra = \"warn\"."));
+        }
+        self.warnings.push(format!("source columns left behind, the target lacks them: {names}"));
+        Ok(())
+    }
+}
+
+/// Every column that a rule names must exist.
+fn check_rules(table: &TableConfig, source: &[Column], target: &Relation) -> Result<()> {
+    let rules = &table.columns;
+    let in_source = |name: &Ident| source.iter().any(|column| column.name == *name);
+    let missing = |side: &str, name: &Ident, at: &Location, known: &[Column]| {
+        Error::new(
+            Phase::Plan,
+            Kind::Schema,
+            format!("{}: the {side} has no column {}", table.name.value.plain(), plain(name)),
+        )
+        .at(at.clone())
+        .hint(format!("It has {}.", list(known.iter().map(|column| &column.name))))
+    };
+    if let Some(skip) = rules.skip.iter().find(|skip| !in_source(&skip.value)) {
+        return Err(missing("source", &skip.value, &skip.at, source));
+    }
+    for (from, to) in &rules.rename {
+        if !in_source(from) {
+            return Err(missing("source", from, &to.at, source));
+        }
+        if target.column(&to.value).is_none() {
+            return Err(missing("target", &to.value, &to.at, &target.columns));
+        }
+        if incoming(table, source).iter().filter(|(name, _)| **name == to.value).count() > 1 {
+            let message =
+                format!("{}: two source columns would become {}", table.name.value.plain(), plain(&to.value));
+            return Err(Error::new(Phase::Plan, Kind::Schema, message)
+                .at(to.at.clone())
+                .hint("Skip or rename the other one."));
+        }
+    }
+    for (name, value) in rules.set.iter().chain(&rules.default) {
+        match target.column(name) {
+            None => return Err(missing("target", name, &value.at, &target.columns)),
+            Some(column) if column.generated => {
+                return Err(Error::new(
+                    Phase::Plan,
+                    Kind::Schema,
+                    format!("column {} of the target is generated and cannot be given a value", plain(name)),
+                )
+                .at(value.at.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn forbidden(table: &TableConfig, right: &str, column: &Ident, side: &str) -> Error {
+    let table_name = table.name.value.plain();
+    Error::new(
+        Phase::Plan,
+        Kind::Permission,
+        format!("{table_name}: the role has no {right} on column {} of the {side}", plain(column)),
+    )
+    .at(table.name.at.clone())
+    .hint(format!("Grant {right} to the role on the {side}."))
+}

@@ -1,0 +1,92 @@
+//! How a column travels: as it is, cast by the source, or as text.
+
+use crate::config::FormatChoice;
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::catalog::{Catalog, Column};
+use crate::pg::format::Format;
+use crate::pg::name::Ident;
+
+/// How one column's value gets its target type.
+pub(super) enum Conversion {
+    /// Both sides agree on its binary form.
+    Same,
+    /// The source casts it, after which both agree; the cast may lose something unless it is one that PostgreSQL makes
+    /// by itself.
+    Cast { to: String, is_implicit: bool },
+    /// Only its text form is understood on both sides; the word says why.
+    Text(&'static str),
+}
+
+/// OIDs below this mean the same type on every server.
+const FIRST_NORMAL_OID: u32 = 16_384;
+
+/// How a source column of type `from` becomes the target column `to`.
+///
+/// A differing type is cast by the source if the source has such a cast, or if one of the two is a string type (then
+/// any type can be cast through its text, PostgreSQL manual, CREATE CAST). What cannot be cast there, such as a text
+/// to an enum of the target, travels as text and is read by the target's input function.
+pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: &Column) -> Conversion {
+    if from.type_name == to.type_name || base(source, from.type_oid) == base(target, to.type_oid) {
+        let (ours, theirs) = (source.wire_signature(from.type_oid), target.wire_signature(to.type_oid));
+        return match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Conversion::Same,
+            (Some(_), Some(_)) => Conversion::Text("its binary form differs between the servers"),
+            _ => Conversion::Text("it has no binary form that any other server understands"),
+        };
+    }
+    let known = base(target, to.type_oid);
+    if known >= FIRST_NORMAL_OID {
+        return Conversion::Text("its type exists on the target only");
+    }
+    let from_base = base(source, from.type_oid);
+    let is_string = |catalog: &Catalog, oid| catalog.types.get(&oid).is_some_and(|t| t.category == 'S');
+    let can_cast = source.casts.contains_key(&(from_base, known))
+        || is_string(source, from_base)
+        || is_string(target, known);
+    match target.types.get(&known) {
+        Some(kind) if can_cast && target.wire_signature(known).is_some() => {
+            let is_implicit = source.casts.get(&(from_base, known)).copied().unwrap_or(false);
+            Conversion::Cast { to: kind.sql_name.clone(), is_implicit }
+        }
+        _ => Conversion::Text("the source cannot cast it"),
+    }
+}
+
+/// The SQL name of a target type that every server knows: built in, and travelling in binary as itself.
+pub(super) fn shared_type(target: &Catalog, oid: u32) -> Option<String> {
+    let base = base(target, oid);
+    let known = base < FIRST_NORMAL_OID && target.wire_signature(base).is_some();
+    known.then(|| target.types.get(&base).map(|kind| kind.sql_name.clone())).flatten()
+}
+
+/// The type under a domain, however deep.
+fn base(catalog: &Catalog, oid: u32) -> u32 {
+    let mut oid = oid;
+    while let Some(kind) = catalog.types.get(&oid).filter(|kind| kind.kind == 'd') {
+        match kind.parts.first() {
+            Some(&part) => oid = part,
+            None => break,
+        }
+    }
+    oid
+}
+
+/// Binary if every column allows it, as far as the config leaves the choice.
+pub(super) fn choose(
+    choice: FormatChoice,
+    text_only: &[(Ident, &'static str)],
+    at: &Location,
+) -> Result<(Format, String)> {
+    match (choice, text_only.first()) {
+        (FormatChoice::Text, _) => Ok((Format::Text, "format = \"text\"".to_owned())),
+        (_, None) => Ok((Format::Binary, "every column has the same wire format on both sides".to_owned())),
+        (FormatChoice::Auto, Some((column, why))) => Ok((Format::Text, format!("column {column}: {why}"))),
+        (FormatChoice::Binary, Some((column, why))) => Err(Error::new(
+            Phase::Plan,
+            Kind::Refused,
+            format!("format = \"binary\" is not possible: column {column}: {why}"),
+        )
+        .at(at.clone())
+        .hint("Use format = \"auto\" or \"text\".")),
+    }
+}

@@ -1,0 +1,165 @@
+//! Which tables are applied in one transaction, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::TablePlan;
+use crate::config::Strategy;
+use crate::pg::name::TableName;
+
+/// Tables that are applied in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Indexes into the plan's tables, referenced tables before referencing ones. Tables that reference each
+    /// other in a circle stand together and are inserted by one statement.
+    pub order: Vec<Vec<usize>>,
+    /// References between its tables: (referencing, referenced).
+    pub references: Vec<(usize, usize)>,
+}
+
+impl Group {
+    /// The tables, referenced ones first.
+    pub fn tables(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.order.iter().flatten().copied()
+    }
+}
+
+/// Groups by references; `one` makes a single group of all tables.
+///
+/// Groups come out so that none references a later one: a table of a group may reference a table of an earlier group
+/// only where neither is replaced.
+pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
+    let edges = edges(tables);
+    let mut leader: Vec<usize> = (0..tables.len()).collect();
+    for (&child, parents) in &edges {
+        for &parent in parents {
+            let replaced = [child, parent].iter().any(|&i| tables[i].strategy == Strategy::Replace);
+            if replaced {
+                unite(&mut leader, child, parent);
+            }
+        }
+    }
+    // Two entries of one table share its locks and its rows.
+    let mut first_of: HashMap<&TableName, usize> = HashMap::new();
+    for (i, table) in tables.iter().enumerate() {
+        let first = *first_of.entry(&table.name).or_insert(i);
+        unite(&mut leader, first, i);
+    }
+    if one {
+        (1..tables.len()).for_each(|i| unite(&mut leader, 0, i));
+    }
+    let components = components(tables.len(), &edges);
+    let mut groups: Vec<(usize, Group)> = Vec::new();
+    for component in components {
+        let root = find_leader(&mut leader, component[0]);
+        match groups.iter_mut().find(|(r, _)| *r == root) {
+            Some((_, group)) => group.order.push(component),
+            None => groups.push((root, Group { order: vec![component], references: Vec::new() })),
+        }
+    }
+    for (&child, parents) in &edges {
+        let root = find_leader(&mut leader, child);
+        if let Some((_, group)) = groups.iter_mut().find(|(r, _)| *r == root) {
+            let inside: Vec<usize> = group.tables().collect();
+            group.references.extend(parents.iter().filter(|p| inside.contains(p)).map(|&p| (child, p)));
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// Child entry -> the entries of the tables it references, itself apart.
+fn edges(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
+    let mut edges: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (child, table) in tables.iter().enumerate() {
+        for reference in table.references.iter().filter(|reference| reference.to != table.name) {
+            edges.entry(child).or_default().extend(&reference.parents);
+        }
+    }
+    edges
+}
+
+fn find_leader(leader: &mut [usize], i: usize) -> usize {
+    let mut root = i;
+    while leader[root] != root {
+        leader[root] = leader[leader[root]];
+        root = leader[root];
+    }
+    root
+}
+
+fn unite(leader: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (find_leader(leader, a), find_leader(leader, b));
+    leader[a.max(b)] = a.min(b);
+}
+
+/// Strongly connected components, each after those it references (Tarjan's algorithm yields them so).
+/// Recursion is as deep as the longest chain of references between tables of one config.
+fn components(count: usize, edges: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<Vec<usize>> {
+    struct Walk<'a> {
+        edges: &'a BTreeMap<usize, BTreeSet<usize>>,
+        index: Vec<Option<usize>>,
+        low: Vec<usize>,
+        stack: Vec<usize>,
+        found: Vec<Vec<usize>>,
+        next: usize,
+    }
+    impl Walk<'_> {
+        fn visit(&mut self, node: usize) {
+            self.index[node] = Some(self.next);
+            self.low[node] = self.next;
+            self.next += 1;
+            self.stack.push(node);
+            for &to in self.edges.get(&node).into_iter().flatten() {
+                match self.index[to] {
+                    None => {
+                        self.visit(to);
+                        self.low[node] = self.low[node].min(self.low[to]);
+                    }
+                    Some(index) if self.stack.contains(&to) => {
+                        self.low[node] = self.low[node].min(index);
+                    }
+                    Some(_) => {}
+                }
+            }
+            if Some(self.low[node]) == self.index[node] {
+                let start = self.stack.iter().rposition(|&n| n == node).unwrap_or(0);
+                let mut component = self.stack.split_off(start);
+                component.sort_unstable();
+                self.found.push(component);
+            }
+        }
+    }
+    let mut walk = Walk {
+        edges,
+        index: vec![None; count],
+        low: vec![0; count],
+        stack: Vec::new(),
+        found: Vec::new(),
+        next: 0,
+    };
+    for node in 0..count {
+        if walk.index[node].is_none() {
+            walk.visit(node);
+        }
+    }
+    walk.found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edges(list: &[(usize, usize)]) -> BTreeMap<usize, BTreeSet<usize>> {
+        let mut edges: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for &(child, parent) in list {
+            edges.entry(child).or_default().insert(parent);
+        }
+        edges
+    }
+
+    #[test]
+    fn referenced_tables_come_first_and_circles_stand_together() {
+        // 0 -> 1 -> 2 -> 1, 3 -> 0
+        let found = components(4, &edges(&[(0, 1), (1, 2), (2, 1), (3, 0)]));
+        assert_eq!(found, vec![vec![1, 2], vec![0], vec![3]]);
+    }
+}

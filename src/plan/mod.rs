@@ -1,0 +1,238 @@
+//! What a run will do, decided before it does anything.
+//!
+//! [`build`] turns a config and the facts of both catalogs into a [`Plan`]. It is pure: no I/O, no clock, no
+//! randomness, so every decision can be tested without a server and printed by `bulkload plan`. The stages
+//! obey the plan and never look at the config.
+
+mod choice;
+mod chunks;
+mod columns;
+mod format;
+mod groups;
+pub mod method;
+mod references;
+mod show;
+mod table;
+
+use crate::config::{ApplyMethod, Commit, Config, Limit, OnEmpty, RunConfig, Strategy};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::{Catalog, Identity, Oid, RelationKind, Sequence};
+use crate::pg::format::Format;
+use crate::pg::name::{Ident, TableName};
+use crate::report::figures;
+
+pub use chunks::{Chunk, Extent};
+pub use groups::Group;
+pub use references::Reference;
+pub use show::DiskNeed;
+pub use table::source_name;
+
+/// Everything [`build`] looks at besides the config.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The source's catalog.
+    pub source: &'a Catalog,
+    /// The target's catalog.
+    pub target: &'a Catalog,
+    /// Cores of this machine.
+    pub cores: usize,
+    /// Where rows come from, without secrets: `host:port/database`.
+    pub source_label: String,
+    /// Where rows go to, likewise.
+    pub target_label: String,
+}
+
+/// What a run will do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `host:port/database` of the source.
+    pub source_label: String,
+    /// `host:port/database` of the target.
+    pub target_label: String,
+    /// COPY streams at once.
+    pub streams: usize,
+    /// Why so many.
+    pub streams_reason: String,
+    /// The entries of the config, in its order.
+    pub tables: Vec<TablePlan>,
+    /// What is applied together, in the order in which groups may be applied.
+    pub groups: Vec<Group>,
+    /// Settings that the stages obey.
+    pub run: RunConfig,
+    /// What the operator should know about the run as a whole.
+    pub warnings: Vec<String>,
+}
+
+/// What a run will do with one table.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    /// The number of its entry in the config, from 0.
+    pub entry: usize,
+    /// The table on the target.
+    pub name: TableName,
+    /// Its OID there.
+    pub oid: Oid,
+    /// Whether the target table is partitioned.
+    pub is_partitioned: bool,
+    /// What the target shall look like.
+    pub strategy: Strategy,
+    /// How to get there; never `Auto`.
+    pub apply: ApplyMethod,
+    /// Why this method.
+    pub apply_reason: String,
+    /// Whether its rows go through a staging table.
+    pub uses_staging: bool,
+    /// Wire format of both COPYs.
+    pub format: Format,
+    /// Why this format.
+    pub format_reason: String,
+    /// The columns that are loaded, in the order in which they travel.
+    pub columns: Vec<ColumnPlan>,
+    /// The columns that identify a row on the target.
+    pub key: Option<Vec<Ident>>,
+    /// What must have a match.
+    pub references: Vec<Reference>,
+    /// Whether several rows of the source can have one key: nothing on the source rules it out.
+    pub may_have_duplicates: bool,
+    /// All columns of the source, in their order, for the rejects file.
+    pub source_columns: Vec<Ident>,
+    /// What the rows come from, as people write it.
+    pub from: String,
+    /// Predicate that the source evaluates.
+    pub filter: Option<String>,
+    /// Relations to lock ACCESS SHARE on the source before the snapshot.
+    pub source_relation: Option<TableName>,
+    /// What that relation is.
+    pub source_kind: Option<RelationKind>,
+    /// The chunks in the order of the source's heap.
+    pub chunks: Vec<Chunk>,
+    /// Bytes in the source's heap, TOAST included; 0 where unknown (views, queries).
+    pub bytes: u64,
+    /// Rows as the source's statistics have it; 0 where unknown.
+    pub row_estimate: u64,
+    /// Bytes of the live table on the target, without indexes.
+    pub target_bytes: u64,
+    /// Bytes of the live table's indexes.
+    pub target_index_bytes: u64,
+    /// Owned sequences of loaded columns, to be moved past the maximum.
+    pub sequences: Vec<Sequence>,
+    /// Guards.
+    pub guards: Guards,
+    /// What the operator should know about this table.
+    pub warnings: Vec<String>,
+    /// What who reads the plan should know besides.
+    pub notes: Vec<String>,
+}
+
+impl TablePlan {
+    /// Whether an INSERT must say OVERRIDING SYSTEM VALUE: an identity column that is GENERATED ALWAYS is loaded.
+    #[must_use]
+    pub fn overrides_identity(&self) -> bool {
+        self.columns.iter().any(|column| column.identity == Some(Identity::Always))
+    }
+
+    /// The loaded columns, quoted and comma-separated.
+    #[must_use]
+    pub fn column_list(&self) -> String {
+        crate::pg::name::list(self.columns.iter().map(|column| &column.name))
+    }
+}
+
+/// A loaded column.
+#[derive(Debug, Clone)]
+pub struct ColumnPlan {
+    /// Its name on the target.
+    pub name: Ident,
+    /// Its type on the target, as SQL.
+    pub type_name: String,
+    /// Its collation on the target where it is not the type's own, as SQL.
+    pub collation: Option<String>,
+    /// What the source computes for it: a quoted column name, a cast, an expression.
+    pub source: String,
+    /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
+    pub is_plain: bool,
+    /// The source column that it is taken from, if it is one.
+    pub from: Option<Ident>,
+    /// Whether `source` is SQL of the config, whose names the role's `search_path` resolves.
+    pub is_users_sql: bool,
+    /// Identity column on the target.
+    pub identity: Option<Identity>,
+}
+
+/// Limits that are judged before anything is applied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guards {
+    /// Rejected rows, of those extracted.
+    pub max_rejects: Limit,
+    /// Rows that may vanish from the scope, of those that are there.
+    pub max_shrink: Limit,
+    /// What a source without rows means.
+    pub on_empty: OnEmpty,
+}
+
+/// Decides everything, or says in one error what stands against it.
+///
+/// `methods` are the apply methods that exist, in order of preference for `auto`.
+///
+/// # Errors
+/// [`Kind::Schema`] where a table, column or type is not as the config expects, [`Kind::Refused`] where
+/// something is not possible, [`Kind::Permission`] where a right is missing; each with the place in the config.
+pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules]) -> Result<Plan> {
+    let mut tables = Vec::with_capacity(config.tables.len());
+    for (entry, table) in config.tables.iter().enumerate() {
+        tables.push(table::plan(entry, table, config, facts)?);
+    }
+    references::find(&mut tables, &config.tables, facts)?;
+    let groups = groups::find(&tables, config.run.commit == Commit::Run);
+    choice::choose(&mut tables, &groups, config, facts.target, methods)?;
+    let (streams, streams_reason) = streams(&config.run, facts, &tables)?;
+    let mut warnings = Vec::new();
+    if facts.source.server.is_standby {
+        warnings
+            .push("the source is a standby: a long run may be cancelled by recovery conflicts".to_owned());
+    }
+    Ok(Plan {
+        source_label: facts.source_label.clone(),
+        target_label: facts.target_label.clone(),
+        streams,
+        streams_reason,
+        tables,
+        groups,
+        run: config.run.clone(),
+        warnings,
+    })
+}
+
+/// The most streams that `jobs = 0` opens.
+const STREAMS_MAX: usize = 8;
+
+/// Connections on each side besides the streams': snapshot, control and apply.
+const OTHER_CONNECTIONS: usize = 3;
+
+fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(usize, String)> {
+    let free = facts.source.server.free_connections.min(facts.target.server.free_connections) as usize;
+    if free <= OTHER_CONNECTIONS {
+        return Err(Error::new(
+            Phase::Plan,
+            Kind::Connect,
+            format!("only {free} connections are free, at least {} are needed", OTHER_CONNECTIONS + 1),
+        )
+        .hint("Close idle sessions or raise max_connections on the fuller of the two servers."));
+    }
+    let spare = free - OTHER_CONNECTIONS;
+    let chunks: usize = tables.iter().map(|table| table.chunks.len()).sum();
+    let (wanted, reason) = if run.jobs > 0 {
+        (run.jobs.min(spare), format!("jobs = {}", run.jobs))
+    } else {
+        let third = (free / 3).max(1);
+        let streams = facts.cores.min(STREAMS_MAX).min(third).min(spare);
+        (streams, format!("{} cores, {free} free connections", facts.cores))
+    };
+    let streams = wanted.min(chunks).max(1);
+    let reason = if streams < wanted {
+        format!("{reason}, {}", figures::counted(chunks as u64, "chunk"))
+    } else {
+        reason
+    };
+    Ok((streams, reason))
+}

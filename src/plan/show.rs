@@ -1,0 +1,221 @@
+//! The plan for people and, as JSON, for scripts.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Group, Plan, TablePlan};
+use crate::config::ApplyMethod;
+use crate::pg::name::plain;
+use crate::report::figures;
+
+/// Disk space that a run needs on the target, in bytes, estimated from the sizes on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DiskNeed {
+    /// Staging tables, until the run ends.
+    pub staging_bytes: u64,
+    /// New rows and their index entries beside the old ones, until VACUUM has reclaimed those.
+    pub apply_bytes: u64,
+    /// Write-ahead log, until the next checkpoint, or longer where a replication slot holds it.
+    pub wal_bytes: u64,
+}
+
+impl Plan {
+    /// What the run will need on the target's disk.
+    ///
+    /// Staging is UNLOGGED and writes no WAL; what is applied is written to the heap, to the indexes and to the WAL.
+    #[must_use]
+    pub fn disk_need(&self) -> DiskNeed {
+        let rows: u64 = self.tables.iter().map(|table| table.bytes).sum();
+        let staged: u64 = self.tables.iter().filter(|t| t.uses_staging).map(|table| table.bytes).sum();
+        let indexes: u64 = self.tables.iter().map(|table| table.target_index_bytes).sum();
+        DiskNeed { staging_bytes: staged, apply_bytes: rows + indexes, wal_bytes: rows + indexes }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "from     {}", self.source_label)?;
+        writeln!(f, "to       {}", self.target_label)?;
+        writeln!(f, "streams  {} ({})", self.streams, self.streams_reason)?;
+        let need = self.disk_need();
+        writeln!(
+            f,
+            "disk     on the target about {} for staging, {} for the new rows beside the old ones, {} of WAL",
+            bytes(need.staging_bytes),
+            bytes(need.apply_bytes),
+            bytes(need.wal_bytes)
+        )?;
+        for (number, group) in self.groups.iter().enumerate() {
+            writeln!(f)?;
+            self.show_group(f, number + 1, group)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "\nwarning: {warning}")?;
+        }
+        if self.tables.iter().any(|t| matches!(t.apply, ApplyMethod::Truncate | ApplyMethod::Direct)) {
+            writeln!(
+                f,
+                "\nnote: a REPEATABLE READ transaction on the target that began before a table is truncated\n      sees it empty afterwards"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn show_group(&self, f: &mut fmt::Formatter<'_>, number: usize, group: &Group) -> fmt::Result {
+        let count = group.tables().count();
+        let together = if count == 1 { "1 table" } else { "applied together, referenced tables first" };
+        writeln!(f, "transaction {number}: {together}")?;
+        for circle in &group.order {
+            for &table in circle {
+                show_table(f, &self.tables[table])?;
+            }
+            if circle.len() > 1 {
+                let names: Vec<String> = circle.iter().map(|&i| self.tables[i].name.plain()).collect();
+                writeln!(f, "    {} reference each other: one statement fills them", names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
+    writeln!(f, "  {}", table.name.plain())?;
+    let mut size = String::new();
+    if table.bytes > 0 {
+        size = format!(", {}", bytes(table.bytes));
+    }
+    if table.row_estimate > 0 {
+        size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
+    }
+    let chunks = figures::counted(table.chunks.len() as u64, "chunk");
+    writeln!(f, "    from     {}{size}, {chunks}", table.from)?;
+    if let Some(filter) = &table.filter {
+        writeln!(f, "    where    {}", filter.trim())?;
+    }
+    writeln!(f, "    method   {} by {} ({})", table.strategy.name(), table.apply.name(), table.apply_reason)?;
+    writeln!(f, "    format   {} ({})", table.format, table.format_reason)?;
+    match &table.key {
+        Some(key) => {
+            let key: Vec<String> = key.iter().map(plain).collect();
+            writeln!(f, "    key      {}", key.join(", "))?;
+        }
+        None => writeln!(f, "    key      none: every row is loaded, duplicates too")?,
+    }
+    if table.key.is_some() && table.may_have_duplicates {
+        writeln!(
+            f,
+            "             the source does not rule out duplicates: of rows with one key the greatest is loaded"
+        )?;
+    }
+    for reference in &table.references {
+        let judged = if reference.parents.is_empty() { ", as it is on the target" } else { "" };
+        writeln!(f, "    refers   {reference} ({}{judged})", reference.name)?;
+    }
+    for note in &table.notes {
+        writeln!(f, "    note     {note}")?;
+    }
+    for warning in &table.warnings {
+        writeln!(f, "    warning  {warning}")?;
+    }
+    Ok(())
+}
+
+/// Bytes in decimal units, three digits: `1.28 GB`.
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 {
+            let decimals = if unit == "B" || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
+            return format!("{value:.decimals$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.2} TB")
+}
+
+impl Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            source: &'a str,
+            target: &'a str,
+            streams: usize,
+            streams_reason: &'a str,
+            disk: DiskNeed,
+            transactions: Vec<Vec<String>>,
+            tables: Vec<Table<'a>>,
+            warnings: &'a [String],
+        }
+        #[derive(Serialize)]
+        struct Table<'a> {
+            name: String,
+            from: &'a str,
+            #[serde(rename = "where")]
+            filter: Option<&'a str>,
+            strategy: &'static str,
+            apply: &'static str,
+            apply_reason: &'a str,
+            format: &'static str,
+            format_reason: &'a str,
+            key: Option<Vec<String>>,
+            columns: Vec<&'a str>,
+            chunks: usize,
+            bytes: u64,
+            rows_estimated: u64,
+            notes: &'a [String],
+            warnings: &'a [String],
+        }
+        let table = |table: &'_ TablePlan| table.name.plain();
+        Shown {
+            source: &self.source_label,
+            target: &self.target_label,
+            streams: self.streams,
+            streams_reason: &self.streams_reason,
+            disk: self.disk_need(),
+            transactions: self
+                .groups
+                .iter()
+                .map(|group| group.tables().map(|i| table(&self.tables[i])).collect())
+                .collect(),
+            tables: self
+                .tables
+                .iter()
+                .map(|t| Table {
+                    name: table(t),
+                    from: &t.from,
+                    filter: t.filter.as_deref(),
+                    strategy: t.strategy.name(),
+                    apply: t.apply.name(),
+                    apply_reason: &t.apply_reason,
+                    format: t.format.name(),
+                    format_reason: &t.format_reason,
+                    key: t.key.as_ref().map(|key| key.iter().map(plain).collect()),
+                    columns: t.columns.iter().map(|column| column.name.as_str()).collect(),
+                    chunks: t.chunks.len(),
+                    bytes: t.bytes,
+                    rows_estimated: t.row_estimate,
+                    notes: &t.notes,
+                    warnings: &t.warnings,
+                })
+                .collect(),
+            warnings: &self.warnings,
+        }
+        .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let shown: Vec<String> =
+            [0, 999, 1_000, 12_345, 999_600, 1_277_000_000].iter().map(|&b| bytes(b)).collect();
+        assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "12.3 kB", "1.00 MB", "1.28 GB"]);
+    }
+}

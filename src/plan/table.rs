@@ -1,0 +1,292 @@
+//! One entry of the config against both catalogs.
+
+use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format};
+use crate::config::{Config, From, Strategy, TableConfig};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
+use crate::pg::name::{Ident, TableName, list, plain};
+
+/// The name of the source relation that an entry reads, if it reads one.
+#[must_use]
+pub fn source_name(table: &TableConfig) -> Option<&TableName> {
+    match &table.from {
+        From::Relation(name) => Some(&name.value),
+        From::Query(_) | From::Csv(_) => None,
+    }
+}
+
+/// Plans one entry; the apply method is chosen later, when the groups are known.
+pub(super) fn plan(
+    entry: usize,
+    table: &TableConfig,
+    config: &Config,
+    facts: &Facts<'_>,
+) -> Result<TablePlan> {
+    refuse_what_is_missing(table)?;
+    let target = target_relation(table, facts.target)?;
+    let (source, source_columns) = source(table, facts.source)?;
+    let matched = columns::matching(table, source_columns, target, facts)?;
+    let (wire, format_reason) = format::choose(table.format, &matched.text_only, &table.name.at)?;
+    let chunks = match (&table.from, source) {
+        (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
+        (From::Query(query), None) => {
+            vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes: 0 }]
+        }
+        _ => Vec::new(),
+    };
+    let loaded = |name: &Ident| matched.columns.iter().any(|column| column.name == *name);
+    let key = key(table, target, loaded)?;
+    let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
+    let mut warnings = matched.warnings;
+    if !target.is_permanent {
+        warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
+    }
+    Ok(TablePlan {
+        entry,
+        name: target.name.clone(),
+        oid: target.oid,
+        is_partitioned: target.kind == RelationKind::Partitioned,
+        strategy: table.strategy,
+        apply: table.apply.value,
+        apply_reason: String::new(),
+        uses_staging: true,
+        format: wire,
+        format_reason,
+        may_have_duplicates: key.as_ref().is_some_and(|key| !is_unique(key, &matched.columns, source, table)),
+        columns: matched.columns,
+        key,
+        references: Vec::new(),
+        source_columns: source_columns.iter().map(|column| column.name.clone()).collect(),
+        from: match &table.from {
+            From::Relation(name) => name.value.plain(),
+            From::Query(_) => "a query".to_owned(),
+            From::Csv(glob) => glob.value.clone(),
+        },
+        filter: table.filter.as_ref().map(|filter| filter.value.clone()),
+        source_relation: source.map(|relation| relation.name.clone()),
+        source_kind: source.map(|relation| relation.kind),
+        bytes: source.map_or(0, Relation::bytes),
+        row_estimate: source.map_or(0, row_estimate),
+        chunks,
+        target_bytes: target.bytes(),
+        target_index_bytes: target.index_bytes,
+        sequences,
+        guards: Guards {
+            max_rejects: table.max_rejects,
+            max_shrink: table.max_shrink,
+            on_empty: table.on_empty,
+        },
+        warnings,
+        notes: matched.notes,
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, never negative")]
+fn row_estimate(relation: &Relation) -> u64 {
+    relation.row_estimate as u64
+}
+
+/// What the config's language has and this version does not.
+fn refuse_what_is_missing(table: &TableConfig) -> Result<()> {
+    let not_yet = |what: &str, at: &Location| {
+        Err(Error::new(
+            Phase::Plan,
+            Kind::Refused,
+            format!("{}: {what} is not available in this version", table.name.value.plain()),
+        )
+        .at(at.clone())
+        .hint("README.md, section \"Limits\", says what this version does."))
+    };
+    match &table.from {
+        From::Csv(csv) => return not_yet("csv", &csv.at),
+        From::Relation(_) | From::Query(_) => {}
+    }
+    if table.strategy != Strategy::Replace {
+        return not_yet(&format!("strategy = \"{}\"", table.strategy.name()), &table.name.at);
+    }
+    if let Some(scope) = &table.scope {
+        return not_yet("scope", &scope.at);
+    }
+    if let Some(lookup) = table.lookups.first() {
+        return not_yet("[[table.lookup]]", &lookup.column.at);
+    }
+    Ok(())
+}
+
+fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a Relation> {
+    let name = &table.name;
+    let relation =
+        target.relations.get(&name.value).ok_or_else(|| absent(&name.value, "target", &name.at))?;
+    let refuse = |kind, message: String, hint: String| {
+        Err(Error::new(Phase::Plan, kind, message).at(name.at.clone()).hint(hint))
+    };
+    if !matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) {
+        let message =
+            format!("{} on the target is a {}, not a table", name.value.plain(), relation.kind.word());
+        return refuse(Kind::Schema, message, "Name the table that the rows shall go to.".to_owned());
+    }
+    if relation.rights.rows_hidden {
+        return Err(hidden(&name.value, "target", &name.at));
+    }
+    let rights = &relation.rights;
+    let missing: Vec<&str> = [
+        (rights.select, "SELECT"),
+        (rights.insert, "INSERT"),
+        (rights.delete || rights.truncate || table.strategy != Strategy::Replace, "DELETE"),
+    ]
+    .into_iter()
+    .filter_map(|(has, right)| (!has).then_some(right))
+    .collect();
+    if !missing.is_empty() {
+        let (table, role) = (name.value.plain(), plain(&Ident::new(&target.server.role)));
+        let rights = missing.join(", ").to_lowercase();
+        return refuse(
+            Kind::Permission,
+            format!("the role {role} has no {} on {table} of the target", missing.join(" and no ")),
+            format!("On the target: grant {rights} on {table} to {role}; or connect as its owner."),
+        );
+    }
+    Ok(relation)
+}
+
+fn source<'a>(table: &TableConfig, source: &'a Catalog) -> Result<(Option<&'a Relation>, &'a [Column])> {
+    match &table.from {
+        From::Relation(name) => {
+            let relation =
+                source.relations.get(&name.value).ok_or_else(|| absent(&name.value, "source", &name.at))?;
+            if !relation.rights.select {
+                let role = plain(&Ident::new(&source.server.role));
+                return Err(Error::new(
+                    Phase::Plan,
+                    Kind::Permission,
+                    format!("the role {role} has no SELECT on {} of the source", name.value.plain()),
+                )
+                .at(name.at.clone())
+                .hint(format!("On the source: grant select on {} to {role};", name.value.plain())));
+            }
+            if relation.rights.rows_hidden {
+                return Err(hidden(&name.value, "source", &name.at));
+            }
+            Ok((Some(relation), &relation.columns))
+        }
+        From::Query(query) => Ok((None, source.queries.get(&query.value).map_or(&[], Vec::as_slice))),
+        From::Csv(_) => Ok((None, &[])),
+    }
+}
+
+fn absent(name: &TableName, side: &str, at: &Location) -> Error {
+    Error::new(Phase::Plan, Kind::Schema, format!("the {side} has no table {}", name.plain()))
+        .at(at.clone())
+        .hint("Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.")
+}
+
+fn hidden(name: &TableName, side: &str, at: &Location) -> Error {
+    Error::new(
+        Phase::Plan,
+        Kind::Permission,
+        format!("row-level security on {} of the {side} would hide rows from this role", name.plain()),
+    )
+    .at(at.clone())
+    .hint("Connect as the table's owner, or as a role with BYPASSRLS.")
+}
+
+/// The key: as configured, else the primary key if it is loaded whole, else a unique index without NULLs.
+fn key(
+    table: &TableConfig,
+    target: &Relation,
+    loaded: impl Fn(&Ident) -> bool,
+) -> Result<Option<Vec<Ident>>> {
+    if let Some(key) = &table.key {
+        if let Some(missing) = key.value.iter().find(|name| !loaded(name)) {
+            return Err(Error::new(
+                Phase::Plan,
+                Kind::Schema,
+                format!("{}: key column {} is not loaded", table.name.value.plain(), plain(missing)),
+            )
+            .at(key.at.clone())
+            .hint(format!("Loaded are the columns that both sides have: {}.", {
+                list(target.columns.iter().map(|c| &c.name).filter(|name| loaded(name)))
+            })));
+        }
+        return Ok(Some(key.value.clone()));
+    }
+    Ok(target
+        .unique_indexes
+        .iter()
+        .find(|index| {
+            index.is_plain() && (index.is_primary || index.all_not_null) && index.columns.iter().all(&loaded)
+        })
+        .map(|index| index.columns.clone()))
+}
+
+/// Whether the source itself sees to it that no two rows have one key: a unique index over columns that travel as they
+/// are. A key that compares otherwise on the target (another type, another collation) is not covered by it.
+fn is_unique(key: &[Ident], columns: &[ColumnPlan], source: Option<&Relation>, table: &TableConfig) -> bool {
+    let Some(source) =
+        source.filter(|relation| relation.kind != RelationKind::Table || !relation.has_children)
+    else {
+        return false;
+    };
+    let plain: Vec<&Ident> = columns
+        .iter()
+        .filter(|column| column.is_plain && column.collation.is_none() && key.contains(&column.name))
+        .filter_map(|column| column.from.as_ref())
+        .collect();
+    let tuned = |name: &Ident| {
+        table.references.iter().any(|r| !r.null_values.is_empty() && r.columns.value.contains(name))
+    };
+    source.unique_indexes.iter().any(|index| {
+        index.is_plain()
+            && index.columns.iter().all(|name| {
+                plain.contains(&name)
+                    && !tuned(name)
+                    && source.column(name).is_some_and(|column| column.collation.is_none())
+            })
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::pg::catalog::Rights;
+
+    /// A table of `public` with columns of OID 23, for tests of the planner.
+    pub(in crate::plan) fn relation(name: &str, columns: &[&str]) -> Relation {
+        let column = |name: &&str| Column {
+            name: Ident::new(*name),
+            type_oid: 23,
+            type_name: "integer".to_owned(),
+            not_null: false,
+            has_default: false,
+            identity: None,
+            generated: false,
+            collation: None,
+            may_select: true,
+            may_insert: true,
+        };
+        Relation {
+            oid: 1,
+            name: TableName::new("public", name),
+            kind: RelationKind::Table,
+            is_permanent: true,
+            is_partition: false,
+            has_children: false,
+            rights: Rights {
+                owner: true,
+                select: true,
+                insert: true,
+                delete: true,
+                truncate: true,
+                rows_hidden: false,
+            },
+            columns: columns.iter().map(column).collect(),
+            leaves: Vec::new(),
+            index_bytes: 0,
+            row_estimate: 0.0,
+            unique_indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced_by: Vec::new(),
+            sequences: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Progress as text: a snapshot and its speeds in, lines out. Nothing here looks at a clock or a terminal.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use super::Expected;
+use super::speed::{Pace, Speeds};
+use crate::error::Phase;
+use crate::report::figures;
+use crate::report::result::short_name;
+
+const NAME: Style = Style::new().bold();
+const FULL: Style = AnsiColor::Green.on_default();
+const WAITING: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+const BAR_WIDTH: usize = 10;
+/// Bar, percent, rows, speed and ETA of a table's line, with their gaps; the rest is the name's.
+const FIGURES_WIDTH: usize = 63;
+const NAME_WIDTH_MIN: usize = 8;
+/// An empty table weighs as much as a page: it takes its time too.
+const WEIGHT_MIN: u64 = 8192;
+
+/// How far a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    Waiting,
+    Active,
+    Loaded,
+    Done,
+    Failed,
+}
+
+impl State {
+    pub(super) fn from_u8(state: u8) -> Self {
+        match state {
+            0 => Self::Waiting,
+            1 => Self::Active,
+            2 => Self::Loaded,
+            3 => Self::Done,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// The counters of a table at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct TableSnapshot {
+    pub(super) expected: Expected,
+    pub(super) state: State,
+    pub(super) phase: Phase,
+    pub(super) note: Option<String>,
+    pub(super) rows: u64,
+    pub(super) bytes_in: u64,
+    pub(super) chunks_done: u64,
+}
+
+impl TableSnapshot {
+    /// The part that is loaded, 0 to 1. Rows tell best, because a table's size in the source is not its size
+    /// on the wire; chunks done are certain. What is only estimated never claims to be complete.
+    #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
+    pub(super) fn done(&self) -> f64 {
+        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        match self.state {
+            State::Waiting => 0.0,
+            State::Loaded | State::Done | State::Failed => 1.0,
+            State::Active if self.phase > Phase::Load => 1.0,
+            State::Active => {
+                let estimate = match (self.expected.rows, self.expected.bytes) {
+                    (0, bytes) => share(self.bytes_in, bytes),
+                    (rows, _) => share(self.rows, rows),
+                };
+                share(self.chunks_done, self.expected.chunks).clamp(0.0, 1.0).max(estimate.min(0.99))
+            }
+        }
+    }
+}
+
+/// The counters of a run at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Snapshot {
+    pub(super) tables: Vec<TableSnapshot>,
+}
+
+impl Snapshot {
+    /// The phase of the table that is least far; once all have ended, what comes after them.
+    pub(super) fn phase(&self) -> Phase {
+        let phase = |table: &TableSnapshot| match table.state {
+            State::Waiting => Some(Phase::Load),
+            State::Active | State::Loaded => Some(table.phase),
+            State::Done | State::Failed => None,
+        };
+        self.tables.iter().filter_map(phase).min().unwrap_or(Phase::Record)
+    }
+
+    /// The part of the run that is loaded, 0 to 1, tables weighted by size.
+    #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
+    pub(super) fn done(&self) -> f64 {
+        let weight = |table: &TableSnapshot| table.expected.bytes.max(WEIGHT_MIN) as f64;
+        let whole: f64 = self.tables.iter().map(weight).sum();
+        let part: f64 = self.tables.iter().map(|table| weight(table) * table.done()).sum();
+        if whole > 0.0 { part / whole } else { 0.0 }
+    }
+
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.tables.iter().map(|table| table.bytes_in).sum()
+    }
+
+    fn rows(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows).sum()
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.tables.iter().filter(|table| table.state == state).count()
+    }
+
+    /// `3/15 tables`, and how many of them failed.
+    fn tables_done(&self) -> (String, Option<String>) {
+        let failed = self.count(State::Failed);
+        let done = self.count(State::Done) + failed;
+        (format!("{done}/{} tables", self.tables.len()), (failed > 0).then(|| format!("{failed} failed")))
+    }
+}
+
+/// The run's line and a line for each of at most `tables_max` tables that are worked on, none wider than
+/// `width`. With ANSI styles, without a newline at the end.
+pub(super) fn lines(snapshot: &Snapshot, speeds: &Speeds, width: usize, tables_max: usize) -> String {
+    let mut lines = vec![run_line(snapshot, &speeds.run)];
+    let mut parts = active(snapshot, speeds, width);
+    let hidden = parts.len().saturating_sub(tables_max);
+    if hidden > 0 {
+        // The line that counts the rest takes the place of a table.
+        let shown = tables_max.saturating_sub(1);
+        let rest = parts.len() - shown;
+        parts.truncate(shown);
+        parts.push(format!("  and {rest} more"));
+    }
+    lines.extend(parts);
+    let cut = |line: &String| console::truncate_str(line, width, "").into_owned();
+    lines.iter().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+/// A line for each table that is being loaded, and one for all tables with which the same is being done.
+fn active(snapshot: &Snapshot, speeds: &Speeds, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut together: Vec<(&TableSnapshot, usize)> = Vec::new();
+    for (index, table) in snapshot.tables.iter().enumerate() {
+        if table.state != State::Active {
+            continue;
+        }
+        if table.phase <= Phase::Load {
+            let pace = speeds.tables.get(index).copied().unwrap_or_default();
+            lines.push(table_line(table, &pace, width));
+            continue;
+        }
+        let same = |(first, _): &&mut (&TableSnapshot, usize)| {
+            (first.phase, &first.note) == (table.phase, &table.note)
+        };
+        match together.iter_mut().find(same) {
+            Some((_, others)) => *others += 1,
+            None => together.push((table, 0)),
+        }
+    }
+    lines.extend(together.into_iter().map(|(first, others)| together_line(first, others, width)));
+    lines
+}
+
+/// The run in words, for a log.
+pub(super) fn log_line(snapshot: &Snapshot, speeds: &Speeds) -> String {
+    let (tables, failed) = snapshot.tables_done();
+    let mut parts = vec![tables];
+    parts.extend(failed);
+    parts.push(figures::counted(snapshot.rows(), "row"));
+    if snapshot.phase() <= Phase::Load {
+        parts.push(figures::throughput(speeds.run.bytes.per_s()));
+        parts.extend(eta(&speeds.run, snapshot.done()));
+    }
+    parts.join(", ")
+}
+
+fn run_line(snapshot: &Snapshot, pace: &Pace) -> String {
+    let (tables, failed) = snapshot.tables_done();
+    let mut parts = vec![format!("{NAME}{:<8}{NAME:#}", snapshot.phase().name()), tables];
+    parts.extend(failed.map(|failed| format!("{BAD}{failed}{BAD:#}")));
+    parts.push(figures::counted(snapshot.rows(), "row"));
+    if snapshot.phase() <= Phase::Load {
+        parts.push(figures::throughput(pace.bytes.per_s()));
+        parts.push(percent(snapshot.done()));
+        parts.extend(eta(pace, snapshot.done()));
+    }
+    parts.join("  ")
+}
+
+fn table_line(table: &TableSnapshot, pace: &Pace, width: usize) -> String {
+    let name = name(table, width);
+    if let Some(note) = &table.note {
+        return format!("  {name} {WAITING}{note}{WAITING:#}");
+    }
+    let line = format!(
+        "  {name} {} {}  {:>11} rows  {:>10}  {}",
+        bar(table.done()),
+        percent(table.done()),
+        figures::count(table.rows),
+        figures::throughput(pace.bytes.per_s()),
+        eta(pace, table.done()).unwrap_or_default()
+    );
+    line.trim_end().to_owned()
+}
+
+/// `first  apply, with 14 others: waiting for a lock, attempt 3`
+fn together_line(first: &TableSnapshot, others: usize, width: usize) -> String {
+    let with = match others {
+        0 => String::new(),
+        1 => ", with 1 other".to_owned(),
+        _ => format!(", with {others} others"),
+    };
+    let line = format!("  {} {}{with}", name(first, width), first.phase);
+    match &first.note {
+        Some(note) => format!("{line}: {WAITING}{note}{WAITING:#}"),
+        None => line,
+    }
+}
+
+fn name(table: &TableSnapshot, width: usize) -> String {
+    let name_width = width.saturating_sub(FIGURES_WIDTH).max(NAME_WIDTH_MIN);
+    let name = short_name(&table.expected.name);
+    let name = console::truncate_str(&name, name_width, "…");
+    console::pad_str(&name, name_width, console::Alignment::Left, None).into_owned()
+}
+
+fn bar(done: f64) -> String {
+    let cells = (1..=BAR_WIDTH).filter(|&cell| tenths(done) >= cell * 1000 / BAR_WIDTH).count();
+    format!("{FULL}{}{FULL:#}{}", "█".repeat(cells), "░".repeat(BAR_WIDTH - cells))
+}
+
+fn percent(done: f64) -> String {
+    format!("{:>3}%", tenths(done) / 10)
+}
+
+/// A part of 1 in thousandths, rounded down: 100% is said only of what is complete.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
+fn tenths(done: f64) -> usize {
+    (done.clamp(0.0, 1.0) * 1000.0 + 1e-6) as usize
+}
+
+/// In whole seconds at least: it is an estimate, and tenths only flicker.
+fn eta(pace: &Pace, done: f64) -> Option<String> {
+    let seconds = pace.done.eta(1.0 - done)?.as_secs_f64().round().max(1.0);
+    let left = if seconds < 60.0 {
+        format!("{seconds:.0} s")
+    } else {
+        figures::duration(Duration::from_secs_f64(seconds))
+    };
+    Some(format!("ETA {left}"))
+}

@@ -1,0 +1,302 @@
+//! The result for people: one row per table, what went wrong below, one sentence at the end.
+//!
+//! The text fits [`WIDTH`] columns and reads the same without colour. It carries ANSI styles: print it through
+//! `anstream`, which strips them where they are not wanted.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Rejects, Report, TableReport, figures};
+
+/// What every terminal has, and what fits into a mail.
+pub const WIDTH: usize = 80;
+
+const GAP: &str = "  ";
+const HEADER: Style = Style::new().bold();
+const TOTALS: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const NOTABLE: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const PLAIN: Style = Style::new();
+
+/// The whole result, ending in a newline.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    grid(&mut out, report);
+    failures(&mut out, report);
+    warnings(&mut out, report);
+    rejects(&mut out, report);
+    out.push('\n');
+    summary(&mut out, report);
+    out
+}
+
+/// A table's name as the operator would type it: `public` goes without saying. Control characters, which a
+/// quoted name may hold, do not reach the terminal.
+pub(super) fn short_name(name: &str) -> String {
+    printable(name.strip_prefix("public.").unwrap_or(name))
+}
+
+/// A cell of the grid: its text and its style.
+type Cell = (String, Style);
+
+/// The columns after the table's name, and whether they are aligned to the right.
+const COLUMNS: [(&str, bool); 7] = [
+    ("rows", true),
+    ("rejected", true),
+    ("method", false),
+    ("load", true),
+    ("lock", true),
+    ("total", true),
+    ("status", false),
+];
+
+fn grid(out: &mut String, report: &Report) {
+    let header = COLUMNS.map(|(title, _)| (title.to_owned(), HEADER));
+    let rows: Vec<(String, [Cell; 7])> =
+        report.tables.iter().map(|table| (short_name(&table.name), cells(table))).collect();
+    let (totals_name, totals) = totals(report);
+
+    let mut widths = [0; 7];
+    for cells in rows.iter().map(|(_, cells)| cells).chain([&header, &totals]) {
+        for (width, (text, _)) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(console::measure_text_width(text));
+        }
+    }
+    let room = WIDTH.saturating_sub(widths.iter().map(|width| width + GAP.len()).sum());
+    let name_width = rows
+        .iter()
+        .map(|(name, _)| console::measure_text_width(name))
+        .filter(|&width| width <= room)
+        .chain([console::measure_text_width(&totals_name)])
+        .max()
+        .unwrap_or(0);
+
+    line(out, ("table", HEADER), &header, name_width, &widths);
+    for (name, cells) in &rows {
+        line(out, (name, PLAIN), cells, name_width, &widths);
+    }
+    line(out, (&totals_name, TOTALS), &totals, name_width, &widths);
+}
+
+fn cells(table: &TableReport) -> [Cell; 7] {
+    let of_applied = |text: String| (if table.ok { text } else { "-".to_owned() }, PLAIN);
+    let rejected_style = if table.rejected > 0 { NOTABLE } else { PLAIN };
+    let method = table.apply.map_or_else(|| table.strategy.name(), |method| method.name());
+    [
+        of_applied(figures::count(table.staged)),
+        (figures::count(table.rejected), rejected_style),
+        (method.to_owned(), PLAIN),
+        (figures::duration_ms(table.load_ms), PLAIN),
+        of_applied(figures::duration_ms(table.lock_ms)),
+        (figures::duration_ms(table.duration_ms), PLAIN),
+        if table.ok { ("ok".to_owned(), GOOD) } else { ("FAILED".to_owned(), BAD) },
+    ]
+}
+
+/// Sums where a sum means something. Loads overlap, so the total time is the run's own.
+fn totals(report: &Report) -> (String, [Cell; 7]) {
+    let rejected = report.tables.iter().map(|table| table.rejected).sum();
+    let failed = failed(report);
+    let blank = || (String::new(), PLAIN);
+    let cells = [
+        (figures::count(report.rows_applied()), TOTALS),
+        (figures::count(rejected), TOTALS),
+        blank(),
+        blank(),
+        blank(),
+        (figures::duration(report.duration), TOTALS),
+        if failed == 0 { ("ok".to_owned(), GOOD) } else { (format!("{failed} FAILED"), BAD) },
+    ];
+    (figures::counted(report.tables.len() as u64, "table"), cells)
+}
+
+/// One line of the grid. A name that is too wide stands on a line of its own, so that it is never cut.
+fn line(out: &mut String, name: (&str, Style), cells: &[Cell; 7], name_width: usize, widths: &[usize; 7]) {
+    let mut text = styled(name.0, name.1);
+    let mut used = console::measure_text_width(name.0);
+    if used > name_width {
+        text.push('\n');
+        used = 0;
+    }
+    text.extend(std::iter::repeat_n(' ', name_width - used));
+    for (index, (cell, style)) in cells.iter().enumerate() {
+        let padding = " ".repeat(widths[index] - console::measure_text_width(cell));
+        let cell = styled(cell, *style);
+        text.push_str(GAP);
+        match (COLUMNS[index].1, index + 1 == cells.len()) {
+            (true, _) => text.extend([padding, cell]),
+            (false, false) => text.extend([cell, padding]),
+            (false, true) => text.push_str(&cell),
+        }
+    }
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+/// Failed tables with their error and hint; tables that failed for one and the same reason share a paragraph.
+fn failures(out: &mut String, report: &Report) {
+    let mut groups: Vec<(Vec<String>, &TableReport)> = Vec::new();
+    for table in report.tables.iter().filter(|table| !table.ok) {
+        match groups.iter_mut().find(|(_, first)| (&first.error, &first.hint) == (&table.error, &table.hint))
+        {
+            Some((names, _)) => names.push(short_name(&table.name)),
+            None => groups.push((vec![short_name(&table.name)], table)),
+        }
+    }
+    for (names, table) in groups {
+        let error = table.error.as_deref().unwrap_or("the run ended before it was applied");
+        out.push('\n');
+        paragraph(out, ("FAILED", BAD), &format!("{}: {error}", names.join(", ")));
+        if let Some(hint) = &table.hint {
+            paragraph(out, ("  hint:", NOTABLE), hint);
+        }
+    }
+}
+
+fn warnings(out: &mut String, report: &Report) {
+    let mut first = true;
+    for table in &report.tables {
+        for warning in &table.warnings {
+            if std::mem::take(&mut first) {
+                out.push('\n');
+            }
+            paragraph(out, ("warning", NOTABLE), &format!("{}: {warning}", short_name(&table.name)));
+        }
+    }
+}
+
+/// More tables with rejects than this get a line each: the table above must stay in sight.
+const REJECTS_IN_FULL_MAX: usize = 2;
+
+fn rejects(out: &mut String, report: &Report) {
+    let tables: Vec<&TableReport> = report.tables.iter().filter(|table| table.rejected > 0).collect();
+    if tables.len() > REJECTS_IN_FULL_MAX {
+        rejects_in_short(out, &tables);
+    } else {
+        tables.into_iter().for_each(|table| rejects_of(out, table));
+    }
+}
+
+/// All rejects of a run: where they are, and for each table how many and what is wrong with the first.
+fn rejects_in_short(out: &mut String, tables: &[&TableReport]) {
+    let all = tables.iter().map(|table| table.rejected).sum();
+    let directory =
+        |table: &&TableReport| Some(Path::new(table.rejects_file.as_ref()?).parent()?.to_path_buf());
+    let mut head = figures::counted(all, "row");
+    if let Some(directory) = tables.first().and_then(directory) {
+        let _ = write!(head, ", a file for each table in {}", directory.display());
+    }
+    out.push('\n');
+    paragraph(out, ("rejected", NOTABLE), &head);
+    let names: Vec<String> = tables.iter().map(|table| short_name(&table.name)).collect();
+    let counts: Vec<String> = tables.iter().map(|table| figures::count(table.rejected)).collect();
+    let width = |texts: &[String], max: usize| {
+        texts.iter().map(|text| console::measure_text_width(text)).max().unwrap_or(0).min(max)
+    };
+    let (name_width, count_width) = (width(&names, WIDTH / 3), width(&counts, WIDTH));
+    for ((table, name), count) in tables.iter().zip(&names).zip(&counts) {
+        let name = console::pad_str(name, name_width, console::Alignment::Left, Some("…"));
+        let what = table.rejects.first.first().map_or_else(
+            || table.rejects.counts.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>().join(", "),
+            |reject| reject.text.clone(),
+        );
+        let more = if table.rejected > 1 { ", …" } else { "" };
+        let line = format!("  {name}  {count:>count_width$}  {}", printable(&what));
+        let room = WIDTH - console::measure_text_width(more);
+        out.push_str(console::truncate_str(&line, room, "").trim_end());
+        out.push_str(more);
+        out.push('\n');
+    }
+}
+
+/// One table's rejects: where they are, what is wrong with the first, and how many there are of each kind.
+fn rejects_of(out: &mut String, table: &TableReport) {
+    out.push('\n');
+    let mut head = format!("{}: {}", short_name(&table.name), figures::counted(table.rejected, "row"));
+    if let Some(file) = &table.rejects_file {
+        let _ = write!(head, ", all in {file}");
+    }
+    paragraph(out, ("rejected", NOTABLE), &head);
+    let shown = &table.rejects.first[..table.rejects.first.len().min(Rejects::SHOWN)];
+    for reject in shown {
+        paragraph(out, ("  -", PLAIN), &format!("{}: {}", reject.reason, reject.text));
+    }
+    let rest: Vec<String> = table
+        .rejects
+        .counts
+        .iter()
+        .map(|(reason, all)| {
+            let seen = shown.iter().filter(|reject| reject.reason == *reason).count() as u64;
+            (reason, all.saturating_sub(seen))
+        })
+        .filter(|&(_, left)| left > 0)
+        .map(|(reason, left)| format!("{} {reason}", figures::count(left)))
+        .collect();
+    if !rest.is_empty() {
+        let lead = if shown.is_empty() { "  -" } else { "  - and" };
+        paragraph(out, (lead, PLAIN), &rest.join(", "));
+    }
+}
+
+/// The sentence that remains in sight, never wrapped: id, tables or failures, rows, duration, speed.
+fn summary(out: &mut String, report: &Report) {
+    let (all, failed, rows) = (report.tables.len() as u64, failed(report), report.rows_applied());
+    let style = if failed > 0 { BAD } else { GOOD };
+    let _ = write!(out, "{style}Run{style:#} {}: ", printable(&report.run_id));
+    let (tables, rows_text) = (figures::counted(all, "table"), figures::counted(rows, "row"));
+    let _ = match failed {
+        0 => write!(out, "{rows_text} in {tables}"),
+        _ => write!(out, "{} of {tables} FAILED, {rows_text}", figures::count(failed)),
+    };
+    let _ = write!(out, " in {}", figures::duration(report.duration));
+    if let Some(rate) = rows.saturating_mul(1000).checked_div(super::millis(report.duration)) {
+        let _ = write!(out, ", {} rows/s", figures::count(rate));
+    }
+    out.push_str(".\n");
+}
+
+fn failed(report: &Report) -> u64 {
+    report.tables.iter().filter(|table| !table.ok).count() as u64
+}
+
+/// `lead text`, wrapped between words, further lines indented by four. A longer word is left whole: paths and
+/// names are copied.
+fn paragraph(out: &mut String, lead: (&str, Style), text: &str) {
+    let mut column = console::measure_text_width(lead.0);
+    out.push_str(&styled(lead.0, lead.1));
+    for word in printable(text).split_whitespace() {
+        let width = console::measure_text_width(word);
+        if column + 1 + width > WIDTH && column > 4 {
+            out.push_str("\n    ");
+            column = 4;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.push('\n');
+}
+
+fn styled(text: &str, style: Style) -> String {
+    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+}
+
+/// Text without control characters: what a server or a row says must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

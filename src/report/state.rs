@@ -1,0 +1,494 @@
+//! The state on the target: `sync_state`, what each table was last brought to, and `runs`, what each run did.
+//!
+//! Both live in the staging schema, which belongs to the role that loads and to nobody else. Every time in
+//! them is the target's own (`clock_timestamp()`), never the loader's: hosts disagree, and `status` compares.
+//! On a target that has everything already no DDL is run, not even DDL that does nothing: on Supabase each
+//! such statement makes `PostgREST` reload its schema cache, and requests wait meanwhile.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tokio_postgres::GenericClient;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+use super::TableReport;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::{Ident, literal, plain};
+
+/// What a complete target has; `state/tables.sql` makes it so.
+const COLUMNS: [(&str, &[&str]); 2] = [
+    (
+        "sync_state",
+        &[
+            "table_name",
+            "source",
+            "scope",
+            "watermark",
+            "last_sync_at",
+            "last_full_at",
+            "records_synced",
+            "duration_ms",
+            "error_message",
+            "updated_at",
+        ],
+    ),
+    (
+        "runs",
+        &[
+            "run_id",
+            "entry",
+            "version",
+            "phase",
+            "started_at",
+            "finished_at",
+            "table_name",
+            "ok",
+            "error",
+            "mode",
+            "strategy",
+            "apply",
+            "format",
+            "chunks",
+            "streams",
+            "attempts",
+            "extracted",
+            "rejected",
+            "staged",
+            "inserted",
+            "updated",
+            "deleted",
+            "unchanged",
+            "skipped",
+            "bytes_in",
+            "bytes_out",
+            "load_ms",
+            "index_ms",
+            "apply_ms",
+            "lock_ms",
+            "lock_attempts",
+            "duration_ms",
+            "watermark",
+            "rejects_file",
+            "warnings",
+        ],
+    ),
+];
+
+/// Runs that start together meet here; the one in front needs milliseconds.
+const ENSURE_ATTEMPTS: u32 = 10;
+const ENSURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// The state tables of one staging schema.
+#[derive(Debug, Clone)]
+pub struct State {
+    schema: Ident,
+}
+
+/// A table of a run, as the state tables know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The run's id.
+    pub run_id: &'a str,
+    /// Its number among the run's tables: one target table may be loaded by several entries.
+    pub entry: u32,
+    /// Which database its rows come from, without a password.
+    pub source: &'a str,
+    /// The scope, if it has one.
+    pub scope: Option<&'a str>,
+    /// Name and figures.
+    pub table: &'a TableReport,
+}
+
+/// What the last runs left about a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastState {
+    /// The point in the source up to which it was read.
+    pub watermark: Option<String>,
+    /// When it was last applied.
+    pub last_sync_at: Option<SystemTime>,
+    /// When it was last applied from a full run.
+    pub last_full_at: Option<SystemTime>,
+    /// Rows staged then.
+    pub records_synced: Option<i64>,
+    /// Why the last run failed, if it did.
+    pub error_message: Option<String>,
+    /// Age of `last_sync_at` by the target's clock.
+    pub sync_age: Option<Duration>,
+    /// Age of `last_full_at` by the target's clock.
+    pub full_age: Option<Duration>,
+}
+
+impl State {
+    /// The state tables in `schema`; nothing is looked at yet.
+    #[must_use]
+    pub fn new(schema: Ident) -> Self {
+        Self { schema }
+    }
+
+    /// Makes sure that schema and tables are there, complete and private. Runs may do so at the same time.
+    /// To be called outside a transaction: it repeats what a lock held up.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] if the schema belongs to another role or holds something else;
+    /// [`Kind::Permission`], with the GRANT to run, if the role may not create it.
+    pub async fn ensure(&self, client: &impl GenericClient) -> Result<()> {
+        let mut failure = None;
+        for _ in 0..ENSURE_ATTEMPTS {
+            let found = self.inspect(client).await?;
+            let Some(ddl) = self.missing(&found)? else { return Ok(()) };
+            // What was made is looked at once more: ALTER DEFAULT PRIVILEGES may have opened a new schema.
+            let Err(error) = client.batch_execute(&ddl).await else { continue };
+            let what = format!("cannot set up schema {} on the target", self.schema);
+            let error = Error::pg(Phase::Stage, what, &error);
+            // A unique violation is somebody else's CREATE SCHEMA of the same name that committed first.
+            let collided = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+            if !collided && error.kind() != Kind::Lock {
+                return Err(found.explain(error, &self.schema));
+            }
+            failure = Some(error);
+            tokio::time::sleep(ENSURE_PAUSE).await;
+        }
+        Err(failure.unwrap_or_else(|| {
+            let message = format!("schema {} on the target does not stay complete and private", self.schema);
+            Error::new(Phase::Stage, Kind::Refused, message)
+                .hint("Somebody grants rights on it, or drops its columns, while this runs: see who does.")
+        }))
+    }
+
+    /// Finds out, without changing anything, whether [`State::ensure`] would be refused.
+    ///
+    /// Returns whether the schema is there already.
+    ///
+    /// # Errors
+    /// As [`State::ensure`].
+    pub async fn check(&self, client: &impl GenericClient) -> Result<bool> {
+        let found = self.inspect(client).await?;
+        found.refuse_what_is_not_ours(&self.schema)?;
+        if found.exists || found.may_create {
+            return Ok(found.exists);
+        }
+        let message = format!("the role {} may not create schema {} on the target", found.role, self.schema);
+        Err(found.explain(Error::new(Phase::Plan, Kind::Permission, message), &self.schema))
+    }
+
+    async fn inspect(&self, client: &impl GenericClient) -> Result<Found> {
+        let row = client
+            .query_one(include_str!("state/inspect.sql"), &[&self.schema.as_str()])
+            .await
+            .map_err(|error| Error::pg(Phase::Stage, "cannot read the target's catalog", &error))?;
+        Ok(Found {
+            database: row.get("database"),
+            role: row.get("role"),
+            exists: row.get("schema_exists"),
+            may_create: row.get("may_create"),
+            owner: row.get("owner"),
+            foreign_tables: row.get("foreign_tables"),
+            grantees: row.get("grantees"),
+            occupied: row.get("occupied"),
+            columns: row.get("columns"),
+        })
+    }
+
+    /// The statements that complete what was found, to be sent as one implicit transaction; none if nothing
+    /// is missing.
+    fn missing(&self, found: &Found) -> Result<Option<String>> {
+        found.refuse_what_is_not_ours(&self.schema)?;
+        let complete = COLUMNS.iter().all(|(table, columns)| {
+            columns.iter().all(|column| found.columns.contains(&format!("{table}.{column}")))
+        });
+        if found.exists && complete && found.grantees.is_empty() {
+            return Ok(None);
+        }
+        let key = literal(&format!("bulkload state {}", self.schema));
+        let mut ddl = format!("select pg_advisory_xact_lock(hashtextextended({key}, 0));\n");
+        if !found.exists {
+            // Only then: CREATE SCHEMA asks for its right before it looks whether there is anything to do.
+            ddl.push_str(&self.sql("create schema if not exists {schema};\n"));
+            ddl.push_str(&self.sql("revoke all on schema {schema} from public;\n"));
+        }
+        if !found.grantees.is_empty() {
+            ddl.push_str(&self.sql("revoke all on schema {schema} from "));
+            ddl.push_str(&found.grantees.join(", "));
+            ddl.push_str(" cascade;\n");
+        }
+        if !complete {
+            ddl.push_str(&self.sql(include_str!("state/tables.sql")));
+        }
+        Ok(Some(ddl))
+    }
+
+    /// Enters the run's tables into `runs`, in `phase`.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn begin_run_rows(
+        &self,
+        client: &impl GenericClient,
+        phase: Phase,
+        entries: &[Entry<'_>],
+    ) -> Result<()> {
+        self.record_run(client, Some(phase), entries).await
+    }
+
+    /// Notes which phase the unfinished tables of a run are in.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn set_phase(&self, client: &impl GenericClient, run_id: &str, phase: Phase) -> Result<()> {
+        let sql = self
+            .sql("update {schema}.runs set phase = $2::text where run_id = $1::text and finished_at is null");
+        let updated = client.execute(&sql, &[&run_id, &phase.name()]).await;
+        updated.map(drop).map_err(|error| self.cannot_record(&error))
+    }
+
+    /// Records tables as applied. To be called in the applying transaction: the watermark must become visible
+    /// together with the rows. `entry.table.watermark` is stored as it is, none included. Locks are held
+    /// meanwhile, so it all takes one round trip, however many tables the group has.
+    ///
+    /// # Errors
+    /// What the server says; the transaction is then lost.
+    pub async fn record_applied(&self, tx: &impl GenericClient, entries: &[Entry<'_>]) -> Result<()> {
+        let rows = entries
+            .iter()
+            .map(|entry| {
+                let mut row = row(entry, None)?;
+                row["ok"] = json!(true);
+                row["error"] = Value::Null;
+                row["source"] = json!(entry.source);
+                row["scope"] = json!(entry.scope.unwrap_or_default());
+                Ok(row)
+            })
+            .collect::<Result<Vec<Value>>>()?;
+        let rows = Value::Array(rows).to_string();
+        // Both are sent before either is answered, and run in this order.
+        let (state, runs) = (
+            self.sql(include_str!("state/record_applied.sql")),
+            self.sql(include_str!("state/record_run.sql")),
+        );
+        let (state_values, runs_values) =
+            ([(&rows as _, Type::TEXT)], [(&rows as _, Type::TEXT), (&true as _, Type::BOOL)]);
+        futures::try_join!(tx.execute_typed(&state, &state_values), tx.execute_typed(&runs, &runs_values))
+            .map(drop)
+            .map_err(|error| self.cannot_record(&error))
+    }
+
+    /// Whether these entries of a run are recorded as applied, that is: whether the transaction that called
+    /// [`State::record_applied`] was committed.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn is_applied(
+        &self,
+        client: &impl GenericClient,
+        run_id: &str,
+        entries: &[usize],
+    ) -> Result<bool> {
+        let entries: Vec<i32> = entries.iter().filter_map(|&entry| i32::try_from(entry).ok()).collect();
+        let sql = self.sql(
+            "select count(*) from {schema}.runs
+             where run_id = $1::text and entry = any ($2::int[]) and ok and finished_at is not null",
+        );
+        let failed = |error| Error::pg(Phase::Apply, format!("cannot read {}.runs", self.schema), &error);
+        let applied: i64 = client.query_one(&sql, &[&run_id, &entries]).await.map_err(failed)?.get(0);
+        Ok(usize::try_from(applied) == Ok(entries.len()))
+    }
+
+    /// Rewrites the figures of tables that are done with: durations are known only after the commit.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn record_figures(&self, client: &impl GenericClient, entries: &[Entry<'_>]) -> Result<()> {
+        self.record_run(client, None, entries).await
+    }
+
+    /// Records a table as failed; watermark and times of its last success stay.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn record_failed(&self, client: &impl GenericClient, entry: Entry<'_>) -> Result<()> {
+        let error = entry.table.error.as_deref().unwrap_or("unknown");
+        client
+            .execute(
+                &self.sql(include_str!("state/record_failed.sql")),
+                &[&entry.table.name, &entry.source, &entry.scope.unwrap_or_default(), &error],
+            )
+            .await
+            .map_err(|error| self.cannot_record(&error))?;
+        self.record_run(client, None, &[entry]).await
+    }
+
+    /// The runs that have rows which nobody has closed: they are alive or died. None if there is no state yet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn open_runs(&self, client: &impl GenericClient) -> Result<Vec<String>> {
+        let failed = |error| Error::pg(Phase::Clean, format!("cannot read {}.runs", self.schema), &error);
+        let exists = "select pg_catalog.to_regclass($1) is not null";
+        if !client.query_one(exists, &[&self.sql("{schema}.runs")]).await.map_err(failed)?.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        let sql = self.sql("select distinct run_id from {schema}.runs where finished_at is null");
+        let rows = client.query(&sql, &[]).await.map_err(failed)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Closes the rows of a run that is known to be dead; how many there were.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn close_dead_run(&self, client: &impl GenericClient, run_id: &str) -> Result<u64> {
+        let sql = self.sql(
+            "update {schema}.runs
+             set ok = false, error = 'the run died in phase ' || coalesce(phase, '?'), phase = null,
+                 finished_at = clock_timestamp()
+             where run_id = $1::text and finished_at is null",
+        );
+        client.execute(&sql, &[&run_id]).await.map_err(|error| self.cannot_record(&error))
+    }
+
+    /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn last_state(
+        &self,
+        client: &impl GenericClient,
+        table: &str,
+        source: &str,
+        scope: Option<&str>,
+    ) -> Result<Option<LastState>> {
+        let failed =
+            |error| Error::pg(Phase::Plan, format!("cannot read {}.sync_state", self.schema), &error);
+        let found = self.inspect(client).await?;
+        if !found.columns.iter().any(|column| column == "sync_state.watermark") {
+            return Ok(None);
+        }
+        let sql = self.sql(include_str!("state/last_state.sql"));
+        let row =
+            client.query_opt(&sql, &[&table, &source, &scope.unwrap_or_default()]).await.map_err(failed)?;
+        Ok(row.map(|row| LastState {
+            watermark: row.get("watermark"),
+            last_sync_at: row.get("last_sync_at"),
+            last_full_at: row.get("last_full_at"),
+            records_synced: row.get("records_synced"),
+            error_message: row.get("error_message"),
+            sync_age: age(row.get("sync_age_s")),
+            full_age: age(row.get("full_age_s")),
+        }))
+    }
+
+    /// Writes rows of `runs`; finished ones if no phase is given.
+    async fn record_run(
+        &self,
+        client: &impl GenericClient,
+        phase: Option<Phase>,
+        entries: &[Entry<'_>],
+    ) -> Result<()> {
+        let rows = entries.iter().map(|entry| row(entry, phase)).collect::<Result<Vec<Value>>>()?;
+        let sql = self.sql(include_str!("state/record_run.sql"));
+        let rows = Value::Array(rows).to_string();
+        let written =
+            client.execute_typed(&sql, &[(&rows, Type::TEXT), (&phase.is_none(), Type::BOOL)]).await;
+        written.map(drop).map_err(|error| self.cannot_record(&error))
+    }
+
+    fn sql(&self, template: &str) -> String {
+        template.replace("{schema}", &self.schema.to_string())
+    }
+
+    fn cannot_record(&self, error: &tokio_postgres::Error) -> Error {
+        Error::pg(Phase::Record, format!("cannot write the state in schema {}", self.schema), error)
+    }
+}
+
+/// What the catalog says of schema and tables.
+struct Found {
+    database: String,
+    role: String,
+    exists: bool,
+    /// Whether the role may create schemas.
+    may_create: bool,
+    owner: Option<String>,
+    foreign_tables: Vec<String>,
+    /// Roles that hold a right on the schema beside its owner, quoted.
+    grantees: Vec<String>,
+    occupied: bool,
+    /// `table.column`
+    columns: Vec<String>,
+}
+
+impl Found {
+    /// A schema that we would make private, or fill, without having made it.
+    fn refuse_what_is_not_ours(&self, schema: &Ident) -> Result<()> {
+        let refuse =
+            |message: String, hint: String| Err(Error::new(Phase::Stage, Kind::Refused, message).hint(hint));
+        match &self.owner {
+            Some(owner) if *owner != self.role => refuse(
+                format!(
+                    "schema {schema} on the target belongs to role {owner}; expected it to belong to {}, because staged rows are private",
+                    self.role
+                ),
+                format!("Set [run] staging_schema to a name that is free, or connect as {owner}."),
+            ),
+            _ if !self.foreign_tables.is_empty() => refuse(
+                format!(
+                    "{} in schema {schema} on the target is not a table of role {}",
+                    self.foreign_tables.join(" and "),
+                    self.role
+                ),
+                "Set [run] staging_schema to a name that is free.".to_owned(),
+            ),
+            _ if schema.as_str() == "public" || (self.occupied && !self.is_state()) => refuse(
+                format!(
+                    "schema {schema} on the target holds something else; expected a schema of its own for staging"
+                ),
+                "Set [run] staging_schema to a name that is free: the schema is made private and cleaned up."
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tables are known by their keys; a `runs` of somebody else's alone says nothing.
+    fn is_state(&self) -> bool {
+        let has = |column: &str| self.columns.iter().any(|found| found == column);
+        let runs_is_ours = has("runs.run_id") && has("runs.entry");
+        ["sync_state.table_name", "sync_state.source", "sync_state.scope"].into_iter().all(has)
+            && (runs_is_ours || !self.columns.iter().any(|found| found.starts_with("runs.")))
+    }
+
+    /// Adds the statement that gives the missing right.
+    fn explain(&self, error: Error, schema: &Ident) -> Error {
+        if error.kind() != Kind::Permission || self.exists {
+            return error;
+        }
+        let (database, role) = (Ident::new(&self.database), Ident::new(&self.role));
+        error.hint(format!(
+            "On the target, as its owner: grant create on database {database} to {role}; or: create schema {} authorization {role};",
+            plain(schema)
+        ))
+    }
+}
+
+/// A row of `runs` as JSON: the report's entry under the table's column names.
+fn row(entry: &Entry<'_>, phase: Option<Phase>) -> Result<Value> {
+    let mut row = serde_json::to_value(entry.table).map_err(|error| {
+        Error::new(Phase::Record, Kind::Internal, format!("the table's report is not JSON: {error}"))
+    })?;
+    row["table_name"] = row["name"].take();
+    row["run_id"] = json!(entry.run_id);
+    row["entry"] = json!(entry.entry);
+    row["version"] = json!(env!("CARGO_PKG_VERSION"));
+    row["phase"] = json!(phase.map(Phase::name));
+    if phase.is_some() {
+        // Neither ok nor failed yet.
+        row["ok"] = Value::Null;
+    }
+    Ok(row)
+}
+
+/// A clock that was set back makes an age negative; then nothing is old.
+fn age(seconds: Option<f64>) -> Option<Duration> {
+    seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}

@@ -1,0 +1,6 @@
+-- $1 table, $2 source, $3 scope, $4 error. What the last success left (watermark, times, rows) stays.
+insert into {schema}.sync_state (table_name, source, scope, error_message, updated_at)
+values ($1::text, $2::text, $3::text, $4::text, clock_timestamp())
+on conflict (table_name, source, scope) do update
+set error_message = excluded.error_message,
+    updated_at = excluded.updated_at

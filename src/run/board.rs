@@ -1,0 +1,226 @@
+//! Where every table and every group of a run stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::streams::Landed;
+use crate::apply::{Applied, Outcome};
+use crate::error::{Error, Kind};
+use crate::load::Judged;
+use crate::plan::Plan;
+use crate::report::{Mode, TableReport, millis};
+
+/// The state of a run's tables. The run's loop is its only owner.
+pub(super) struct Board<'p> {
+    plan: &'p Plan,
+    started: Instant,
+    tables: Vec<TableState>,
+    groups: Vec<GroupState>,
+}
+
+#[derive(Debug, Default)]
+struct TableState {
+    landed: BTreeMap<i32, Landed>,
+    streams: BTreeSet<usize>,
+    attempts: u32,
+    error: Option<Error>,
+    skipped: bool,
+    warnings: Vec<String>,
+    judged: Option<Judged>,
+    outcome: Option<Outcome>,
+    exchange: Option<(Duration, Duration, u32)>,
+    ended: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GroupState {
+    /// Chunks are missing.
+    Loading,
+    /// Being verified and applied.
+    Applying,
+    /// Applied, skipped or failed.
+    Ended,
+}
+
+impl<'p> Board<'p> {
+    pub(super) fn new(plan: &'p Plan, started: Instant) -> Self {
+        Self {
+            plan,
+            started,
+            tables: plan.tables.iter().map(|_| TableState { attempts: 1, ..TableState::default() }).collect(),
+            groups: vec![GroupState::Loading; plan.groups.len()],
+        }
+    }
+
+    /// Enters a chunk. Returns whether it was the table's last one.
+    pub(super) fn landed(&mut self, landed: Landed) -> bool {
+        let table = landed.job.table;
+        let state = &mut self.tables[table];
+        state.streams.insert(landed.stream);
+        state.attempts = state.attempts.max(landed.attempts + u32::from(landed.job.again));
+        state.landed.insert(landed.job.chunk.number, landed);
+        state.landed.len() == self.plan.tables[table].chunks.len()
+    }
+
+    /// Enters what was rejected of a table after it was loaded.
+    pub(super) fn judged(&mut self, table: usize, judged: Judged) {
+        self.tables[table].judged = Some(judged);
+    }
+
+    /// Takes chunks off a table that were reported as landed and are not there.
+    pub(super) fn lost(&mut self, table: usize, chunks: &[i32]) {
+        self.tables[table].landed.retain(|number, _| !chunks.contains(number));
+        self.tables[table].judged = None;
+        let group = self.group_of(table);
+        self.groups[group] = GroupState::Loading;
+    }
+
+    /// A group all of whose rows are in staging (or need none), marked as being applied.
+    pub(super) fn next_ready(&mut self) -> Option<usize> {
+        let ready = (0..self.groups.len()).find(|&group| {
+            self.groups[group] == GroupState::Loading
+                && self.plan.groups[group].tables().all(|i| {
+                    let table = &self.plan.tables[i];
+                    !table.uses_staging || self.tables[i].landed.len() == table.chunks.len()
+                })
+        })?;
+        self.groups[ready] = GroupState::Applying;
+        Some(ready)
+    }
+
+    /// Rows that the source sent for a table.
+    pub(super) fn extracted(&self, table: usize) -> u64 {
+        self.tables[table].landed.values().map(|landed| landed.rows).sum()
+    }
+
+    /// Fails a table and with it its whole group. Returns the tables that are over with.
+    pub(super) fn fail(&mut self, table: usize, error: Error) -> Vec<usize> {
+        let group = self.group_of(table);
+        self.groups[group] = GroupState::Ended;
+        let members: Vec<usize> = self.plan.groups[group].tables().collect();
+        let name = self.plan.tables[table].name.plain();
+        for &member in members.iter().filter(|&&member| member != table) {
+            if self.tables[member].error.is_none() {
+                let phase = error.phase();
+                let kind = if error.kind() == Kind::Cancelled { Kind::Cancelled } else { Kind::Dependency };
+                let dependent = Error::new(
+                    phase,
+                    kind,
+                    format!("not applied, because {name} of the same transaction failed"),
+                );
+                self.end(member, Some(dependent));
+            }
+        }
+        self.end(table, Some(error));
+        members
+    }
+
+    /// Fails every table of a group with one error, which is about the group.
+    pub(super) fn fail_group(&mut self, group: usize, message: &Error) {
+        self.groups[group] = GroupState::Ended;
+        for member in self.plan.groups[group].tables().collect::<Vec<_>>() {
+            let mut error = Error::new(message.phase(), message.kind(), message.message());
+            if let Some(advice) = message.advice() {
+                error = error.hint(advice);
+            }
+            self.end(member, Some(error));
+        }
+    }
+
+    /// Fails whatever has not ended, and returns whether there was any.
+    pub(super) fn fail_rest(&mut self, error: impl Fn() -> Error) -> bool {
+        let open: Vec<usize> =
+            (0..self.groups.len()).filter(|&group| self.groups[group] != GroupState::Ended).collect();
+        for &group in &open {
+            self.fail_group(group, &error());
+        }
+        !open.is_empty()
+    }
+
+    /// A group was applied, but for the tables that were skipped with a warning.
+    pub(super) fn applied(&mut self, group: usize, applied: Option<Applied>, skipped: Vec<(usize, String)>) {
+        self.groups[group] = GroupState::Ended;
+        for (table, warning) in skipped {
+            self.tables[table].skipped = true;
+            self.tables[table].warnings.push(warning);
+            self.end(table, None);
+        }
+        let Some(applied) = applied else { return };
+        for outcome in applied.outcomes {
+            let entry = outcome.entry;
+            let Some(table) = self.plan.tables.iter().position(|table| table.entry == entry) else {
+                continue;
+            };
+            self.tables[table].exchange = Some((applied.apply, applied.lock, applied.lock_attempts));
+            self.tables[table].outcome = Some(outcome);
+            self.end(table, None);
+        }
+    }
+
+    /// Whether every group has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.groups.iter().all(|&group| group == GroupState::Ended)
+    }
+
+    /// Whether a table has failed.
+    pub(super) fn error(&self, table: usize) -> Option<&Error> {
+        self.tables[table].error.as_ref()
+    }
+
+    fn end(&mut self, table: usize, error: Option<Error>) {
+        self.tables[table].error = error;
+        self.tables[table].ended = Some(Instant::now());
+    }
+
+    fn group_of(&self, table: usize) -> usize {
+        self.plan.groups.iter().position(|group| group.tables().any(|i| i == table)).unwrap_or(0)
+    }
+
+    /// A table's figures as they are now.
+    pub(super) fn report(&self, table: usize) -> TableReport {
+        let plan = &self.plan.tables[table];
+        let state = &self.tables[table];
+        let mut report =
+            TableReport::new(plan.name.plain(), Mode::Full, plan.strategy, Some(plan.apply), plan.format);
+        report.chunks = plan.chunks.len() as u64;
+        report.streams = state.streams.len() as u64;
+        report.attempts = u64::from(state.attempts);
+        report.extracted = self.extracted(table);
+        report.staged = report.extracted;
+        report.bytes_in = state.landed.values().map(|landed| landed.bytes).sum();
+        report.bytes_out = report.bytes_in;
+        report.load_ms = millis(load_time(state));
+        report.warnings = plan.warnings.iter().chain(&state.warnings).cloned().collect();
+        report.duration_ms = millis(state.ended.unwrap_or_else(Instant::now).duration_since(self.started));
+        if let Some(judged) = &state.judged {
+            judged.report(&mut report);
+        }
+        if let Some(outcome) = &state.outcome {
+            if !plan.uses_staging {
+                report.extracted = outcome.staged;
+            }
+            report.staged = outcome.staged;
+            report.inserted = outcome.inserted;
+            report.deleted = outcome.deleted;
+            report.warnings.extend(outcome.warnings.iter().cloned());
+        }
+        if let Some((apply, lock, attempts)) = state.exchange {
+            report.apply_ms = millis(apply);
+            report.lock_ms = millis(lock);
+            report.lock_attempts = u64::from(attempts);
+        }
+        match &state.error {
+            Some(error) => report.fail(error),
+            None if state.skipped || state.outcome.is_some() => report.succeed(),
+            None => {}
+        }
+        report
+    }
+}
+
+/// From the first COPY of a table to its last row in staging.
+fn load_time(state: &TableState) -> Duration {
+    let began = state.landed.values().map(|landed| landed.began).min();
+    let ended = state.landed.values().map(|landed| landed.ended).max();
+    began.zip(ended).map_or(Duration::ZERO, |(began, ended)| ended.duration_since(began))
+}

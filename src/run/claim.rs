@@ -1,0 +1,166 @@
+//! Advisory locks on the target: one for the run, one for each of its tables.
+//!
+//! They belong to the run's control session and die with it, so they tell a live run from a dead one, and keep two
+//! runs from loading one table (PostgreSQL manual, 13.3.5 "Advisory Locks").
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use super::id::RunId;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::name::TableName;
+use crate::pg::session::{self, Session, SessionSettings};
+
+/// How long a lock that is taken is tried for: a run that died a moment ago is still being noticed by its server.
+pub(super) const CLAIM_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const CLAIM_PAUSE: Duration = Duration::from_millis(250);
+
+/// What a run's own lock is named.
+fn run_key(run_id: &str) -> String {
+    format!("bulkload run {run_id}")
+}
+
+/// What a table's lock is named.
+fn table_key(table: &TableName) -> String {
+    format!("bulkload table {table}")
+}
+
+/// The locks of a run, held by its control session.
+#[derive(Debug)]
+pub(super) struct Claim {
+    connect: ConnInfo,
+    settings: SessionSettings,
+    run_key: String,
+    tables: Vec<TableName>,
+    control: Mutex<Session>,
+}
+
+impl Claim {
+    /// Takes the run's lock and those of its tables, waiting up to [`CLAIM_WAIT`] for another run to end.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] if another run holds a table's lock, naming it.
+    pub(super) async fn take(
+        session: Session,
+        connect: &ConnInfo,
+        settings: &SessionSettings,
+        run: &RunId,
+        tables: impl IntoIterator<Item = TableName>,
+    ) -> Result<Self> {
+        let mut tables: Vec<TableName> = tables.into_iter().collect();
+        tables.sort();
+        tables.dedup();
+        let claim = Self {
+            connect: connect.clone(),
+            settings: settings.clone(),
+            run_key: run_key(run.as_str()),
+            tables,
+            control: Mutex::new(session),
+        };
+        let session = claim.control.lock().await;
+        claim.lock_all(&session.client).await?;
+        drop(session);
+        Ok(claim)
+    }
+
+    async fn lock_all(&self, client: &Client) -> Result<()> {
+        if !try_lock(client, &self.run_key).await? {
+            return Err(Error::new(Phase::Stage, Kind::Internal, "another run has the same id"));
+        }
+        let until = Instant::now() + CLAIM_WAIT;
+        for table in &self.tables {
+            let key = table_key(table);
+            while !try_lock(client, &key).await? {
+                if Instant::now() > until {
+                    let holder = holder(client, &key).await?;
+                    return Err(Error::new(
+                        Phase::Stage,
+                        Kind::Refused,
+                        format!("{} is being loaded by another run ({holder})", table.plain()),
+                    )
+                    .hint("Wait until it has ended, or end its sessions; nothing was touched."));
+                }
+                tokio::time::sleep(CLAIM_PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails unless the control session still holds the run's lock, as another session sees it.
+    pub(super) async fn check(&self, client: &Client) -> Result<()> {
+        let pid = self.control.lock().await.backend_pid;
+        let row = client
+            .query_one(include_str!("claim_held.sql"), &[&self.run_key, &pid])
+            .await
+            .map_err(|e| Error::pg(Phase::Apply, "checking the run's lock", &e))?;
+        if row.get(0) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Phase::Apply,
+            Kind::Transient,
+            "the session that keeps other runs away from these tables is gone",
+        ))
+    }
+
+    /// Brings the control session back if it broke, with all locks.
+    ///
+    /// # Errors
+    /// As [`Claim::take`]: another run may have taken a table meanwhile.
+    pub(super) async fn restore(&self) -> Result<()> {
+        let mut control = self.control.lock().await;
+        if !control.client.is_closed() {
+            return Ok(());
+        }
+        let session = session::connect(&self.connect, &self.settings).await?;
+        self.lock_all(&session.client).await?;
+        *control = session;
+        Ok(())
+    }
+
+    /// The control session, for work outside any transaction.
+    pub(super) async fn control(&self) -> tokio::sync::MutexGuard<'_, Session> {
+        self.control.lock().await
+    }
+}
+
+/// Whether a run is alive: somebody holds its lock. If nobody does, we hold it until [`unlock`].
+pub(super) async fn lock_dead_run(client: &Client, run_id: &str) -> Result<bool> {
+    try_lock(client, &run_key(run_id)).await
+}
+
+/// Gives the lock of a dead run back.
+pub(super) async fn unlock(client: &Client, run_id: &str) -> Result<()> {
+    client
+        .execute(
+            "select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))",
+            &[&run_key(run_id)],
+        )
+        .await
+        .map(drop)
+        .map_err(|e| Error::pg(Phase::Clean, "releasing an advisory lock", &e))
+}
+
+async fn try_lock(client: &Client, key: &str) -> Result<bool> {
+    let row = client
+        .query_one("select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))", &[&key])
+        .await
+        .map_err(|e| Error::pg(Phase::Stage, "taking an advisory lock", &e))?;
+    Ok(row.get(0))
+}
+
+async fn holder(client: &Client, key: &str) -> Result<String> {
+    let row = client
+        .query_opt(include_str!("claim_holder.sql"), &[&key])
+        .await
+        .map_err(|e| Error::pg(Phase::Stage, "looking for the other run", &e))?;
+    Ok(row.map_or_else(
+        || "its session is just ending".to_owned(),
+        |row| format!("{}, pid {}", row.get::<_, &str>("application"), row.get::<_, i32>("pid")),
+    ))
+}

@@ -1,0 +1,129 @@
+//! What dead runs left: staging tables, ledger entries, open rows of `runs`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::claim;
+use super::id::RunId;
+use super::prepare;
+use super::sessions::Sessions;
+use crate::config::Config;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::load::{Ledger, leftovers};
+use crate::pg::name::{Ident, TableName};
+use crate::pg::session::Side;
+use crate::report::state::State;
+
+/// How long others may queue behind one attempt to drop a staging table.
+const DROP_BUDGET: Duration = Duration::from_millis(500);
+
+/// Between two attempts.
+const DROP_PAUSE: Duration = Duration::from_millis(200);
+
+/// What `bulkload clean` did.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct CleanReport {
+    /// Dead runs that had left something.
+    pub runs: Vec<String>,
+    /// Staging tables that were dropped.
+    pub dropped: Vec<String>,
+    /// Bytes that they took.
+    pub bytes: u64,
+    /// Runs that are alive, whose tables were left alone.
+    pub alive: Vec<String>,
+}
+
+impl fmt::Display for CleanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.runs.len(), self.dropped.len()) {
+            (0, _) => write!(f, "nothing to clean up")?,
+            (runs, 0) => write!(f, "the entries of {runs} dead runs closed")?,
+            (_, n) => write!(f, "{n} staging tables dropped, {} bytes freed", self.bytes)?,
+        }
+        for table in &self.dropped {
+            write!(f, "\n  {table}")?;
+        }
+        for run in &self.alive {
+            write!(f, "\nrun {run} is alive, its tables were left alone")?;
+        }
+        Ok(())
+    }
+}
+
+/// The whole of `bulkload clean`.
+pub(super) async fn clean(config: Config) -> Result<CleanReport> {
+    let (_, target) = prepare::endpoints(&config)?;
+    let sessions = Sessions::new(&RunId::now(), &config.run);
+    let session = prepare::open(&target, &config.target, &sessions, Side::Target).await?;
+    let schema = &config.run.staging_schema;
+    remove_dead(&session.client, schema, &State::new(schema.clone())).await
+}
+
+/// Removes what is left of every run that nobody holds the lock of. A run leaves staging tables only for a part of
+/// its time, and none at all where its methods need none, so its ledger and its rows of `runs` are looked at, too.
+///
+/// # Errors
+/// The server's; [`Kind::Lock`] if a table could not be locked, because a backend of the dead run is still busy.
+pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) -> Result<CleanReport> {
+    let mut runs: BTreeMap<String, (Vec<TableName>, u64)> = BTreeMap::new();
+    for run in Ledger::runs(client, schema).await?.into_iter().chain(state.open_runs(client).await?) {
+        runs.entry(run).or_default();
+    }
+    for left in leftovers(client, schema).await? {
+        let (tables, bytes) = runs.entry(left.run_id).or_default();
+        tables.push(left.name);
+        *bytes += left.bytes;
+    }
+    let mut report = CleanReport::default();
+    for (run, (tables, bytes)) in runs {
+        if !claim::lock_dead_run(client, &run).await? {
+            report.alive.push(run);
+            continue;
+        }
+        tracing::info!(phase = %Phase::Clean, run, tables = tables.len(), bytes, "removing what a dead run left");
+        let dropped = drop_tables(client, &tables, DROP_BUDGET, claim::CLAIM_WAIT).await;
+        let forgotten = async {
+            dropped?;
+            Ledger::forget_dead(client, schema, &run).await?;
+            state.close_dead_run(client, &run).await
+        };
+        let forgotten = forgotten.await;
+        claim::unlock(client, &run).await?;
+        forgotten?;
+        report.bytes += bytes;
+        report.dropped.extend(tables.iter().map(TableName::plain));
+        report.runs.push(run);
+    }
+    Ok(report)
+}
+
+/// Drops tables in one transaction. Never waits for a lock longer than `budget` at a time, nor tries longer than `wait`.
+pub(super) async fn drop_tables(
+    client: &Client,
+    tables: &[TableName],
+    budget: Duration,
+    wait: Duration,
+) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "begin; set local lock_timeout = '{}ms'; drop table if exists {}; commit",
+        budget.as_millis(),
+        names.join(", ")
+    );
+    let until = Instant::now() + wait;
+    loop {
+        let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
+        let error = Error::pg(Phase::Clean, "dropping staging tables", &error);
+        let _ = client.batch_execute("rollback").await;
+        if error.kind() != Kind::Lock || Instant::now() > until {
+            return Err(error);
+        }
+        tokio::time::sleep(DROP_PAUSE).await;
+    }
+}

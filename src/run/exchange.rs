@@ -1,0 +1,144 @@
+//! The run's loop: hears from the streams, verifies and applies each group as soon as its rows are complete.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::board::Board;
+use super::group::{Ended, Fate, GroupWork};
+use super::queue::Job;
+use super::stage::Staged;
+use super::streams::{Event, Shared};
+use crate::error::{Error, Kind, Phase};
+use crate::report::millis;
+
+/// Loads, verifies and applies until every group has ended.
+pub(super) async fn run<'p>(
+    staged: &'p Staged,
+    shared: &'p Arc<Shared>,
+    mut events: mpsc::Receiver<Event>,
+    started: Instant,
+) -> Board<'p> {
+    let mut board = Board::new(&staged.plan, started);
+    let mut applying: Option<BoxFuture<'p, Ended>> = None;
+    let cancelled = shared.cancel.cancelled();
+    let mut cancelled = std::pin::pin!(cancelled);
+    while !board.is_over() {
+        if applying.is_none()
+            && let Some(group) = board.next_ready()
+        {
+            let tables = staged.plan.groups[group].tables().count();
+            tracing::info!(phase = %Phase::Verify, tables, "loaded; checking, then applying");
+            let work = GroupWork::new(staged, shared, group, &board);
+            applying = Some(work.run().boxed());
+        }
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => hear(event, &mut board, shared),
+                // No stream is left; what is not complete will not be.
+                None if applying.is_none() => {
+                    board.fail_rest(|| Error::new(Phase::Load, Kind::Internal, "no stream is left to load it"));
+                }
+                None => {
+                    if let Some(work) = applying.take() {
+                        settle(work.await, &mut board, shared, staged).await;
+                    }
+                }
+            },
+            ended = async { match applying.as_mut() { Some(work) => work.await, None => std::future::pending().await } } => {
+                applying = None;
+                settle(ended, &mut board, shared, staged).await;
+            }
+            () = &mut cancelled => {
+                // A group that is being committed is waited for: it ends by itself, one way or the other.
+                if let Some(work) = applying.take() {
+                    settle(work.await, &mut board, shared, staged).await;
+                }
+                board.fail_rest(|| Error::cancelled(Phase::Load));
+            }
+        }
+    }
+    board
+}
+
+fn hear(event: Event, board: &mut Board<'_>, shared: &Shared) {
+    match event {
+        Event::Landed(landed) => {
+            let table = landed.job.table;
+            shared.progress.table(table).chunk_done();
+            if board.landed(landed) {
+                shared.progress.table(table).loaded();
+                tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
+                    rows = board.extracted(table), "loaded");
+            }
+        }
+        Event::Failed { table, error } => fail(board, shared, table, error),
+    }
+}
+
+fn fail(board: &mut Board<'_>, shared: &Shared, table: usize, error: Error) {
+    if board.error(table).is_some() {
+        return;
+    }
+    if error.kind() != Kind::Cancelled {
+        tracing::error!(phase = %error.phase(), table = shared.plan.tables[table].name.plain(), %error, "failed");
+    }
+    let over = board.fail(table, error);
+    give_up(shared, &over);
+}
+
+fn give_up(shared: &Shared, tables: &[usize]) {
+    for &table in tables {
+        shared.failed[table].store(true, Ordering::Relaxed);
+        shared.progress.table(table).finish(false);
+    }
+    shared.queue.forget(tables);
+}
+
+async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &Staged) {
+    let Ended { group, fate, judged } = ended;
+    for (table, judged) in judged {
+        board.judged(table, judged);
+    }
+    let members: Vec<usize> = shared.plan.groups[group].tables().collect();
+    match fate {
+        Fate::Applied(applied, skipped) => {
+            let committed = applied.is_some();
+            if let Some(applied) = &applied {
+                let rows: u64 = applied.outcomes.iter().map(|outcome| outcome.inserted).sum();
+                tracing::info!(phase = %Phase::Apply, tables = applied.outcomes.len(), rows,
+                    lock_ms = millis(applied.lock), "committed");
+            }
+            for (table, why) in &skipped {
+                tracing::warn!(phase = %Phase::Verify, table = shared.plan.tables[*table].name.plain(), "{why}");
+            }
+            board.applied(group, applied, skipped);
+            members.iter().for_each(|&table| shared.progress.table(table).finish(true));
+            if committed {
+                staged.notify().await;
+            }
+        }
+        Fate::Incomplete(table, chunks) => {
+            tracing::warn!(phase = %Phase::Verify, table = shared.plan.tables[table].name.plain(), chunks = chunks.len(),
+                "staging was emptied, by a crash of the target's server: loading again");
+            board.lost(table, &chunks);
+            let jobs = chunks.iter().filter_map(|number| {
+                let chunk = shared.plan.tables[table].chunks.iter().find(|chunk| chunk.number == *number)?;
+                Some(Job { table, chunk: chunk.clone(), again: true })
+            });
+            shared.queue.put_back(jobs);
+        }
+        Fate::TableFailed(table, error) => fail(board, shared, table, error),
+        Fate::GroupFailed(error) => {
+            if error.kind() != Kind::Cancelled {
+                tracing::error!(phase = %error.phase(), %error, "a group failed");
+            }
+            board.fail_group(group, &error);
+            give_up(shared, &members);
+        }
+    }
+}

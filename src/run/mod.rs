@@ -1,0 +1,221 @@
+//! A run: its phases in order.
+//!
+//! 1. **connect, plan** ([`prepare`]): sessions to both sides, poolers refused, catalogs read, everything decided.
+//! 2. **stage** ([`stage`]): state tables, advisory locks, leftovers of dead runs, staging tables.
+//! 3. **snapshot** ([`crate::extract::Snapshot`]): source tables locked, snapshot exported.
+//! 4. **load** ([`streams`]): chunks of all tables through one queue, each exactly once.
+//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load.
+//! 6. **record, clean**: figures and failures written, staging dropped.
+
+mod board;
+mod check;
+mod claim;
+mod clean;
+mod exchange;
+mod feed;
+mod group;
+mod id;
+mod pipeline;
+mod prepare;
+mod queue;
+mod sessions;
+mod slots;
+mod stage;
+mod streams;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use check::{CheckReport, Finding};
+pub use clean::CleanReport;
+pub use id::RunId;
+
+use crate::batch::BatchPool;
+use crate::config::Config;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::extract::Snapshot;
+use crate::load::Ledger;
+use crate::pg::name::TableName;
+use crate::plan::Plan;
+use crate::report::progress::{Expected, Progress, ProgressMode};
+use crate::report::{Mode, Report, millis};
+
+/// What the command line adds to the config.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether all rows are wanted or those that changed.
+    pub mode: Mode,
+    /// Only these tables of the config; all if empty.
+    pub tables: Vec<TableName>,
+    /// Overrides `[run] jobs`.
+    pub jobs: Option<usize>,
+    /// Whether progress is shown.
+    pub progress: ProgressMode,
+    /// Stops the run: queries are cancelled, transactions rolled back, staging is dropped.
+    pub cancel: CancellationToken,
+}
+
+/// Decides what [`sync`] would do, and changes nothing.
+///
+/// # Errors
+/// Whatever would keep `sync` from starting.
+pub async fn plan(config: Config, options: Options) -> Result<Plan> {
+    let run = RunId::now();
+    let prepared =
+        unless_cancelled(&options, Phase::Plan, Box::pin(prepare::prepare(config, &options, &run))).await?;
+    Ok(prepared.plan)
+}
+
+/// Proves that a run could start, and changes nothing.
+///
+/// # Errors
+/// A config that cannot be used at all; everything else is a finding.
+pub async fn check(config: Config, options: Options) -> Result<CheckReport> {
+    unless_cancelled(&options, Phase::Connect, Box::pin(check::check(config, &options))).await
+}
+
+/// Removes what dead runs left on the target.
+///
+/// # Errors
+/// The target cannot be reached, or refuses.
+pub async fn clean(config: Config, options: Options) -> Result<CleanReport> {
+    unless_cancelled(&options, Phase::Clean, clean::clean(config)).await
+}
+
+/// Runs the whole job. Tables that fail are in the report; an error means that nothing was begun.
+///
+/// # Errors
+/// Whatever keeps the run from starting: nothing was touched then.
+pub async fn sync(config: Config, options: Options) -> Result<Report> {
+    let started = (SystemTime::now(), Instant::now());
+    let run = RunId::now();
+    tracing::info!(phase = %Phase::Connect, run = %run, "a run begins");
+    let prepared =
+        unless_cancelled(&options, Phase::Connect, Box::pin(prepare::prepare(config, &options, &run)))
+            .await?;
+    let Plan { tables, groups, streams, .. } = &prepared.plan;
+    tracing::info!(phase = %Phase::Plan, tables = tables.len(), transactions = groups.len(), streams, "planned");
+    fail::fail_point!("plan.done");
+    let staged = unless_cancelled(&options, Phase::Stage, stage::stage(prepared, &run)).await?;
+    fail::fail_point!("stage.done");
+    let snapshot = unless_cancelled(&options, Phase::Snapshot, staged.snapshot()).await;
+    fail::fail_point!("snapshot.taken");
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            staged.record_failure(&error).await;
+            staged.tidy().await;
+            return Err(error);
+        }
+    };
+    Ok(load_and_exchange(staged, snapshot, &options, started).await)
+}
+
+async fn load_and_exchange(
+    staged: stage::Staged,
+    snapshot: Snapshot,
+    options: &Options,
+    started: (SystemTime, Instant),
+) -> Report {
+    let plan = staged.plan.clone();
+    let progress = progress(&plan, options.progress);
+    let renderer = progress.spawn_renderer(options.cancel.clone());
+    let streams = snapshot.streams(plan.streams);
+    let shared = Arc::new(streams::Shared {
+        queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some()),
+        plan: plan.clone(),
+        snapshot,
+        ledger: Ledger::new(&plan.run.staging_schema, staged.run.as_str()),
+        staging: staged.staging.clone(),
+        failed: plan.tables.iter().map(|_| AtomicBool::new(false)).collect(),
+        target: staged.target.clone(),
+        load_settings: staged.sessions.load(),
+        pool: BatchPool::default(),
+        progress: progress.clone(),
+        cancel: options.cancel.clone(),
+        alive: AtomicUsize::new(streams),
+        slots: slots::Slots::default(),
+    });
+    tracing::info!(phase = %Phase::Load, "loading");
+    let (events, received) = mpsc::channel(64);
+    let workers: Vec<_> = (0..streams)
+        .map(|number| tokio::spawn(streams::stream(shared.clone(), number, events.clone())))
+        .collect();
+    drop(events);
+
+    let board = exchange::run(&staged, &shared, received, started.1).await;
+
+    shared.queue.close();
+    for worker in workers {
+        if worker.await.is_err() {
+            tracing::error!(phase = %Phase::Load, "a stream panicked");
+        }
+    }
+    let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
+    staged.record(&board).await;
+    if let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) {
+        shared.snapshot.release().await;
+    }
+    fail::fail_point!("record.done");
+    staged.tidy().await;
+    progress.finish();
+    let _ = renderer.await;
+    let report = Report {
+        run_id: staged.run.as_str().to_owned(),
+        started_at: started.0,
+        duration: started.1.elapsed(),
+        mode: options.mode,
+        tables,
+    };
+    let failed = report.tables.iter().filter(|table| !table.ok).count();
+    tracing::info!(phase = %Phase::Record, run = %staged.run, rows = report.rows_applied(), failed,
+        duration_ms = millis(report.duration), "the run has ended");
+    report
+}
+
+fn progress(plan: &Plan, mode: ProgressMode) -> Arc<Progress> {
+    let tables = plan
+        .tables
+        .iter()
+        .map(|table| Expected {
+            name: table.name.plain(),
+            rows: table.row_estimate,
+            bytes: table.bytes,
+            chunks: table.chunks.len() as u64,
+        })
+        .collect();
+    Progress::new(mode, tables)
+}
+
+/// Gives up a phase before anything was begun when the run is cancelled.
+async fn unless_cancelled<T>(
+    options: &Options,
+    phase: Phase,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = options.cancel.cancelled() => Err(Error::cancelled(phase)),
+    }
+}
+
+/// Keeps of a config the tables that the command line names.
+fn select(config: &mut Config, tables: &[TableName]) -> Result<()> {
+    if let Some(unknown) = tables.iter().find(|name| config.tables.iter().all(|t| t.name.value != **name)) {
+        let known: Vec<String> = config.tables.iter().map(|table| table.name.value.plain()).collect();
+        return Err(Error::new(
+            Phase::Config,
+            Kind::Config,
+            format!("--table {}: the config has no such table", unknown.plain()),
+        )
+        .hint(format!("It has {}.", known.join(", "))));
+    }
+    if !tables.is_empty() {
+        config.tables.retain(|table| tables.contains(&table.name.value));
+    }
+    Ok(())
+}

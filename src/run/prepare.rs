@@ -1,0 +1,232 @@
+//! Before a run begins: sessions to both sides, their catalogs, the plan.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+
+use super::id::RunId;
+use super::sessions::Sessions;
+use super::{Options, select};
+use crate::config::{Config, From, Located, Secret, Value};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::extract::select_sql;
+use crate::pg::catalog::{self, Catalog};
+use crate::pg::conninfo::{ConnInfo, Environment};
+use crate::pg::name::TableName;
+use crate::pg::pooler;
+use crate::pg::session::{self, Session, Side};
+use crate::plan::{self, Extent, Facts, Plan, source_name};
+use crate::report::Mode;
+use crate::report::state::State;
+use crate::{apply, config};
+
+/// A run that could begin.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    pub(super) source: ConnInfo,
+    pub(super) target: ConnInfo,
+    pub(super) sessions: Sessions,
+    /// A session on the target, which becomes the run's control session.
+    pub(super) control: Session,
+}
+
+/// Connects, reads, decides; changes nothing.
+pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) -> Result<Prepared> {
+    if options.mode == Mode::Incremental {
+        return Err(Error::new(
+            Phase::Plan,
+            Kind::Refused,
+            "incremental runs are not available in this version",
+        )
+        .hint("Run with --mode full."));
+    }
+    select(&mut config, &options.tables)?;
+    if let Some(jobs) = options.jobs {
+        config.run.jobs = jobs;
+    }
+    let sessions = Sessions::new(run, &config.run);
+    let (source, target) = endpoints(&config)?;
+    let (source_session, control) = futures::try_join!(
+        open(&source, &config.source, &sessions, Side::Source),
+        open(&target, &config.target, &sessions, Side::Target),
+    )?;
+    refuse_same_database(&source_session, &control, &config).await?;
+    let (source_catalog, target_catalog) = futures::try_join!(
+        source_catalog(&config, &source_session, &source, &sessions),
+        target_catalog(&config, &control),
+    )?;
+    refuse_read_only(&target_catalog, &control, &target, &config)?;
+    let facts = Facts {
+        source: &source_catalog,
+        target: &target_catalog,
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        source_label: source.label(),
+        target_label: target.label(),
+    };
+    let plan = plan::build(&config, &facts, &apply::rules())?;
+    try_statements(&config, &plan, &source, &sessions).await?;
+    State::new(config.run.staging_schema.clone())
+        .check(&control.client)
+        .await
+        .map_err(|e| e.at(config.target.at.clone()))?;
+    Ok(Prepared { plan, source, target, sessions, control })
+}
+
+/// Both ends of a run, completed from the environment.
+pub(super) fn endpoints(config: &Config) -> Result<(ConnInfo, ConnInfo)> {
+    let environment = Environment::from_process();
+    let resolve =
+        |url: &Located<Secret>| ConnInfo::resolve(&url.value, &environment).map_err(|e| e.at(url.at.clone()));
+    Ok((resolve(&config.source)?, resolve(&config.target)?))
+}
+
+/// A session for reading the catalog, after poolers that lend connections by the transaction are refused.
+pub(super) async fn open(
+    info: &ConnInfo,
+    url: &Located<Secret>,
+    sessions: &Sessions,
+    side: Side,
+) -> Result<Session> {
+    let settings = sessions.control(side);
+    let opened = async {
+        pooler::refuse_transaction_pooling(info, &settings).await?;
+        session::connect(info, &settings).await
+    };
+    opened.await.map_err(|e| e.context(format!("the {}", side.name())).at(url.at.clone()))
+}
+
+/// Takes an advisory lock on one side and looks for it on the other: whatever names and addresses say, only the
+/// very same database shares its advisory locks.
+async fn refuse_same_database(source: &Session, target: &Session, config: &Config) -> Result<()> {
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Connect, "comparing the two databases", &e);
+    let key = i64::from(target.backend_pid) << 32 | 0x0062_756c;
+    target.client.execute("select pg_catalog.pg_advisory_lock($1)", &[&key]).await.map_err(failed)?;
+    let row = source
+        .client
+        .query_one("select pg_catalog.pg_try_advisory_lock($1)", &[&key])
+        .await
+        .map_err(failed)?;
+    let is_other: bool = row.get(0);
+    if is_other {
+        source.client.execute("select pg_catalog.pg_advisory_unlock($1)", &[&key]).await.map_err(failed)?;
+    }
+    target.client.execute("select pg_catalog.pg_advisory_unlock($1)", &[&key]).await.map_err(failed)?;
+    if is_other {
+        return Ok(());
+    }
+    Err(Error::new(Phase::Connect, Kind::Refused, "source and target are the same database")
+        .at(config.target.at.clone())
+        .hint("Check the two URLs: rows would be replaced by themselves."))
+}
+
+async fn source_catalog(
+    config: &Config,
+    session: &Session,
+    info: &ConnInfo,
+    sessions: &Sessions,
+) -> Result<Catalog> {
+    let names: BTreeSet<TableName> = config.tables.iter().filter_map(source_name).cloned().collect();
+    let mut queries = HashMap::new();
+    let wanted: Vec<&config::TableConfig> =
+        config.tables.iter().filter(|table| matches!(table.from, From::Query(_))).collect();
+    if !wanted.is_empty() {
+        let session = session::connect(info, &sessions.source_statements()).await?;
+        for table in wanted {
+            let From::Query(query) = &table.from else { continue };
+            let columns = catalog::describe_query(&session.client, &query.value)
+                .await
+                .map_err(|e| blame(e, query.at.clone(), &table.name.value))?;
+            queries.insert(query.value.clone(), columns);
+        }
+    }
+    catalog::load(&session.client, &names, queries).await.map_err(|e| e.context("the source"))
+}
+
+async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
+    let mut names: BTreeSet<TableName> = config.tables.iter().map(|table| table.name.value.clone()).collect();
+    let declared = config.tables.iter().flat_map(|table| &table.references);
+    names.extend(declared.map(|reference| reference.to.value.0.clone()));
+    let load = async |names: &BTreeSet<TableName>| {
+        catalog::load(&session.client, names, HashMap::new()).await.map_err(|e| e.context("the target"))
+    };
+    let catalog = load(&names).await?;
+    // Tables outside the run that are referenced: their columns' collations matter.
+    let referenced: BTreeSet<TableName> = catalog
+        .relations
+        .values()
+        .flat_map(|relation| &relation.foreign_keys)
+        .map(|key| key.to.clone())
+        .filter(|name| !catalog.relations.contains_key(name))
+        .collect();
+    if referenced.is_empty() {
+        return Ok(catalog);
+    }
+    names.extend(referenced);
+    load(&names).await
+}
+
+/// A target that is read-only by default is so on purpose: our sessions could override it, and must not.
+fn refuse_read_only(target: &Catalog, session: &Session, info: &ConnInfo, config: &Config) -> Result<()> {
+    if !session.read_only && !target.server.is_standby {
+        return Ok(());
+    }
+    let why = if target.server.is_standby { "a standby" } else { "read-only" };
+    Err(Error::new(Phase::Connect, Kind::Refused, format!("the target {} is {why}", info.label()))
+        .at(config.target.at.clone())
+        .hint("Connect to the primary. A managed database turns read-only (default_transaction_read_only) when its disk is nearly full: enlarge it first."))
+}
+
+/// Has the source parse every extraction that carries the user's SQL or a cast, so that its mistakes show before
+/// anything is touched.
+async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions: &Sessions) -> Result<()> {
+    let doubtful: Vec<_> = plan
+        .tables
+        .iter()
+        .filter(|table| {
+            let is_query = table.chunks.iter().any(|chunk| matches!(chunk.extent, Extent::Query(_)));
+            is_query || table.filter.is_some() || table.columns.iter().any(|column| !column.is_plain)
+        })
+        .collect();
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let session = session::connect(info, &sessions.source_statements()).await?;
+    let client = &session.client;
+    try_join_all(doubtful.into_iter().filter_map(|table| {
+        let extent = &table.chunks.first()?.extent;
+        let entry = &config.tables[table.entry];
+        let at = sql_of(entry);
+        let sql = select_sql(table, extent);
+        Some(async move {
+            client.prepare(&sql).await.map(drop).map_err(|e| {
+                let error = Error::pg(Phase::Plan, "the source refuses the extraction", &e);
+                blame(error, at.clone(), &table.name)
+            })
+        })
+    }))
+    .await?;
+    Ok(())
+}
+
+/// Where the SQL of an entry stands that the source is most likely to object to.
+fn sql_of(entry: &config::TableConfig) -> &Location {
+    let query = match &entry.from {
+        From::Query(query) => Some(&query.at),
+        From::Relation(_) | From::Csv(_) => None,
+    };
+    let mut values = entry.columns.set.values().chain(entry.columns.default.values());
+    let expr = values.find(|value| matches!(value.value, Value::Expr(_))).map(|value| &value.at);
+    entry.filter.as_ref().map(|filter| &filter.at).or(expr).or(query).unwrap_or(&entry.name.at)
+}
+
+/// An error about the user's SQL: what is wrong with it is wrong with the config.
+fn blame(error: Error, at: Location, table: &TableName) -> Error {
+    let kind = if error.is_transient() { error.kind() } else { Kind::Schema };
+    error.kind_is(kind).context(table.plain()).at(at)
+}
+
+/// How long the source's tables may be waited for.
+pub(super) fn source_lock_wait(plan: &Plan) -> Duration {
+    plan.run.lock_wait
+}

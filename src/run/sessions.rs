@@ -1,0 +1,62 @@
+//! The sessions of a run: who they are to the servers, and how they are set.
+
+use super::id::RunId;
+use crate::config::RunConfig;
+use crate::pg::session::{SessionSettings, Side};
+
+/// Makes the settings of each role. Every session is named `bulkload/<run id>/<role>`.
+#[derive(Debug, Clone)]
+pub(super) struct Sessions {
+    run: RunId,
+    config: RunConfig,
+}
+
+impl Sessions {
+    pub(super) fn new(run: &RunId, config: &RunConfig) -> Self {
+        Self { run: run.clone(), config: config.clone() }
+    }
+
+    fn of(&self, side: Side, role: &str) -> SessionSettings {
+        let mut settings = SessionSettings::new(side, format!("bulkload/{}/{role}", self.run));
+        settings.connect_timeout = self.config.connect_timeout;
+        settings.statement_timeout = self.config.statement_timeout;
+        settings
+    }
+
+    /// Reads a catalog, counts, holds advisory locks, writes state. What it reads somebody may have locked exclusively;
+    /// nobody queues behind its weak locks, so that it may wait as long as locks may be waited for at all.
+    pub(super) fn control(&self, side: Side) -> SessionSettings {
+        let mut settings = self.of(side, "control");
+        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings
+    }
+
+    /// Parses the user's SQL on the source.
+    pub(super) fn source_statements(&self) -> SessionSettings {
+        self.of(Side::Source, "plan").for_users_sql()
+    }
+
+    /// Reads the snapshot. The user's SQL runs in it.
+    pub(super) fn extract(&self) -> SessionSettings {
+        self.of(Side::Source, "extract").for_users_sql()
+    }
+
+    /// Writes staging.
+    pub(super) fn load(&self) -> SessionSettings {
+        self.of(Side::Target, "load")
+    }
+
+    /// Judges staged rows. References that the config declares are compared with operators that the role finds.
+    pub(super) fn judge(&self) -> SessionSettings {
+        let mut settings = self.of(Side::Target, "verify");
+        settings.keep_search_path = true;
+        settings
+    }
+
+    /// Applies a group. The triggers of the live tables run in it, which may rely on the role's `search_path`.
+    pub(super) fn apply(&self) -> SessionSettings {
+        let mut settings = self.of(Side::Target, "apply");
+        settings.keep_search_path = true;
+        settings
+    }
+}

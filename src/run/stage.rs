@@ -1,0 +1,203 @@
+//! What a run needs on the target before rows flow: state tables, claims, staging tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::board::Board;
+use super::claim::Claim;
+use super::clean;
+use super::id::RunId;
+use super::prepare::{Prepared, source_lock_wait};
+use super::sessions::Sessions;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::extract::{Scene, Snapshot};
+use crate::load::{Ledger, Staging};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::name::TableName;
+use crate::pg::session::Side;
+use crate::plan::{Extent, Plan};
+use crate::report::state::{Entry, State};
+use crate::report::{Mode, TableReport};
+
+/// How long our own staging tables may be waited for when they are dropped.
+const DROP_BUDGET: Duration = Duration::from_millis(500);
+
+/// A run that holds its tables and has somewhere to put rows.
+pub(super) struct Staged {
+    pub(super) plan: Arc<Plan>,
+    pub(super) run: RunId,
+    pub(super) source: ConnInfo,
+    pub(super) target: ConnInfo,
+    pub(super) sessions: Sessions,
+    pub(super) claim: Claim,
+    pub(super) state: State,
+    /// Per table of the plan; `None` where its method needs none.
+    pub(super) staging: Vec<Option<Staging>>,
+}
+
+/// Takes the tables, cleans up after dead runs, creates staging tables.
+pub(super) async fn stage(prepared: Prepared, run: &RunId) -> Result<Staged> {
+    let Prepared { plan, source, target, sessions, control } = prepared;
+    let schema = plan.run.staging_schema.clone();
+    let state = State::new(schema.clone());
+    state.ensure(&control.client).await?;
+    Ledger::ensure(&control.client, &schema).await?;
+    let names: Vec<TableName> = plan.tables.iter().map(|table| table.name.clone()).collect();
+    let claim = Claim::take(control, &target, &sessions.control(Side::Target), run, names).await?;
+    fail::fail_point!("stage.claimed");
+    let staging: Vec<Option<Staging>> = plan
+        .tables
+        .iter()
+        .map(|table| {
+            table.uses_staging.then(|| Staging::new(&schema, &table.name, run.as_str(), table.entry))
+        })
+        .collect();
+    let staged =
+        Staged { plan: Arc::new(plan), run: run.clone(), source, target, sessions, claim, state, staging };
+    if let Err(error) = staged.create().await {
+        staged.tidy().await;
+        return Err(error);
+    }
+    Ok(staged)
+}
+
+impl Staged {
+    async fn create(&self) -> Result<()> {
+        let control = self.claim.control().await;
+        match clean::remove_dead(&control.client, &self.plan.run.staging_schema, &self.state).await {
+            // Somebody reads it, a dump perhaps. It is in nobody's way but the disk's: a later run will do.
+            Err(error) if error.kind() == Kind::Lock => {
+                tracing::warn!(phase = %Phase::Clean, %error, "what a dead run left could not be removed");
+            }
+            removed => drop(removed?),
+        }
+        let mut sql = String::from("begin;\n");
+        for (table, staging) in self.plan.tables.iter().zip(&self.staging) {
+            if let Some(staging) = staging {
+                sql.push_str(&staging.create_sql(table));
+                sql.push_str(";\n");
+            }
+        }
+        sql.push_str("commit");
+        control
+            .client
+            .batch_execute(&sql)
+            .await
+            .map_err(|e| Error::pg(Phase::Stage, "creating staging tables", &e))?;
+        let reports = self.blank_reports();
+        let entries: Vec<Entry<'_>> = self.entries(&reports);
+        self.state.begin_run_rows(&control.client, Phase::Load, &entries).await
+    }
+
+    /// Locks the source's tables and exports the snapshot.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot> {
+        let mut scene = Scene::default();
+        for table in &self.plan.tables {
+            let (Some(relation), Some(kind)) = (&table.source_relation, table.source_kind) else { continue };
+            scene.lock(relation, kind);
+            for chunk in &table.chunks {
+                if let Extent::Only(heap) | Extent::Pages { leaf: heap, .. } = &chunk.extent {
+                    scene.part(relation, heap);
+                }
+            }
+        }
+        // A method without staging reads beside the streams.
+        let readers = self.plan.streams + usize::from(self.plan.tables.iter().any(|t| !t.uses_staging));
+        tracing::info!(phase = %Phase::Snapshot, "locking the source tables (ACCESS SHARE) and taking a snapshot");
+        Snapshot::take(&self.source, &self.sessions.extract(), &scene, readers, source_lock_wait(&self.plan))
+            .await
+            .map_err(|e| e.context("the source"))
+    }
+
+    /// Writes into the state tables what failed, and the figures that were not known when rows were applied.
+    pub(super) async fn record(&self, board: &Board<'_>) {
+        let reports: Vec<TableReport> = (0..self.plan.tables.len()).map(|i| board.report(i)).collect();
+        let outcome = async {
+            self.claim.restore().await?;
+            let control = self.claim.control().await;
+            let entries = self.entries(&reports);
+            for entry in entries.iter().filter(|entry| !entry.table.ok) {
+                self.state.record_failed(&control.client, *entry).await?;
+            }
+            let done: Vec<Entry<'_>> = entries.into_iter().filter(|entry| entry.table.ok).collect();
+            self.state.record_figures(&control.client, &done).await
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(phase = %Phase::Record, %error, "the run's figures could not be recorded");
+        }
+    }
+
+    /// Records that the run ended before it loaded anything.
+    pub(super) async fn record_failure(&self, error: &Error) {
+        let mut reports = self.blank_reports();
+        reports.iter_mut().for_each(|report| report.fail(error));
+        let control = self.claim.control().await;
+        for entry in self.entries(&reports) {
+            if let Err(error) = self.state.record_failed(&control.client, entry).await {
+                tracing::warn!(phase = %Phase::Record, %error, "the failure could not be recorded");
+                return;
+            }
+        }
+    }
+
+    /// Drops the run's staging tables and its ledger entries. What cannot be dropped is left to the next run.
+    pub(super) async fn tidy(&self) {
+        let outcome = async {
+            self.claim.restore().await?;
+            let control = self.claim.control().await;
+            let names: Vec<TableName> =
+                self.staging.iter().flatten().map(|staging| staging.name.clone()).collect();
+            clean::drop_tables(&control.client, &names, DROP_BUDGET, super::claim::CLAIM_WAIT).await?;
+            Ledger::new(&self.plan.run.staging_schema, self.run.as_str()).forget(&control.client).await
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(phase = %Phase::Clean, %error, "staging could not be removed; the next run will");
+        }
+    }
+
+    fn blank_reports(&self) -> Vec<TableReport> {
+        let blank = |table: &crate::plan::TablePlan| {
+            let mut report = TableReport::new(
+                table.name.plain(),
+                Mode::Full,
+                table.strategy,
+                Some(table.apply),
+                table.format,
+            );
+            report.chunks = table.chunks.len() as u64;
+            report
+        };
+        self.plan.tables.iter().map(blank).collect()
+    }
+
+    /// A table as the state knows it.
+    pub(super) fn entry<'a>(&'a self, table: usize, report: &'a TableReport) -> Entry<'a> {
+        Entry {
+            run_id: self.run.as_str(),
+            entry: u32::try_from(self.plan.tables[table].entry).unwrap_or(u32::MAX),
+            source: &self.plan.source_label,
+            scope: None,
+            table: report,
+        }
+    }
+
+    fn entries<'a>(&'a self, reports: &'a [TableReport]) -> Vec<Entry<'a>> {
+        reports.iter().enumerate().map(|(table, report)| self.entry(table, report)).collect()
+    }
+
+    /// Tells the channels of `[run] notify` that something was committed.
+    pub(super) async fn notify(&self) {
+        let control = self.claim.control().await;
+        for (channel, payload) in &self.plan.run.notify {
+            let payload = payload.as_deref().unwrap_or_default();
+            let sent = control
+                .client
+                .execute("select pg_catalog.pg_notify($1, $2)", &[&channel.as_str(), &payload])
+                .await;
+            if let Err(error) = sent {
+                let error = Error::pg(Phase::Record, format!("notifying {}", channel.as_str()), &error);
+                tracing::warn!(phase = %Phase::Record, %error, "a notification was not sent");
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Keys: values reduced to what PostgreSQL's equality looks at.
+//!
+//! Two values of comparable columns are equal for PostgreSQL exactly if their [`Key`]s are: 7 as int4, as int8 and as
+//! numeric 7.00; -0 and 0; a char(5) with and without its trailing blanks. Both forms of COPY give the same keys.
+//!
+//! Integers, dates, times, UUIDs and pairs of integers are keys themselves. Everything longer becomes a 128-bit
+//! fingerprint; see [`fingerprint`] for the chance that two differing values share one.
+
+pub(super) mod bytes;
+mod fixed;
+mod numeric;
+mod time;
+
+use std::cmp::Ordering;
+use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::error::Result;
+use crate::pg::catalog::Oid;
+use crate::pg::format::Format;
+use crate::transform::codec::malformed;
+
+/// A value, or the values of several columns, as sets and maps keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// Integers and what is counted in them densely: kept in bitmaps.
+    Int(i64),
+    /// At most 16 bytes as they are, or a fingerprint.
+    Wide(u128),
+}
+
+/// How a column's values are read as keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// bool
+    Bool,
+    /// int2, int4, int8
+    Int,
+    /// oid: unsigned, and so a class of its own
+    Oid,
+    /// numeric
+    Numeric,
+    /// float4, widened as PostgreSQL does to compare it with a float8
+    Float4,
+    /// float8
+    Float8,
+    /// text, varchar, name and the labels of an enum, compared by their bytes: right for every deterministic collation
+    Text,
+    /// char(n), without its trailing blanks
+    BpChar,
+    /// uuid
+    Uuid,
+    /// bytea
+    Bytea,
+    /// date
+    Date,
+    /// time without time zone
+    Time,
+    /// timestamp without time zone
+    Timestamp,
+    /// timestamp with time zone
+    Timestamptz,
+}
+
+/// Kinds that one equality operator compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Bool,
+    Number,
+    Oid,
+    Float,
+    Text,
+    BpChar,
+    Uuid,
+    Bytea,
+    Date,
+    Time,
+    Timestamp,
+    Timestamptz,
+}
+
+impl KeyKind {
+    /// The kind of a built-in type; `None` where only the server can compare its values. A domain is its base type. The
+    /// caller knows enums by their catalog entry (their labels are [`KeyKind::Text`], and an enum matches itself only)
+    /// and leaves columns of a nondeterministic collation to the server.
+    #[must_use]
+    pub fn of(oid: Oid) -> Option<Self> {
+        Some(match oid {
+            16 => Self::Bool,
+            17 => Self::Bytea,
+            19 | 25 | 1043 => Self::Text,
+            20 | 21 | 23 => Self::Int,
+            26 => Self::Oid,
+            700 => Self::Float4,
+            701 => Self::Float8,
+            1042 => Self::BpChar,
+            1082 => Self::Date,
+            1083 => Self::Time,
+            1114 => Self::Timestamp,
+            1184 => Self::Timestamptz,
+            1700 => Self::Numeric,
+            2950 => Self::Uuid,
+            _ => return None,
+        })
+    }
+
+    fn class(self) -> Class {
+        match self {
+            Self::Bool => Class::Bool,
+            Self::Int | Self::Numeric => Class::Number,
+            Self::Oid => Class::Oid,
+            Self::Float4 | Self::Float8 => Class::Float,
+            Self::Text => Class::Text,
+            Self::BpChar => Class::BpChar,
+            Self::Uuid => Class::Uuid,
+            Self::Bytea => Class::Bytea,
+            Self::Date => Class::Date,
+            Self::Time => Class::Time,
+            Self::Timestamp => Class::Timestamp,
+            Self::Timestamptz => Class::Timestamptz,
+        }
+    }
+}
+
+/// Whether values of a child's column can be matched with a parent's by their keys, given as the OIDs of built-in types
+/// (of domains: their base types). Then each side is read as its own [`KeyKind::of`].
+///
+/// A char(n) child matches a text parent as PostgreSQL casts it, to a text without trailing blanks. A text child of a
+/// char(n) parent is left to the server: a foreign key ignores the text's trailing blanks, `=` in a query does not.
+#[must_use]
+pub fn comparable(child: Oid, parent: Oid) -> Option<(KeyKind, KeyKind)> {
+    let (child, parent) = (KeyKind::of(child)?, KeyKind::of(parent)?);
+    let casts = child == KeyKind::BpChar && parent == KeyKind::Text;
+    (casts || child.class() == parent.class()).then_some((child, parent))
+}
+
+/// The most columns of a key; PostgreSQL's own limit for an index.
+pub const KEY_COLUMNS_MAX: usize = 32;
+
+/// Reads values of one COPY format as keys. Its buffer is reused, so that nothing is allocated per value.
+#[derive(Debug)]
+pub struct KeyReader {
+    format: Format,
+    scratch: Vec<u8>,
+}
+
+impl KeyReader {
+    /// For values of a format.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self { format, scratch: Vec::new() }
+    }
+
+    /// The key of a value that is not NULL, as COPY has it: in text with its escapes.
+    ///
+    /// # Errors
+    /// If it is not a value of this kind.
+    #[inline]
+    pub fn read(&mut self, kind: KeyKind, value: &[u8]) -> Result<Key> {
+        let key = match (kind, self.format) {
+            (KeyKind::Int, Format::Binary) => fixed::int_from_binary(value).map(Key::Int),
+            (KeyKind::Int, Format::Text) => fixed::int_from_text(value).map(Key::Int),
+            _ => self.read_other(kind, value),
+        };
+        key.ok_or_else(|| malformed(format_args!("not a value of kind {kind:?} in {}", self.format)))
+    }
+
+    fn read_other(&mut self, kind: KeyKind, value: &[u8]) -> Option<Key> {
+        let scratch = &mut self.scratch;
+        match self.format {
+            Format::Binary => match kind {
+                KeyKind::Bool => fixed::bool_from_binary(value).map(Key::Int),
+                KeyKind::Int => fixed::int_from_binary(value).map(Key::Int),
+                KeyKind::Oid => fixed::oid_from_binary(value).map(Key::Int),
+                KeyKind::Numeric => numeric::from_binary(value, scratch),
+                KeyKind::Float4 => fixed::float4_from_binary(value).map(fixed::float_key),
+                KeyKind::Float8 => fixed::float8_from_binary(value).map(fixed::float_key),
+                KeyKind::Text | KeyKind::Bytea => Some(Key::Wide(fingerprint(value))),
+                KeyKind::BpChar => Some(Key::Wide(fingerprint(bytes::without_trailing_blanks(value)))),
+                KeyKind::Uuid => fixed::uuid_from_binary(value).map(Key::Wide),
+                KeyKind::Date => fixed::date_from_binary(value).map(Key::Int),
+                KeyKind::Time | KeyKind::Timestamp | KeyKind::Timestamptz => {
+                    fixed::wide_int_from_binary(value).map(wide)
+                }
+            },
+            Format::Text => match kind {
+                KeyKind::Bool => fixed::bool_from_text(value).map(Key::Int),
+                KeyKind::Int => fixed::int_from_text(value).map(Key::Int),
+                KeyKind::Oid => fixed::int_from_text(value).filter(|&oid| oid >= 0).map(Key::Int),
+                KeyKind::Numeric => numeric::from_text(value, scratch),
+                KeyKind::Float4 => fixed::float4_from_text(value).map(fixed::float_key),
+                KeyKind::Float8 => fixed::float8_from_text(value).map(fixed::float_key),
+                KeyKind::Text => Some(Key::Wide(fingerprint(bytes::unescaped(value, scratch)))),
+                KeyKind::BpChar => {
+                    let value = bytes::unescaped(value, scratch);
+                    Some(Key::Wide(fingerprint(bytes::without_trailing_blanks(value))))
+                }
+                KeyKind::Bytea => bytes::bytea(value, scratch).map(|bytes| Key::Wide(fingerprint(bytes))),
+                KeyKind::Uuid => fixed::uuid_from_text(value).map(Key::Wide),
+                KeyKind::Date => time::date(value).map(Key::Int),
+                KeyKind::Time => time::time(value).map(wide),
+                KeyKind::Timestamp => time::timestamp(value).map(wide),
+                KeyKind::Timestamptz => time::timestamptz(value).map(wide),
+            },
+        }
+    }
+
+    /// Compares two values that are not NULL as the type orders them, text by its bytes; values that PostgreSQL calls
+    /// equal (1.0 and 1.00) are told apart by their bytes. Without a kind the bytes of the wire alone decide.
+    ///
+    /// # Errors
+    /// If one is not a value of this kind.
+    pub fn compare(&mut self, kind: Option<KeyKind>, a: &[u8], b: &[u8]) -> Result<Ordering> {
+        let by_type = match kind {
+            // The digits of a bytea in text are ordered as the bytes that they stand for.
+            None | Some(KeyKind::Bytea) => Ordering::Equal,
+            Some(KeyKind::Text) => self.string(a, &mut Vec::new()).cmp(self.string(b, &mut Vec::new())),
+            Some(KeyKind::BpChar) => {
+                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+                let (a, b) = (self.string(a, &mut ours), self.string(b, &mut theirs));
+                bytes::without_trailing_blanks(a).cmp(bytes::without_trailing_blanks(b))
+            }
+            Some(kind @ (KeyKind::Float4 | KeyKind::Float8)) => {
+                fixed::compare_floats(self.format, kind == KeyKind::Float4, a, b)
+                    .ok_or_else(|| malformed("not a floating-point number"))?
+            }
+            Some(KeyKind::Numeric) => {
+                numeric::compare(self.format, a, b).ok_or_else(|| malformed("not a numeric"))?
+            }
+            Some(kind) => match (self.read(kind, a)?, self.read(kind, b)?) {
+                (Key::Wide(a), Key::Wide(b)) if kind != KeyKind::Uuid => signed(a).cmp(&signed(b)),
+                (a, b) => a.cmp(&b),
+            },
+        };
+        Ok(by_type.then_with(|| a.cmp(b)))
+    }
+
+    /// A string without the escapes of COPY text.
+    fn string<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        match self.format {
+            Format::Binary => value,
+            Format::Text => bytes::unescaped(value, scratch),
+        }
+    }
+}
+
+/// A 64-bit integer that is usually far from its neighbours.
+fn wide(value: i64) -> Key {
+    Key::Wide(u128::from(value.cast_unsigned()))
+}
+
+fn signed(wide: u128) -> i64 {
+    (wide as u64).cast_signed()
+}
+
+/// The key of several columns. Two integers are kept as they are, everything else becomes a fingerprint.
+#[must_use]
+pub(super) fn composite(parts: &[Key]) -> Key {
+    const PART_BYTES: usize = 17;
+    match *parts {
+        [one] => one,
+        [Key::Int(a), Key::Int(b)] => {
+            Key::Wide(u128::from(a.cast_unsigned()) << 64 | u128::from(b.cast_unsigned()))
+        }
+        _ => {
+            let mut image = [0; PART_BYTES * KEY_COLUMNS_MAX];
+            for (slot, part) in image.chunks_exact_mut(PART_BYTES).zip(parts) {
+                let value = match *part {
+                    Key::Int(value) => u128::from(value.cast_unsigned()),
+                    Key::Wide(value) => {
+                        slot[0] = 1;
+                        value
+                    }
+                };
+                slot[1..].copy_from_slice(&value.to_le_bytes());
+            }
+            let used = PART_BYTES * parts.len().min(KEY_COLUMNS_MAX);
+            Key::Wide(fingerprint(&image[..used]))
+        }
+    }
+}
+
+/// 128 bits that stand for a value of any length.
+///
+/// The chance that a value which is not in a set of `n` is taken for one that is, is n / 2^128; that any of `m` such
+/// values is, at most n·m / 2^128. With a set of 100 million keys and a billion orphans that is 3·10^-22: a disk
+/// delivers a wrong sector far more often. The seed differs from process to process, so that nobody can prepare values that share a
+/// fingerprint.
+#[must_use]
+pub(super) fn fingerprint(value: &[u8]) -> u128 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| {
+        use std::hash::{BuildHasher as _, RandomState};
+        RandomState::new().hash_one(0)
+    });
+    xxh3_128_with_seed(value, *SEED)
+}

@@ -1,0 +1,41 @@
+//! Rows change and are judged on their way through: the synchronous core, without I/O.
+//!
+//! ```text
+//! pieces of a COPY stream ─▶ RowCutter ─▶ Rows, in any order, on any thread ─▶ Program::run ─▶ COPY data + rejects
+//! ```
+//!
+//! 1. A [`RowCutter`] sees a stream in order, strips header and trailer, and cuts it between rows.
+//! 2. A [`Program`], compiled once per table from [`Rules`], works on batches of [`Rows`] independently of each other:
+//!    it fills lookups, judges references, and appends the rows that pass to an output buffer. Fields stay slices of the
+//!    batch; fields that stay together are copied together; nothing is allocated per row.
+//! 3. Keys and values of the rows that pass are collected into a [`KeySetBuilder`] or a [`LookupBuilder`] for the tables
+//!    that depend on this one; rows that do not pass are written to a [`RejectBuffer`].
+//!
+//! Whoever writes a stream puts [`header`] before it and [`trailer`] after it; in between, rows may come in any order.
+
+mod codec;
+mod cutter;
+mod emit;
+pub mod key;
+mod keyset;
+mod lookup;
+mod program;
+mod reject;
+mod resolve;
+mod rules;
+mod sharded;
+
+pub use codec::{header, trailer};
+pub use cutter::{RowCutter, Rows};
+pub use key::bytes::escape as escape_text;
+pub use keyset::{KeySet, KeySetBuilder, KeySink};
+pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
+pub use program::{Program, Scratch, Tally};
+pub use reject::{RejectBuffer, Rejects, SAMPLES_MAX};
+pub use rules::{
+    Collect, InputColumn, KeyColumn, Lookup, NullValues, OnMissing, OnOrphan, Output, OutputColumn,
+    Reference, Render, Rules,
+};
+
+#[cfg(test)]
+mod tests;

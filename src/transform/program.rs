@@ -1,0 +1,408 @@
+//! A table's rules, compiled: what is done to a batch of rows.
+
+use super::codec::{Binary, Codec, Offsets, Text, malformed};
+use super::cutter::Rows;
+use super::emit::Emitter;
+use super::key::{KEY_COLUMNS_MAX, Key, KeyReader};
+use super::keyset::KeySink;
+use super::lookup::LookupSink;
+use super::reject::{Reason, RejectBuffer, write_value};
+use super::resolve::{Cause, Row, RowKey, State, Verdict, row_key};
+use super::rules::{Collect, KeyColumn, Output, Rules};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::format::Format;
+
+/// Bytes of a value that a reason shows; the rejects file has the whole value in its column.
+const REASON_VALUE_BYTES_MAX: usize = 60;
+
+/// Columns of a COPY: its field count has 16 bits.
+const COLUMNS_MAX: usize = i16::MAX as usize;
+
+/// What is done to a table's rows. Shared read-only by all workers; each brings its own [`Scratch`].
+#[derive(Debug)]
+pub struct Program {
+    pub(super) rules: Rules,
+    /// Columns of the output, and the keys that mean NULL in them.
+    pub(super) null_values: Vec<(KeyColumn, Vec<Key>)>,
+    emitter: Emitter,
+}
+
+/// A worker's buffers, kept from batch to batch.
+#[derive(Debug)]
+pub struct Scratch {
+    offsets: Offsets,
+    reader: KeyReader,
+    sinks: Vec<Sink>,
+}
+
+/// What a worker collects, in the order of [`Rules::collect`].
+#[derive(Debug)]
+enum Sink {
+    Keys(KeySink),
+    Values(LookupSink),
+}
+
+/// What became of rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows that passed.
+    pub rows_out: u64,
+    /// Rows that did not: `rows_in - rows_out`.
+    pub rejected: u64,
+    /// Per reference the orphans that passed, set to NULL or as they were; empty if there were none at all.
+    pub orphans: Vec<u64>,
+    /// Per lookup the rows that passed without finding anything; empty if there were none at all.
+    pub missing: Vec<u64>,
+}
+
+impl Tally {
+    /// Adds another tally of the same program.
+    pub fn add(&mut self, other: &Self) {
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.rejected += other.rejected;
+        for (ours, theirs) in [(&mut self.orphans, &other.orphans), (&mut self.missing, &other.missing)] {
+            theirs.iter().enumerate().for_each(|(number, &count)| count_at(ours, number, count));
+        }
+    }
+}
+
+fn count_at(counts: &mut Vec<u64>, number: usize, count: u64) {
+    if counts.len() <= number {
+        counts.resize(number + 1, 0);
+    }
+    counts[number] += count;
+}
+
+impl Program {
+    /// Compiles a table's rules.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] if the rules contradict themselves: a column that is not there, a value that is none.
+    pub fn compile(rules: Rules) -> Result<Self> {
+        check(&rules)?;
+        // Checked to be far less.
+        let columns = rules.output.len() as u16;
+        let emitter = match rules.format {
+            Format::Binary => Emitter::new::<Binary>(&rules, columns),
+            Format::Text => Emitter::new::<Text>(&rules, columns),
+        };
+        let mut reader = KeyReader::new(rules.format);
+        let mut null_values = Vec::new();
+        for rule in &rules.null_values {
+            let keys = rule.values.iter().map(|value| reader.read(rule.column.kind, value));
+            null_values.push((rule.column, keys.collect::<Result<_>>()?));
+        }
+        Ok(Self { rules, null_values, emitter })
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Buffers for one worker.
+    #[must_use]
+    pub fn scratch(&self) -> Scratch {
+        let sink = |collect: &Collect| match collect {
+            Collect::Keys { .. } => Sink::Keys(KeySink::default()),
+            Collect::Values { .. } => Sink::Values(LookupSink::default()),
+        };
+        Scratch {
+            offsets: Offsets::new(self.rules.input.len()),
+            reader: KeyReader::new(self.rules.format),
+            sinks: self.rules.collect.iter().map(sink).collect(),
+        }
+    }
+
+    /// Works on a batch: appends the rows that pass to `out` and the others to `rejects`.
+    ///
+    /// Keys and values are handed over at the end: a batch that fails leaves none behind. A batch that is worked on
+    /// twice collects the same twice, which changes nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Guard`] for an orphan that shall not be; [`Kind::Internal`] if the rows are not what the rules say. `out` and
+    /// `rejects` are of no use then.
+    pub fn run(
+        &self,
+        rows: &Rows,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        rejects: &mut RejectBuffer,
+    ) -> Result<Tally> {
+        let outcome = match self.rules.format {
+            Format::Binary => self.run_rows::<Binary>(rows, scratch, out, rejects),
+            Format::Text => self.run_rows::<Text>(rows, scratch, out, rejects),
+        };
+        let outcome = outcome.and_then(|tally| self.hand_over(scratch).map(|()| tally));
+        if outcome.is_err() {
+            *scratch = self.scratch();
+        }
+        outcome
+    }
+
+    fn run_rows<C: Codec>(
+        &self,
+        rows: &Rows,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        rejects: &mut RejectBuffer,
+    ) -> Result<Tally> {
+        let Scratch { offsets, reader, sinks } = scratch;
+        let data = rows.data();
+        C::split(data, offsets)?;
+        let mut tally = Tally { rows_in: offsets.rows().len() as u64, ..Tally::default() };
+        if tally.rows_in != rows.count() {
+            return Err(malformed(format_args!("{} rows where {} were cut", tally.rows_in, rows.count())));
+        }
+        let mut state = State::new(&self.rules);
+        // Rows that go out as they came in are copied together.
+        let mut verbatim = 0..0;
+        if self.rules.emits {
+            out.reserve(self.emitter.room(data.len(), tally.rows_in));
+        }
+        for (number, offsets) in offsets.rows().enumerate() {
+            let row = Row { data, offsets };
+            let ordinal = rows.first() + number as u64;
+            if let Verdict::Reject(cause) = self.judge::<C>(row, &mut state, reader, ordinal)? {
+                tally.rejected += 1;
+                self.reject::<C>(cause, row, &state, ordinal, rejects)?;
+                continue;
+            }
+            if !sinks.is_empty() {
+                self.collect::<C>(row, &state, reader, sinks)?;
+            }
+            self.count(&state, &mut tally);
+            if !self.rules.emits {
+                continue;
+            }
+            if self.emitter.is_verbatim() && !state.is_nulled {
+                let begin = offsets[0] as usize - C::ROW_BEGIN_BYTES;
+                let end = offsets[offsets.len() - 1] as usize;
+                if verbatim.end != begin {
+                    out.extend_from_slice(&data[verbatim.clone()]);
+                    verbatim.start = begin;
+                }
+                verbatim.end = end;
+            } else {
+                out.extend_from_slice(&data[std::mem::take(&mut verbatim)]);
+                self.emitter.emit::<C>(&self.rules, row, &state, out);
+            }
+        }
+        out.extend_from_slice(&data[verbatim]);
+        tally.rows_out = tally.rows_in - tally.rejected;
+        Ok(tally)
+    }
+
+    /// Remembers a row that passes.
+    fn collect<C: Codec>(
+        &self,
+        row: Row<'_>,
+        state: &State<'_>,
+        reader: &mut KeyReader,
+        sinks: &mut [Sink],
+    ) -> Result<()> {
+        for (collect, sink) in self.rules.collect.iter().zip(sinks) {
+            let (Collect::Keys { columns, .. } | Collect::Values { columns, .. }) = collect;
+            let output = |column| state.output::<C>(&self.rules, row, column);
+            let RowKey::Whole(key) = row_key(columns, reader, output)? else { continue };
+            match (collect, sink) {
+                (Collect::Values { value, .. }, Sink::Values(sink)) => sink.push(key, output(*value)),
+                (_, Sink::Keys(sink)) => sink.push(key),
+                (Collect::Keys { .. }, Sink::Values(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, state: &State<'_>, tally: &mut Tally) {
+        for &number in &state.orphan_of {
+            count_at(&mut tally.orphans, number, 1);
+        }
+        for (number, found) in state.found.iter().enumerate() {
+            if found.is_none() {
+                count_at(&mut tally.missing, number, 1);
+            }
+        }
+    }
+
+    fn hand_over(&self, scratch: &mut Scratch) -> Result<()> {
+        for (collect, sink) in self.rules.collect.iter().zip(&mut scratch.sinks) {
+            match (collect, sink) {
+                (Collect::Keys { into, .. }, Sink::Keys(sink)) => sink.flush(into),
+                (Collect::Values { into, .. }, Sink::Values(sink)) => sink.flush(into)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row to the rejects.
+    #[cold]
+    fn reject<C: Codec>(
+        &self,
+        cause: Cause,
+        row: Row<'_>,
+        state: &State<'_>,
+        ordinal: u64,
+        rejects: &mut RejectBuffer,
+    ) -> Result<()> {
+        let (kind, constraint) = self.kind_of(cause);
+        let text = self.reason::<C>(cause, row, state)?;
+        rejects.begin(&Reason { kind: &kind, text: &text, constraint, row: ordinal });
+        for (field, column) in self.rules.input.iter().enumerate().filter(|(_, column)| column.is_own) {
+            rejects.value(row.value::<C>(field), C::FORMAT, column.render.as_ref())?;
+        }
+        rejects.end();
+        Ok(())
+    }
+
+    /// A reason without values, and the constraint that it is about.
+    pub(super) fn kind_of(&self, cause: Cause) -> (String, Option<&str>) {
+        let names = self.names(cause);
+        match cause {
+            Cause::Missing(number) => {
+                (format!("{names} has no match in {}", self.rules.lookups[number].from), None)
+            }
+            Cause::Orphan(number) => {
+                let reference = &self.rules.references[number];
+                (format!("{names} has no match in {}", reference.to), reference.constraint.as_deref())
+            }
+            Cause::PartlyNull(number) => {
+                let constraint = self.rules.references[number].constraint.as_deref();
+                (format!("{names} is NULL in part, which MATCH FULL forbids"), constraint)
+            }
+        }
+    }
+
+    /// A reason with the row's values.
+    fn reason<C: Codec>(&self, cause: Cause, row: Row<'_>, state: &State<'_>) -> Result<Vec<u8>> {
+        let (columns, to) = match cause {
+            Cause::PartlyNull(_) => return Ok(self.kind_of(cause).0.into_bytes()),
+            Cause::Missing(number) => {
+                let lookup = &self.rules.lookups[number];
+                (&lookup.columns, &lookup.from)
+            }
+            Cause::Orphan(number) => {
+                let reference = &self.rules.references[number];
+                (&reference.columns, &reference.to)
+            }
+        };
+        let mut text = self.names(cause).into_bytes();
+        text.push(b'=');
+        let is_one = columns.len() == 1;
+        for (number, column) in columns.iter().enumerate() {
+            text.extend_from_slice(match (is_one, number) {
+                (true, _) => b"",
+                (false, 0) => b"(",
+                (false, _) => b", ",
+            });
+            let (value, render) = match cause {
+                Cause::Missing(_) => (row.value::<C>(column.column), &self.rules.input[column.column].render),
+                _ => {
+                    let output = &self.rules.output[column.column];
+                    (state.output::<C>(&self.rules, row, column.column), &output.render)
+                }
+            };
+            match value {
+                None => text.extend_from_slice(b"NULL"),
+                Some(value) => {
+                    let start = text.len();
+                    write_value(value, C::FORMAT, render.as_ref(), &mut text)?;
+                    shorten(&mut text, start);
+                }
+            }
+        }
+        if !is_one {
+            text.push(b')');
+        }
+        text.extend_from_slice(b" has no match in ");
+        text.extend_from_slice(to.as_bytes());
+        Ok(text)
+    }
+
+    fn names(&self, cause: Cause) -> String {
+        let names: Vec<&str> = match cause {
+            Cause::Missing(number) => {
+                let columns = self.rules.lookups[number].columns.iter();
+                columns.map(|column| self.rules.input[column.column].name.as_str()).collect()
+            }
+            Cause::Orphan(number) | Cause::PartlyNull(number) => {
+                let columns = self.rules.references[number].columns.iter();
+                columns.map(|column| self.rules.output[column.column].name.as_str()).collect()
+            }
+        };
+        match names.as_slice() {
+            [one] => (*one).to_owned(),
+            several => format!("({})", several.join(", ")),
+        }
+    }
+}
+
+/// Cuts what was appended since `start`, between two characters.
+fn shorten(text: &mut Vec<u8>, start: usize) {
+    if text.len() - start <= REASON_VALUE_BYTES_MAX {
+        return;
+    }
+    let is_continuation = |byte: u8| byte & 0xC0 == 0x80;
+    let mut end = start + REASON_VALUE_BYTES_MAX;
+    while end > start && is_continuation(text[end]) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.extend_from_slice("…".as_bytes());
+}
+
+/// Makes sure that the rules fit together, so that nothing is out of bounds later.
+fn check(rules: &Rules) -> Result<()> {
+    let wrong = |what: &str| {
+        Err(Error::new(
+            Phase::Plan,
+            Kind::Internal,
+            format!("{}: rules that contradict themselves: {what}", rules.table),
+        ))
+    };
+    let (inputs, outputs) = (rules.input.len(), rules.output.len());
+    if inputs == 0 || inputs > COLUMNS_MAX || outputs > COLUMNS_MAX || (rules.emits && outputs == 0) {
+        return wrong("the number of columns");
+    }
+    let fits = |columns: &[KeyColumn], count: usize| {
+        (1..=KEY_COLUMNS_MAX).contains(&columns.len()) && columns.iter().all(|column| column.column < count)
+    };
+    for column in &rules.output {
+        let is_known = match &column.value {
+            Output::Field(field) => *field < inputs,
+            Output::Lookup(lookup) => *lookup < rules.lookups.len(),
+            Output::Constant(Some(value)) if rules.format == Format::Text => {
+                !value.iter().any(|byte| matches!(byte, b'\t' | b'\n' | b'\r'))
+            }
+            Output::Constant(value) => value.as_ref().is_none_or(|value| i32::try_from(value.len()).is_ok()),
+        };
+        if !is_known {
+            return wrong(&format!("where column {} comes from", column.name));
+        }
+    }
+    if !rules.lookups.iter().all(|lookup| fits(&lookup.columns, inputs)) {
+        return wrong("the columns of a lookup");
+    }
+    if !rules.null_values.iter().all(|rule| rule.column.column < outputs) {
+        return wrong("the column of a value that means NULL");
+    }
+    let is_sound = |columns: &[KeyColumn], nulled: &[usize]| {
+        fits(columns, outputs) && nulled.iter().all(|&column| column < outputs)
+    };
+    if !rules.references.iter().all(|reference| is_sound(&reference.columns, &reference.nulled)) {
+        return wrong("the columns of a reference");
+    }
+    let is_sound = |collect: &Collect| match collect {
+        Collect::Keys { columns, .. } => fits(columns, outputs),
+        Collect::Values { columns, value, .. } => fits(columns, outputs) && *value < outputs,
+    };
+    if !rules.collect.iter().all(is_sound) {
+        return wrong("the columns of a collection");
+    }
+    Ok(())
+}

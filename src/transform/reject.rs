@@ -1,0 +1,177 @@
+//! Rejected rows on their way to the rejects file: CSV lines, reasons counted, a few kept to be shown.
+
+use super::rules::Render;
+use crate::error::Result;
+use crate::pg::format::Format;
+
+/// Reasons that are kept to be shown.
+pub const SAMPLES_MAX: usize = 3;
+
+/// Kinds of reasons that are told apart; there is one per rule, so that more means that the rules are many.
+const REASONS_MAX: usize = 1000;
+
+/// What became of rejects, without the rows themselves; small, whatever their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejects {
+    /// How many.
+    pub count: u64,
+    /// How many per kind of reason: "loc_id has no match in public.locmaster". Without values of rows, fit for logs.
+    pub reasons: Vec<(String, u64)>,
+    /// The first reasons in full, with values of rows.
+    pub samples: Vec<String>,
+}
+
+impl Rejects {
+    /// Counts `rejects` of one kind.
+    fn count(&mut self, kind: &str, rejects: u64) {
+        self.count += rejects;
+        let known = self.reasons.iter().position(|(known, _)| known == kind);
+        if let Some(known) = known {
+            self.reasons[known].1 += rejects;
+        } else if self.reasons.len() < REASONS_MAX {
+            self.reasons.push((kind.to_owned(), rejects));
+        }
+    }
+
+    /// Adds what somebody else has counted.
+    pub fn add(&mut self, other: &Self) {
+        let before = self.count;
+        for (kind, count) in &other.reasons {
+            self.count(kind, *count);
+        }
+        self.count = before + other.count;
+        let room = SAMPLES_MAX.saturating_sub(self.samples.len());
+        self.samples.extend(other.samples.iter().take(room).cloned());
+    }
+}
+
+/// Collects rejected rows as lines of CSV. What it holds is bounded by whoever takes the lines away, after every batch.
+#[derive(Debug, Default)]
+pub struct RejectBuffer {
+    lines: Vec<u8>,
+    rejects: Rejects,
+    /// A value before it is quoted.
+    scratch: Vec<u8>,
+}
+
+/// One reject's beginning.
+#[derive(Debug)]
+pub(super) struct Reason<'a> {
+    /// Without values.
+    pub(super) kind: &'a str,
+    /// With values.
+    pub(super) text: &'a [u8],
+    /// The constraint that the row violates.
+    pub(super) constraint: Option<&'a str>,
+    /// The row's ordinal in its stream, from 1.
+    pub(super) row: u64,
+}
+
+impl RejectBuffer {
+    /// The file's first line, for a source with these columns of its own.
+    #[must_use]
+    pub fn header<'a>(columns: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut line = b"reason,constraint,row".to_vec();
+        for name in columns {
+            line.push(b',');
+            quote(name.as_bytes(), &mut line);
+        }
+        line.push(b'\n');
+        line
+    }
+
+    /// Takes the lines that were written since the last time.
+    #[must_use]
+    pub fn take_lines(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// The lines that were written since they were last taken.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn rejects(&self) -> &Rejects {
+        &self.rejects
+    }
+
+    /// Begins a line.
+    pub(super) fn begin(&mut self, reason: &Reason<'_>) {
+        self.rejects.count(reason.kind, 1);
+        if self.rejects.samples.len() < SAMPLES_MAX {
+            self.rejects.samples.push(String::from_utf8_lossy(reason.text).into_owned());
+        }
+        quote(reason.text, &mut self.lines);
+        self.lines.push(b',');
+        if let Some(constraint) = reason.constraint {
+            quote(constraint.as_bytes(), &mut self.lines);
+        }
+        self.lines.push(b',');
+        self.lines.extend_from_slice(itoa::Buffer::new().format(reason.row).as_bytes());
+    }
+
+    /// Adds a value, `None` for NULL, which is an empty field; an empty string is a pair of quotes.
+    pub(super) fn value(
+        &mut self,
+        value: Option<&[u8]>,
+        format: Format,
+        render: Option<&Render>,
+    ) -> Result<()> {
+        self.lines.push(b',');
+        let Some(value) = value else { return Ok(()) };
+        self.scratch.clear();
+        write_value(value, format, render, &mut self.scratch)?;
+        if self.scratch.is_empty() {
+            self.lines.extend_from_slice(b"\"\"");
+        }
+        quote(&self.scratch, &mut self.lines);
+        Ok(())
+    }
+
+    /// Ends a line.
+    pub(super) fn end(&mut self) {
+        self.lines.push(b'\n');
+    }
+}
+
+/// Appends a value as people read it.
+pub(super) fn write_value(
+    value: &[u8],
+    format: Format,
+    render: Option<&Render>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    match (format, render) {
+        (Format::Text, _) => {
+            let mut scratch = Vec::new();
+            out.extend_from_slice(super::key::bytes::unescaped(value, &mut scratch));
+        }
+        (Format::Binary, Some(render)) => render.write(value, out)?,
+        (Format::Binary, None) => {
+            out.extend_from_slice(b"\\x");
+            for byte in value {
+                out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends a field of CSV (RFC 4180), in quotes where it needs them.
+fn quote(field: &[u8], out: &mut Vec<u8>) {
+    if !field.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        out.extend_from_slice(field);
+        return;
+    }
+    out.push(b'"');
+    for part in field.split_inclusive(|&byte| byte == b'"') {
+        out.extend_from_slice(part);
+        if part.ends_with(b"\"") {
+            out.push(b'"');
+        }
+    }
+    out.push(b'"');
+}

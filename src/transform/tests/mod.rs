@@ -1,0 +1,207 @@
+//! Streams made by hand, in both formats, and what comes out of them.
+
+mod keys;
+mod rules;
+mod sets;
+mod streams;
+
+use std::sync::Arc;
+
+use super::codec::{Binary, Codec, Offsets, Text};
+use super::key::{Key, KeyKind};
+use super::*;
+use crate::batch::{Batch, BatchPool};
+use crate::error::Result;
+use crate::pg::format::Format;
+
+const FORMATS: [Format; 2] = [Format::Binary, Format::Text];
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Cell {
+    Null,
+    Int(i32),
+    Text(String),
+}
+
+impl Cell {
+    fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    /// As COPY has it.
+    fn wire(&self, format: Format) -> Option<Vec<u8>> {
+        match (self, format) {
+            (Self::Null, _) => None,
+            (Self::Int(value), Format::Binary) => Some(value.to_be_bytes().to_vec()),
+            (Self::Int(value), Format::Text) => Some(value.to_string().into_bytes()),
+            (Self::Text(text), Format::Binary) => Some(text.as_bytes().to_vec()),
+            (Self::Text(text), Format::Text) => {
+                let mut escaped = Vec::new();
+                escape_text(text.as_bytes(), &mut escaped);
+                Some(escaped)
+            }
+        }
+    }
+
+    fn key(&self) -> Option<Key> {
+        let mut reader = key::KeyReader::new(Format::Binary);
+        let kind = if matches!(self, Self::Int(_)) { KeyKind::Int } else { KeyKind::Text };
+        self.wire(Format::Binary).map(|wire| reader.read(kind, &wire).unwrap())
+    }
+}
+
+/// A whole COPY stream.
+fn stream(format: Format, rows: &[Vec<Cell>]) -> Vec<u8> {
+    let mut out = header(format).to_vec();
+    for row in rows {
+        put_row(format, row, &mut out);
+    }
+    out.extend_from_slice(trailer(format));
+    out
+}
+
+fn put_row(format: Format, row: &[Cell], out: &mut Vec<u8>) {
+    match format {
+        Format::Binary => {
+            out.extend_from_slice(&(row.len() as i16).to_be_bytes());
+            for cell in row {
+                match cell.wire(format) {
+                    Some(value) => {
+                        out.extend_from_slice(&(value.len() as i32).to_be_bytes());
+                        out.extend_from_slice(&value);
+                    }
+                    None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+                }
+            }
+        }
+        Format::Text => {
+            let fields: Vec<_> =
+                row.iter().map(|cell| cell.wire(format).unwrap_or_else(|| b"\\N".to_vec())).collect();
+            out.extend_from_slice(&fields.join(&b'\t'));
+            out.push(b'\n');
+        }
+    }
+}
+
+/// Rows of fields as COPY has them.
+type Wires = Vec<Vec<Option<Vec<u8>>>>;
+
+/// The fields of whole rows, as COPY has them.
+fn fields(format: Format, columns: usize, rows: &[u8]) -> Result<Wires> {
+    fn split<C: Codec>(columns: usize, rows: &[u8]) -> Result<Wires> {
+        let mut offsets = Offsets::new(columns);
+        C::split(rows, &mut offsets)?;
+        let item =
+            |row: &[u32], i: usize| C::value(&rows[row[i] as usize..row[i + 1] as usize]).map(<[u8]>::to_vec);
+        Ok(offsets.rows().map(|row| (0..columns).map(|i| item(row, i)).collect()).collect())
+    }
+    match format {
+        Format::Binary => split::<Binary>(columns, rows),
+        Format::Text => split::<Text>(columns, rows),
+    }
+}
+
+/// The same of cells.
+fn wires(format: Format, rows: &[Vec<Cell>]) -> Wires {
+    rows.iter().map(|row| row.iter().map(|cell| cell.wire(format)).collect()).collect()
+}
+
+/// A piece of a stream.
+fn piece(pool: &BatchPool, data: &[u8]) -> Batch {
+    let mut batch = pool.take();
+    batch.buffer().extend_from_slice(data);
+    batch
+}
+
+/// Cuts a stream that arrives in pieces which end at `ends`.
+fn cut(format: Format, columns: usize, stream: &[u8], ends: &[usize]) -> Result<(Vec<Rows>, u64)> {
+    let pool = BatchPool::default();
+    let mut cutter = RowCutter::new(format, columns);
+    let mut ready = Vec::new();
+    let mut start = 0;
+    for &end in ends.iter().chain([&stream.len()]) {
+        cutter.cut(piece(&pool, &stream[start..end]), &pool, &mut ready)?;
+        start = end;
+    }
+    let (last, rows) = cutter.finish()?;
+    ready.extend(last);
+    Ok((ready, rows))
+}
+
+/// What a program makes of a stream.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    rows: Wires,
+    lines: String,
+    tally: Tally,
+    rejects: Rejects,
+}
+
+fn run(program: &Program, stream: &[u8], ends: &[usize]) -> Result<Outcome> {
+    let rules = program.rules();
+    let (ready, _) = cut(rules.format, rules.input.len(), stream, ends)?;
+    let mut scratch = program.scratch();
+    let mut out = Vec::new();
+    let mut rejects = RejectBuffer::default();
+    let mut tally = Tally::default();
+    for rows in ready {
+        tally.add(&program.run(&rows, &mut scratch, &mut out, &mut rejects)?);
+    }
+    let lines = String::from_utf8(rejects.take_lines()).unwrap();
+    let rows = fields(rules.format, rules.output.len(), &out)?;
+    Ok(Outcome { rows, lines, tally, rejects: rejects.rejects().clone() })
+}
+
+/// Rules that pass `columns` columns through: `c0`, `c1`, …
+fn rules(format: Format, columns: usize) -> Rules {
+    let render = || {
+        (format == Format::Binary).then(|| {
+            Render::new(|value, out| {
+                match <[u8; 4]>::try_from(value) {
+                    Ok(four) if four[0] == 0 || four[0] == 255 => {
+                        out.extend_from_slice(i32::from_be_bytes(four).to_string().as_bytes());
+                    }
+                    _ => out.extend_from_slice(value),
+                }
+                Ok(())
+            })
+        })
+    };
+    Rules {
+        table: "public.jobs".to_owned(),
+        format,
+        input: (0..columns)
+            .map(|i| InputColumn { name: format!("c{i}"), render: render(), is_own: true })
+            .collect(),
+        output: (0..columns)
+            .map(|i| OutputColumn { name: format!("c{i}"), value: Output::Field(i), render: render() })
+            .collect(),
+        lookups: Vec::new(),
+        null_values: Vec::new(),
+        references: Vec::new(),
+        collect: Vec::new(),
+        emits: true,
+    }
+}
+
+fn constant(format: Format, name: &str, cell: &Cell) -> OutputColumn {
+    OutputColumn { name: name.to_owned(), value: Output::Constant(cell.wire(format)), render: None }
+}
+
+/// A reference of columns that are all integers.
+fn reference(columns: &[usize], keys: &[&[i32]], on_orphan: OnOrphan) -> Reference {
+    let keys = keys.iter().map(|key| {
+        let parts: Vec<Key> = key.iter().map(|&part| Key::Int(part.into())).collect();
+        key::composite(&parts)
+    });
+    Reference {
+        to: "public.parents".to_owned(),
+        constraint: Some("jobs_fk".to_owned()),
+        columns: columns.iter().map(|&column| KeyColumn { column, kind: KeyKind::Int }).collect(),
+        keys: Arc::new(keys.collect()),
+        is_match_full: false,
+        on_orphan,
+        nulled: columns.to_vec(),
+    }
+}

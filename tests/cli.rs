@@ -1,0 +1,287 @@
+//! The command line as people and scripts meet it: exit codes, messages, help. No server is needed.
+
+use std::fs::{File, OpenOptions};
+use std::process::Command;
+
+use crate::support::{Bulkload, Running};
+
+const SUBCOMMANDS: [(&str, &[&str]); 7] = [
+    ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
+    ("plan", &["-c, --config", "--mode", "--table", "--json"]),
+    ("check", &["-c, --config"]),
+    ("clean", &["-c, --config"]),
+    ("demo", &["--rows", "--keep"]),
+    ("completions", &["<SHELL>", "bash", "zsh", "fish"]),
+    ("man", &["--dir"]),
+];
+
+const GLOBALS: [&str; 5] = ["-v, --verbose", "-q, --quiet", "--log-format", "--color", "--no-progress"];
+
+/// A config that is right as far as it can be judged without a server.
+const CONFIG: &str = "\
+source.url = 'postgresql://nobody@127.0.0.1:1/a'
+target.url = 'postgresql://nobody@127.0.0.1:1/b'
+[[table]]
+name = 'orders'
+[[table]]
+name = '\"Order Lines\"'
+";
+
+fn program() -> Bulkload {
+    Bulkload::new().file("bulkload.toml", CONFIG)
+}
+
+#[track_caller]
+fn refused(program: &Bulkload, args: &[&str], stderr: &str) {
+    let outcome = program.run(args);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
+    assert_eq!(outcome.stderr, stderr);
+}
+
+#[test]
+fn every_subcommand_tells_its_flags_and_examples() {
+    for (name, flags) in SUBCOMMANDS {
+        let outcome = program().run(&[name, "--help"]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+        for flag in flags.iter().chain(&GLOBALS) {
+            assert!(outcome.stdout.contains(flag), "{name} --help lacks {flag}\n{outcome}");
+        }
+        assert!(outcome.stdout.contains(&format!("  bulkload {name}")), "{name} --help lacks an example");
+    }
+}
+
+#[test]
+fn help_names_subcommands_exit_codes_variables_and_the_config() {
+    let outcome = program().run(&["--help"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let words = [
+        "Exit codes:",
+        " 130 ",
+        "SOURCE_DATABASE_URL",
+        "BULKLOAD_LOG",
+        "NO_COLOR",
+        "bulkload.toml",
+        "README.md",
+    ];
+    for word in SUBCOMMANDS.iter().map(|(name, _)| *name).chain(words) {
+        assert!(outcome.stdout.contains(word), "--help lacks {word}\n{outcome}");
+    }
+}
+
+#[test]
+fn without_a_subcommand_help_goes_to_stderr_and_the_code_is_2() {
+    let outcome = program().run(&[]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
+    assert!(outcome.stderr.contains("Usage: bulkload"), "{outcome}");
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let outcome = program().run(&["--version"]);
+    assert_eq!(outcome.code, Some(0));
+    assert_eq!(outcome.stdout, concat!("bulkload ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for args in [
+        &["frobnicate"][..],
+        &["sync", "--frob"],
+        &["sync", "-v", "-q"],
+        &["sync", "--jobs", "0"],
+        &["sync", "--jobs", "257"],
+        &["sync", "--mode", "some"],
+        &["sync", "--table", "a b"],
+        &["demo", "--rows", "0"],
+        &["completions", "tcl"],
+        &["--color", "blue", "check"],
+    ] {
+        let outcome = program().run(args);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?} {outcome}");
+        assert!(outcome.stderr.starts_with("error: "), "{args:?} {outcome}");
+    }
+}
+
+#[test]
+fn a_missing_config_is_named() {
+    let hint =
+        "  hint: Name the config with -c FILE; without it, bulkload.toml in the working directory is read.\n";
+    for command in ["sync", "plan", "check", "clean"] {
+        let stderr = format!("error: no config file bulkload.toml\n{hint}");
+        refused(&Bulkload::new(), &[command], &stderr);
+        refused(
+            &Bulkload::new(),
+            &[command, "-c", "x/y.toml"],
+            &stderr.replace("bulkload.toml\n", "x/y.toml\n"),
+        );
+    }
+}
+
+#[test]
+fn a_mistake_in_the_config_is_shown_with_its_place_and_advice() {
+    let program = Bulkload::new().file("nightly.toml", "[run]\n  lock_timout = '1s'\n");
+    refused(
+        &program,
+        &["sync", "-c", "nightly.toml"],
+        "error: nightly.toml:2:3: unknown key lock_timout in [run]\n  hint: Did you mean lock_timeout?\n",
+    );
+    refused(
+        &program.file("bulkload.toml", "[source]\nurl = '${NO_SUCH_VARIABLE}'\n"),
+        &["check"],
+        "error: bulkload.toml:2:8: the environment variable NO_SUCH_VARIABLE is not set\n  \
+         hint: Set NO_SUCH_VARIABLE, or write the value in the file.\n",
+    );
+}
+
+#[test]
+fn a_table_that_the_config_lacks_is_named_with_those_it_has() {
+    for command in ["sync", "plan"] {
+        refused(
+            &program(),
+            &[command, "--table", "orders", "--table", "Order_Lines"],
+            "error: --table public.order_lines: the config has no table public.order_lines\n  \
+             hint: It has: public.orders, public.\"Order Lines\".\n",
+        );
+    }
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_refused_before_the_run() {
+    refused(
+        &program(),
+        &["sync", "--report", "no/such/dir.json"],
+        "error: --report no/such/dir.json: its directory does not exist\n  \
+         hint: Name a file in a directory that exists.\n",
+    );
+    refused(
+        &program(),
+        &["sync", "--report", "."],
+        "error: --report .: this is a directory\n  hint: Name a file in a directory that exists.\n",
+    );
+}
+
+#[test]
+fn errors_are_json_where_the_log_is() {
+    let program = Bulkload::new().file("bulkload.toml", "[run]\nlock_timout = '1s'\n");
+    for args in [&["sync", "--log-format", "json"][..], &["-q", "--log-format=json", "check"]] {
+        let outcome = program.run(args);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(line["phase"], "config");
+        assert_eq!(line["message"], "unknown key lock_timout in [run]");
+        assert_eq!(line["at"], "bulkload.toml:2:1");
+        assert_eq!(line["hint"], "Did you mean lock_timeout?");
+    }
+}
+
+#[test]
+fn colours_come_only_where_they_are_asked_for() {
+    let program = Bulkload::new();
+    for (args, has_colours) in [
+        (&["check"][..], false),
+        (&["check", "--color", "never"], false),
+        (&["check", "--color", "always"], true),
+        (&["--color=always", "check"], true),
+    ] {
+        let outcome = program.run(args);
+        assert_eq!(outcome.stderr.contains('\u{1b}'), has_colours, "{args:?} {outcome}");
+    }
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_understood_is_named() {
+    let outcome = program().env("BULKLOAD_LOG", "bulkload=loud").run(&["check"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.starts_with("error: environment variable BULKLOAD_LOG: "), "{outcome}");
+}
+
+#[test]
+fn completions_and_man_pages_are_written() {
+    for (shell, marker) in [
+        ("bash", "complete -F _bulkload"),
+        ("zsh", "#compdef bulkload"),
+        ("fish", "complete -c bulkload"),
+        ("elvish", "edit:completion"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let outcome = program().run(&["completions", shell]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+        assert!(outcome.stdout.contains(marker) && outcome.stdout.contains("table"), "{outcome}");
+    }
+    let outcome = program().run(&["man"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+    assert!(outcome.stdout.contains(".TH bulkload 1") && outcome.stdout.contains("SOURCE_DATABASE_URL"));
+
+    let program = program();
+    let outcome = program.run(&["man", "--dir", "."]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{outcome}");
+    let page = std::fs::read_to_string(program.dir().join("bulkload-sync.1")).unwrap();
+    assert!(page.contains("\\-\\-report"), "{page}");
+    assert_eq!(program.run(&["man", "--dir", "none"]).code, Some(2));
+}
+
+/// How to send a signal, and the exit code that it leads to.
+type Signal = fn(&Running);
+
+const SIGNALS: [(Signal, i32); 2] = [(Running::interrupt, 130), (Running::terminate, 143)];
+
+/// A program that waits for the rest of its config, and the end of the pipe that holds it back.
+fn waiting() -> (Running, File) {
+    waiting_with(&Bulkload::new(), &[])
+}
+
+fn waiting_with(program: &Bulkload, args: &[&str]) -> (Running, File) {
+    let pipe = program.dir().join("pipe.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let running = program.spawn(&[args, &["check", "-c", "pipe.toml"]].concat());
+    // This waits until the program has opened its end: by then it listens for signals.
+    let end = OpenOptions::new().write(true).open(&pipe).unwrap();
+    (running, end)
+}
+
+#[test]
+fn the_first_signal_lets_the_work_end_and_decides_the_exit_code() {
+    for (send, code) in SIGNALS {
+        let (mut running, end) = waiting();
+        send(&running);
+        running.wait_for_stderr("stopping; a second signal ends the program at once");
+        assert!(running.is_running());
+        drop(end);
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+    }
+}
+
+#[test]
+fn the_second_signal_ends_the_program_at_once() {
+    for (send, code) in SIGNALS {
+        let (mut running, end) = waiting();
+        running.interrupt();
+        running.wait_for_stderr("stopping");
+        send(&running);
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+        drop(end);
+    }
+}
+
+#[test]
+fn quiet_keeps_warnings_and_filters_obey_flags_before_variables() {
+    for (args, variable, is_told) in [
+        (&["-q"][..], "bulkload=error", true),
+        (&[], "bulkload=error", false),
+        (&[], "bulkload=warn", true),
+        (&["-v"], "off", true),
+    ] {
+        let program = Bulkload::new().env("BULKLOAD_LOG", variable).env("RUST_LOG", "off");
+        let (mut running, end) = waiting_with(&program, args);
+        running.interrupt();
+        if is_told {
+            running.wait_for_stderr("warn stopping;");
+        }
+        drop(end);
+        let outcome = running.wait();
+        assert_eq!(outcome.stderr.contains("stopping"), is_told, "{args:?} {variable} {outcome}");
+    }
+}

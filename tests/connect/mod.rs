@@ -1,0 +1,10 @@
+//! Connecting: passwords, TLS, settings, streams, poolers.
+
+mod certificates;
+mod fixture;
+mod login;
+mod pgbouncer;
+mod pooler;
+mod session;
+mod stream;
+mod tls;

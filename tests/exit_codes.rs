@@ -1,0 +1,89 @@
+//! What the subcommands print about real servers, where they print it, and how they exit.
+
+use crate::support::{Bulkload, Pair, pair};
+
+/// Two tables; `shrunk` has lost most of its rows in the source, which a full run does not believe.
+fn world() -> (Pair, Bulkload) {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table kept (id int primary key); create table shrunk (id int primary key)");
+    }
+    pair.source.run("insert into kept select generate_series(1, 5); insert into shrunk values (1)");
+    pair.target.run("insert into shrunk select generate_series(1, 10)");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 'kept'\n[[table]]\nname = 'shrunk'\n");
+    (pair, program)
+}
+
+fn counts(pair: &Pair) -> (u64, u64) {
+    (pair.target.count("kept"), pair.target.count("shrunk"))
+}
+
+#[test]
+fn sync_exits_with_1_when_a_table_fails_and_applies_the_others() {
+    let (pair, program) = world();
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(counts(&pair), (5, 10));
+    assert!(outcome.stdout.contains("kept") && outcome.stdout.contains("shrunk"), "{outcome}");
+    assert_eq!(outcome.report()["ok"], false);
+    assert_eq!(outcome.table("public.kept")["ok"], true);
+}
+
+#[test]
+fn sync_of_chosen_tables_exits_with_0_and_leaves_the_others() {
+    let (pair, program) = world();
+    let outcome = program.run(&["sync", "--table", "KEPT", "--jobs", "1"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(counts(&pair), (5, 10));
+    assert!(!outcome.stdout.contains("shrunk"), "{outcome}");
+}
+
+#[test]
+fn a_report_on_stdout_is_nothing_but_json() {
+    let (_pair, program) = world();
+    let outcome = program.run(&["sync", "--table", "kept", "--report", "-", "-q"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["tables"][0]["inserted"], 5);
+    assert!(outcome.stderr.contains("kept"), "the table for people goes to stderr: {outcome}");
+}
+
+#[test]
+fn a_json_log_is_one_object_per_line_with_its_phase() {
+    let (_pair, program) = world();
+    let outcome = program.run(&["sync", "--log-format", "json"]);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(!outcome.stderr.is_empty());
+    for line in outcome.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["phase"].is_string() && line["message"].is_string() && line["level"].is_string(),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn plan_check_and_clean_exit_with_0_and_change_no_table() {
+    let (pair, program) = world();
+    for args in [&["plan"][..], &["plan", "--table", "kept", "--json"], &["check"], &["clean"]] {
+        let outcome = program.run(args);
+        assert_eq!(outcome.code, Some(0), "{args:?} {outcome}");
+        assert!(!outcome.stdout.is_empty(), "{args:?} {outcome}");
+        if args.contains(&"--json") {
+            serde_json::from_str::<serde_json::Value>(&outcome.stdout).unwrap();
+        }
+        assert_eq!(counts(&pair), (0, 10));
+    }
+}
+
+#[test]
+fn what_cannot_start_exits_with_2_and_touches_nothing() {
+    let (pair, program) = world();
+    pair.target.run("alter table kept rename to gone");
+    for command in ["sync", "plan", "check"] {
+        let outcome = program.run(&[command]);
+        assert_eq!(outcome.code, Some(2), "{command} {outcome}");
+    }
+    assert_eq!(pair.target.count("shrunk"), 10);
+}

@@ -1,0 +1,34 @@
+//! Behaviour against real servers: one file per promise or feature, all in one binary so that they share a pair of
+//! clusters.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
+
+mod support;
+
+mod bad_input;
+mod cli;
+mod columns;
+mod connect;
+mod demo;
+mod demo_data;
+mod exit_codes;
+mod guards;
+mod identifiers;
+mod kills;
+mod locks;
+mod lost_replies;
+mod memory;
+mod own_types;
+mod readme;
+mod references;
+mod render;
+mod secrets;
+mod sequences;
+mod server_faults;
+mod shapes;
+mod signals;
+mod slots;
+mod snapshots;
+mod state;
+mod throw_away_servers;
+mod timeouts;
+mod types;

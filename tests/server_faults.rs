@@ -1,0 +1,307 @@
+//! Servers that crash or restart under a run, and sessions that are ended from outside.
+
+use bulkload::pg::cluster::Stop;
+
+use crate::support::Rows::{New, Old};
+use crate::support::{Outcome, Running, Scene, Servers, fingerprint, wait_until};
+
+const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
+
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Crash,
+    Restart,
+}
+
+impl Blow {
+    fn strike(self, server: &mut bulkload::pg::cluster::Cluster) {
+        match self {
+            Self::Crash => server.crash(),
+            Self::Restart => server.stop(Stop::Fast),
+        }
+    }
+}
+
+/// Runs a scene's sync up to a fail point.
+#[track_caller]
+fn held(scene: &Scene, apply: &str, run: &str, point: &str) -> Running {
+    let mut running = scene.program(apply, run).hold_at(point).spawn(&SYNC);
+    running.wait_until_held();
+    running
+}
+
+#[track_caller]
+fn succeeds(scene: &Scene, outcome: &Outcome, what: &str) {
+    assert_eq!(outcome.code, Some(0), "{what}: {outcome}");
+    scene.assert_new();
+    assert_eq!(scene.leftovers(), Vec::<String>::new(), "{what}");
+}
+
+#[track_caller]
+fn next_run_succeeds(scene: &Scene, apply: &str, what: &str) {
+    succeeds(scene, &scene.program(apply, "").sync(), &format!("the run after: {what}"));
+}
+
+#[track_caller]
+fn survives(apply: &str, blow: Blow, points: &[&str]) {
+    let mut servers = Servers::private();
+    for point in points {
+        let scene = Scene::on(servers.pair());
+        let running = held(&scene, apply, "jobs = 2", point);
+        blow.strike(&mut servers.target);
+        servers.target.start_again().unwrap();
+        running.go();
+        succeeds(&scene, &running.wait(), &format!("{apply}, {blow:?} of the target at {point}"));
+    }
+}
+
+const LOADING: [&str; 6] = [
+    "stage.done",
+    "snapshot.taken",
+    "load.chunk_copied",
+    "load.chunk_committed",
+    "verify.judged",
+    "verify.done",
+];
+const APPLYING: [&str; 5] =
+    ["apply.locked", "apply.removed", "apply.exchanged", "apply.committed", "record.done"];
+
+#[test]
+fn a_crash_of_the_target_while_rows_are_loaded_is_survived() {
+    survives("delete", Blow::Crash, &LOADING);
+}
+
+#[test]
+fn a_restart_of_the_target_while_rows_are_loaded_is_survived() {
+    survives("delete", Blow::Restart, &LOADING);
+}
+
+#[test]
+fn a_crash_of_the_target_while_rows_are_applied_is_survived() {
+    survives("delete", Blow::Crash, &APPLYING);
+}
+
+#[test]
+fn a_restart_of_the_target_while_rows_are_applied_is_survived() {
+    survives("truncate", Blow::Restart, &APPLYING);
+}
+
+#[test]
+fn a_crash_of_the_target_under_a_direct_load_is_survived() {
+    survives("direct", Blow::Crash, &["apply.removed", "apply.exchanged"]);
+}
+
+#[test]
+fn staging_that_a_crash_emptied_is_loaded_again() {
+    let mut servers = Servers::private();
+    let scene = Scene::on(servers.pair());
+    let running = held(&scene, "delete", "commit = 'run'", "verify.done");
+    servers.target.crash();
+    servers.target.start_again().unwrap();
+    assert_eq!(scene.pair.target.count("bulkload.ledger"), 0, "the crash has emptied unlogged tables");
+    running.go();
+    let outcome = running.wait();
+    succeeds(&scene, &outcome, "a crash between load and apply");
+    assert!(outcome.stderr.contains("loading again"), "{outcome}");
+    assert!(outcome.table("public.free")["attempts"].as_u64() >= Some(2), "{outcome}");
+    assert_eq!(outcome.table("public.free")["extracted"], 3000, "{outcome}");
+}
+
+#[test]
+fn a_target_that_comes_back_within_the_retries_is_waited_for() {
+    let mut servers = Servers::private();
+    for (point, blow, marker) in [
+        ("load.chunk_copied", Blow::Crash, "repeating the chunk in"),
+        ("apply.removed", Blow::Restart, "applying again in"),
+    ] {
+        let scene = Scene::on(servers.pair());
+        let mut running = held(&scene, "delete", "retries = 6", point);
+        blow.strike(&mut servers.target);
+        running.go();
+        running.wait_for_stderr(marker);
+        servers.target.start_again().unwrap();
+        succeeds(&scene, &running.wait(), point);
+    }
+}
+
+#[test]
+fn a_transaction_that_a_crash_forgot_altogether_is_applied_again() {
+    // Nothing but a commit flushes the log here, so that not even the transaction's number survives.
+    let options = crate::support::database::test_options()
+        .setting("wal_writer_delay", "10s")
+        .setting("bgwriter_delay", "10s");
+    let mut servers = Servers::with(&options);
+    for is_number_used_again in [false, true] {
+        let scene = Scene::on(servers.pair());
+        let running = held(&scene, "delete", "commit = 'run'", "apply.committing");
+        servers.target.crash();
+        servers.target.start_again().unwrap();
+        if is_number_used_again {
+            let other = scene.pair.target.session();
+            (0..30).for_each(|_| other.run("select pg_current_xact_id()"));
+        }
+        running.go();
+        let outcome = running.wait();
+        succeeds(&scene, &outcome, &format!("a crash before the commit, {is_number_used_again}"));
+        assert!(outcome.stderr.contains("applying again"), "{outcome}");
+    }
+}
+
+#[test]
+fn a_source_that_goes_away_while_it_is_read_fails_what_is_missing() {
+    let mut servers = Servers::private();
+    for (blow, point) in [
+        (Blow::Crash, "snapshot.taken"),
+        (Blow::Restart, "load.chunk_copied"),
+        (Blow::Crash, "load.chunk_committed"),
+    ] {
+        let what = format!("{blow:?} of the source at {point}");
+        let scene = Scene::on(servers.pair());
+        let running = held(&scene, "delete", "jobs = 1", point);
+        blow.strike(&mut servers.source);
+        servers.source.start_again().unwrap();
+        running.go();
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(1), "{what}: {outcome}");
+        // Only one stream, and the largest table first: its first chunk is what there can be.
+        scene.assert_old();
+        scene.assert_tidy();
+        assert!(outcome.stderr.contains("snapshot is gone"), "{what}: {outcome}");
+        assert_eq!(outcome.report()["ok"], false);
+        next_run_succeeds(&scene, "delete", &what);
+    }
+}
+
+#[test]
+fn a_source_that_goes_away_after_it_was_read_does_not_matter() {
+    let mut servers = Servers::private();
+    for (blow, point) in [(Blow::Crash, "verify.done"), (Blow::Restart, "apply.removed")] {
+        let scene = Scene::on(servers.pair());
+        let running = held(&scene, "delete", "commit = 'run'", point);
+        blow.strike(&mut servers.source);
+        running.go();
+        let outcome = running.wait();
+        servers.source.start_again().unwrap();
+        succeeds(&scene, &outcome, point);
+    }
+}
+
+#[test]
+fn a_source_that_goes_away_under_a_direct_load_leaves_the_old_rows() {
+    let mut servers = Servers::private();
+    let scene = Scene::on(servers.pair());
+    let running = held(&scene, "direct", "commit = 'run'", "apply.removed");
+    servers.source.crash();
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    scene.assert_old();
+    scene.assert_tidy();
+    servers.source.start_again().unwrap();
+    next_run_succeeds(&scene, "direct", "a crash of the source");
+}
+
+/// Ends sessions of the program on one side.
+#[track_caller]
+fn terminate(db: &crate::support::Db, condition: &str) {
+    let sql = format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity
+         where datname = current_database() and application_name like 'bulkload/%' and ({condition})"
+    );
+    assert_ne!(db.value(&sql), "0", "no session: {condition}");
+    wait_until("the sessions end", || db.value(&sql.replace("pg_terminate_backend(pid)", "*")) == "0");
+}
+
+#[test]
+fn a_session_on_the_target_that_is_terminated_is_replaced() {
+    for (role, point) in [
+        ("control", "snapshot.taken"),
+        ("control", "load.chunk_copied"),
+        ("load", "load.chunk_copied"),
+        ("load", "load.chunk_committed"),
+        ("verify", "verify.judged"),
+        ("control", "verify.judged"),
+        ("control", "verify.done"),
+        ("control", "apply.removed"),
+        ("apply", "apply.locked"),
+        ("apply", "apply.exchanged"),
+        ("control", "record.done"),
+    ] {
+        let scene = Scene::shared();
+        let running = held(&scene, "delete", "jobs = 1", point);
+        terminate(&scene.pair.target, &format!("application_name like '%/{role}'"));
+        running.go();
+        succeeds(&scene, &running.wait(), &format!("{role} terminated at {point}"));
+    }
+}
+
+#[test]
+fn a_session_that_reads_a_chunk_may_be_terminated_but_not_the_one_that_holds_the_snapshot() {
+    let scene = Scene::shared();
+    let running = held(&scene, "delete", "jobs = 1", "load.chunk_committed");
+    terminate(&scene.pair.source, "query like '%; copy %'");
+    running.go();
+    succeeds(&scene, &running.wait(), "a reading session terminated");
+
+    let scene = Scene::shared();
+    let running = held(&scene, "delete", "jobs = 1", "load.chunk_committed");
+    terminate(&scene.pair.source, "true");
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    scene.assert_old();
+    scene.assert_tidy();
+    next_run_succeeds(&scene, "delete", "all sessions on the source terminated");
+}
+
+#[test]
+fn a_table_that_fails_while_it_is_loaded_fails_its_group_and_nothing_else() {
+    let scene = Scene::shared();
+    scene.pair.target.run(
+        "create domain tame as text check (value <> 'new 7'); alter table child alter v type tame using v::tame",
+    );
+    let outcome = scene.program("delete", "").sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(scene.rows(), (Old, New));
+    scene.assert_tidy();
+    assert_eq!(outcome.report()["ok"], false);
+    let ok = ["parent", "child", "free"].map(|table| outcome.table(&format!("public.{table}"))["ok"].clone());
+    assert_eq!(ok, [false, false, true]);
+    let why = outcome.table("public.parent")["error"].to_string();
+    assert!(why.contains("public.child"), "{why}");
+}
+
+#[test]
+fn a_table_that_fails_while_it_is_applied_fails_its_group_and_nothing_else() {
+    for apply in ["delete", "truncate", "direct"] {
+        let scene = Scene::shared();
+        scene.pair.target.run("alter table child add check (v <> 'new 7')");
+        let outcome = scene.program(apply, "").sync();
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert_eq!(scene.rows(), (Old, New), "{apply}");
+        scene.assert_tidy();
+        let failed = "select count(*) from bulkload.runs where not ok and error <> ''";
+        assert_eq!(scene.pair.target.value(failed), "2", "{apply}: {outcome}");
+        let states =
+            "select string_agg(table_name || coalesce(': ' || left(error_message, 1), ''), ',' order by 1)
+             from bulkload.sync_state where error_message is null";
+        assert_eq!(scene.pair.target.value(states), "public.free");
+    }
+}
+
+#[test]
+fn a_trigger_that_keeps_rows_out_fails_the_table_and_keeps_the_old_rows() {
+    for apply in ["delete", "truncate", "direct"] {
+        let scene = Scene::shared();
+        scene.pair.target.run(
+            "create function drop_some() returns trigger language plpgsql as
+                 $$ begin return case when new.id = 5 then null else new end; end $$;
+             create trigger t before insert on free for each row execute function drop_some()",
+        );
+        let before = fingerprint(&scene.pair.target, "free");
+        let outcome = scene.program(apply, "").sync();
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert_eq!(scene.rows(), (New, Old), "{apply}: {before}");
+        scene.assert_tidy();
+    }
+}
