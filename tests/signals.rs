@@ -38,11 +38,11 @@ impl Signal {
 
 /// Sends a signal and expects a quick end without leftovers.
 #[track_caller]
-fn stops(scene: &Scene, signal: Signal, running: Running, what: &str) {
+fn stops(scene: &Scene, signal: Signal, mut running: Running, what: &str) {
     let began = Instant::now();
     let code = signal.send(&running);
-    // If it was held it may go on now; the signal has been heard by then.
-    std::thread::sleep(Duration::from_millis(100));
+    // If it is held it may go on now.
+    running.wait_until_it_heard();
     running.go();
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(code), "{what}: {outcome}");

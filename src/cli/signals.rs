@@ -39,8 +39,8 @@ impl Signals {
                 // Somebody asked twice: what dead runs leave behind is removed by the next one.
                 std::process::exit(exit.code().into());
             }
-            tracing::warn!("stopping; a second signal ends the program at once");
             self.cancel.cancel();
+            tracing::warn!("stopping; a second signal ends the program at once");
         }
     }
 

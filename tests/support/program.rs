@@ -179,6 +179,15 @@ impl Running {
         });
     }
 
+    /// Waits until it has said that it heard a signal, or has ended.
+    #[track_caller]
+    pub(crate) fn wait_until_it_heard(&mut self) {
+        wait_until("it hears the signal", || {
+            let ended = !self.is_running();
+            ended || self.stderr.so_far().contains("stopping; ")
+        });
+    }
+
     /// Waits until it is held at the point of [`Bulkload::hold_at`].
     #[track_caller]
     pub(crate) fn wait_until_held(&mut self) {

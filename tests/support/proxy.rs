@@ -212,10 +212,11 @@ fn copy(
             Direction::ToClient => {}
         }
         let n_allowed = allowed(n, &state.allowance[direction as usize]);
+        // Counted first: who has received the bytes finds them counted.
+        state.forwarded[direction as usize].fetch_add(n_allowed as u64, SeqCst);
         if to.write_all(&buffer[..n_allowed]).is_err() {
             return;
         }
-        state.forwarded[direction as usize].fetch_add(n_allowed as u64, SeqCst);
         if n_allowed < n {
             state.allowance[direction as usize].store(i64::MAX, SeqCst);
             if !state.cuts_one.load(SeqCst) {
