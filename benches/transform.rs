@@ -90,7 +90,7 @@ fn cut(format: Format, stream: &[u8], pool: &BatchPool) -> Vec<Rows> {
 }
 
 fn plain(format: Format) -> Rules {
-    let input = |i| InputColumn { name: format!("c{i}"), render: None, is_own: true };
+    let input = |i| InputColumn { name: format!("c{i}"), render: None };
     let output = |i| OutputColumn { name: format!("c{i}"), value: Output::Field(i), render: None };
     Rules {
         table: "lineitem".to_owned(),
@@ -101,6 +101,7 @@ fn plain(format: Format) -> Rules {
         null_values: Vec::new(),
         references: Vec::new(),
         collect: Vec::new(),
+        reject_columns: Vec::new(),
         emits: true,
     }
 }

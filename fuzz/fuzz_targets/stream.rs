@@ -72,7 +72,7 @@ fn cut(format: Format, columns: usize, stream: &[u8], at: usize) -> Option<Vec<R
 /// The first column is a key, referenced and collected; the columns come out in reverse order.
 fn program(format: Format, columns: usize, kind: KeyKind) -> Program {
     let key = || vec![KeyColumn { column: columns - 1, kind }];
-    let input = |i| InputColumn { name: format!("c{i}"), render: None, is_own: true };
+    let input = |i| InputColumn { name: format!("c{i}"), render: None };
     let output = |i| OutputColumn { name: format!("c{i}"), value: Output::Field(i), render: None };
     let rules = Rules {
         table: "fuzzed".to_owned(),
@@ -91,6 +91,7 @@ fn program(format: Format, columns: usize, kind: KeyKind) -> Program {
             nulled: Vec::new(),
         }],
         collect: vec![Collect::Keys { columns: key(), into: Arc::new(KeySetBuilder::new()) }],
+        reject_columns: (0..columns).map(Some).collect(),
         emits: true,
     };
     Program::compile(rules).expect("the rules fit together")

@@ -34,6 +34,16 @@ pub(crate) struct Staged<'p> {
     pub(crate) staging: Option<Staging>,
     /// It will be left as it is, so that its live rows are what others refer to.
     pub(crate) is_kept: bool,
+    /// Per reference: it was judged while the rows streamed by.
+    pub(crate) streamed: Vec<bool>,
+}
+
+impl<'p> Staged<'p> {
+    /// The references that have not been judged yet.
+    fn references(&self) -> impl Iterator<Item = &'p Reference> {
+        let streamed = self.plan.references.iter().zip(&self.streamed);
+        streamed.filter(|(_, is_judged)| !**is_judged).map(|(reference, _)| reference)
+    }
 }
 
 /// What was judged of one table.
@@ -52,10 +62,15 @@ pub(crate) struct Judged {
 impl Judged {
     /// Adds what was judged to a table's report.
     pub(crate) fn report(&self, report: &mut TableReport) {
-        report.rejected = self.removed;
-        report.staged = report.extracted - self.removed.min(report.extracted);
-        report.rejects_file.clone_from(&self.file);
-        report.rejects.clone_from(&self.rejects);
+        report.rejected += self.removed;
+        report.staged = report.extracted.saturating_sub(report.rejected);
+        if self.file.is_some() {
+            report.rejects_file.clone_from(&self.file);
+        }
+        for (reason, rows) in &self.rejects.counts {
+            let samples = self.rejects.first.iter().filter(|reject| reject.reason == *reason);
+            add(&mut report.rejects, reason, *rows, samples.map(|reject| reject.text.clone()).collect());
+        }
         report.warnings.extend(self.warnings.iter().cloned());
     }
 }
@@ -132,7 +147,7 @@ pub(crate) async fn judge(
 }
 
 fn is_judged(staged: &Staged<'_>) -> bool {
-    let has_reference = staged.plan.references.iter().any(|r| r.on_orphan != OnOrphan::Keep);
+    let has_reference = staged.references().any(|r| r.on_orphan != OnOrphan::Keep);
     staged.staging.is_some() && (has_reference || has_doubtful_key(staged.plan))
 }
 
@@ -152,9 +167,9 @@ impl Judge<'_> {
         for staged in order.iter().flatten() {
             let Some(staging) = &staged.staging else { continue };
             let mut columns: Vec<&Ident> =
-                staged.plan.references.iter().flat_map(|reference| &reference.columns).collect();
+                staged.references().flat_map(|reference| &reference.columns).collect();
             for other in order.iter().flatten() {
-                let to_us = other.plan.references.iter().filter(|r| r.parents.contains(&staged.table));
+                let to_us = other.references().filter(|r| r.parents.contains(&staged.table));
                 columns.extend(to_us.flat_map(|reference| &reference.to_columns));
             }
             columns.sort();
@@ -176,7 +191,7 @@ impl Judge<'_> {
             let mut removed = 0;
             let mut may_cascade = false;
             for staged in circle {
-                for reference in &staged.plan.references {
+                for reference in staged.references() {
                     match self.orphans(staged, reference, order).await {
                         Ok(rows) => removed += rows,
                         Err(error) if error.kind() == Kind::Guard => return Ok(Some((staged.table, error))),
@@ -223,15 +238,7 @@ impl Judge<'_> {
                 );
                 let rows = self.count(&sql).await?;
                 if rows > 0 {
-                    let columns: Vec<String> = reference.columns.iter().map(plain).collect();
-                    self.warn(
-                        staged,
-                        format!(
-                            "{rows} rows without a match in {} are loaded with {} = NULL",
-                            reference.to.plain(),
-                            columns.join(", ")
-                        ),
-                    );
+                    self.warn(staged, nulled(reference, rows));
                 }
                 Ok(0)
             }
@@ -373,6 +380,16 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
     let searches: Vec<String> =
         places.iter().map(|place| format!("not exists (select from {place} as p where {matches})")).collect();
     Some(format!("({is_reference}) and {}", searches.join(" and ")))
+}
+
+/// What the operator is told of orphans that were loaded with NULL.
+pub(crate) fn nulled(reference: &Reference, rows: u64) -> String {
+    let columns: Vec<String> = reference.columns.iter().map(plain).collect();
+    format!(
+        "{rows} rows without a match in {} are loaded with {} = NULL",
+        reference.to.plain(),
+        columns.join(", ")
+    )
 }
 
 /// `loc_id=2 has no match in public.locmaster`, computed by the server.

@@ -4,9 +4,12 @@ mod chunk;
 mod judge;
 mod ledger;
 mod rejects;
+mod spool;
 mod staging;
 
 pub(crate) use chunk::{copy_in_sql, load_chunk};
-pub(crate) use judge::{Judged, Judgement, Staged, judge, needs_judging};
+pub(crate) use judge::{Judged, Judgement, Staged, judge, needs_judging, nulled};
 pub(crate) use ledger::Ledger;
+pub(crate) use rejects::RejectsFile;
+pub(crate) use spool::{Spool, assemble};
 pub(crate) use staging::{Staging, leftovers};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
-use crate::error::{Error, Phase, Result};
+use super::spool::{create, failed};
+use crate::error::{Error, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::report::{Reject, Rejects};
 
@@ -50,16 +51,41 @@ impl RejectsFile {
         directory.join(format!("{}.csv", table.plain().replace('/', "_")))
     }
 
-    /// Nothing is created before the first reject.
+    /// Where the rejects of rows that were judged while they streamed by wait for those that are judged later.
+    pub(crate) fn streamed(path: &Path) -> PathBuf {
+        with_suffix(path, ".streamed")
+    }
+
+    /// Gives the file its name if it was not written again with later rejects, and removes what it was made of.
+    ///
+    /// # Errors
+    /// A file cannot be renamed or removed.
+    pub(crate) async fn settle(path: &Path, chunks: &[PathBuf]) -> Result<()> {
+        let streamed = Self::streamed(path);
+        let is_there = |path: &Path| path.try_exists().unwrap_or(false);
+        if is_there(&streamed) {
+            let done = if is_there(path) {
+                fs::remove_file(&streamed).await
+            } else {
+                fs::rename(&streamed, path).await
+            };
+            done.map_err(|e| failed(&streamed, &e))?;
+        }
+        for chunk in chunks.iter().filter(|chunk| is_there(chunk)) {
+            fs::remove_file(chunk).await.map_err(|e| failed(chunk, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is created before the first reject. Rejects that were streamed come first.
     pub(crate) fn new(path: PathBuf, source_columns: &[Ident]) -> Self {
-        let mut part = path.clone().into_os_string();
-        part.push(".part");
+        let part = with_suffix(&path, ".part");
         let mut header = csv::Writer::from_writer(Vec::new());
         let names = COLUMNS.into_iter().chain(source_columns.iter().map(Ident::as_str));
         // Writing to memory cannot fail.
         let _ = header.write_record(names);
         let header = header.into_inner().unwrap_or_default();
-        Self { path, part: part.into(), header, writer: None, samples: Samples::default() }
+        Self { path, part, header, writer: None, samples: Samples::default() }
     }
 
     /// Appends whole or partial CSV lines.
@@ -77,12 +103,13 @@ impl RejectsFile {
     }
 
     async fn open(&mut self) -> Result<()> {
-        if let Some(directory) = self.part.parent() {
-            fs::create_dir_all(directory).await.map_err(|e| self.failed(&e))?;
+        let mut writer = BufWriter::new(create(&self.part).await?);
+        match File::open(Self::streamed(&self.path)).await {
+            Ok(mut streamed) => {
+                drop(tokio::io::copy(&mut streamed, &mut writer).await.map_err(|e| self.failed(&e))?)
+            }
+            Err(_) => writer.write_all(&self.header).await.map_err(|e| self.failed(&e))?,
         }
-        let file = File::create(&self.part).await.map_err(|e| self.failed(&e))?;
-        let mut writer = BufWriter::new(file);
-        writer.write_all(&self.header).await.map_err(|e| self.failed(&e))?;
         self.writer = Some(writer);
         Ok(())
     }
@@ -115,7 +142,12 @@ impl RejectsFile {
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
-        Error::io(Phase::Verify, format!("writing the rejects file {}", self.part.display()), error)
-            .hint("Set [run] rejects_dir to a directory that can be written.")
+        failed(&self.part, error)
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
 }

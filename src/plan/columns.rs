@@ -6,11 +6,12 @@ use super::format::{Conversion, conversion};
 use super::{ColumnPlan, Facts};
 use crate::config::{TableConfig, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::pg::catalog::{Column, Relation};
+use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal, plain};
+use crate::pg::render::Renderer;
 
 /// The outcome of matching columns by name.
-pub(super) struct Matched {
+pub(super) struct Matched<'a> {
     /// What is loaded, in the target's column order.
     pub(super) columns: Vec<ColumnPlan>,
     /// Columns that can only travel as text, with the reason.
@@ -19,19 +20,25 @@ pub(super) struct Matched {
     pub(super) warnings: Vec<String>,
     /// What who reads the plan should know.
     pub(super) notes: Vec<String>,
+    target: &'a Catalog,
 }
 
 /// Matches source and target columns by name, under the rules of `[table.columns]`.
-pub(super) fn matching(
+pub(super) fn matching<'a>(
     table: &TableConfig,
     source: &[Column],
     target: &Relation,
-    facts: &Facts<'_>,
-) -> Result<Matched> {
+    facts: &Facts<'a>,
+) -> Result<Matched<'a>> {
     check_rules(table, source, target)?;
     let incoming = incoming(table, source);
-    let mut matched =
-        Matched { columns: Vec::new(), text_only: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
+    let mut matched = Matched {
+        columns: Vec::new(),
+        text_only: Vec::new(),
+        warnings: Vec::new(),
+        notes: Vec::new(),
+        target: facts.target,
+    };
     for column in target.columns.iter().filter(|column| !column.generated) {
         let rules = &table.columns;
         let from = incoming.iter().find(|(name, _)| *name == &column.name).map(|(_, from)| *from);
@@ -81,11 +88,13 @@ fn incoming<'a>(table: &'a TableConfig, source: &'a [Column]) -> Vec<(&'a Ident,
         .collect()
 }
 
-impl Matched {
+impl Matched<'_> {
     fn push(&mut self, column: &Column, source: String, from: Option<&Column>, is_plain: bool) {
         self.columns.push(ColumnPlan {
             name: column.name.clone(),
+            type_oid: column.type_oid,
             type_name: column.type_name.clone(),
+            renderer: Renderer::for_type(self.target, column.type_oid),
             collation: column.collation.clone(),
             source,
             is_plain,

@@ -26,7 +26,7 @@ const FIRST_NORMAL_OID: u32 = 16_384;
 /// any type can be cast through its text, PostgreSQL manual, CREATE CAST). What cannot be cast there, such as a text
 /// to an enum of the target, travels as text and is read by the target's input function.
 pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: &Column) -> Conversion {
-    if from.type_name == to.type_name || base(source, from.type_oid) == base(target, to.type_oid) {
+    if from.type_name == to.type_name || source.base_type(from.type_oid) == target.base_type(to.type_oid) {
         let (ours, theirs) = (source.wire_signature(from.type_oid), target.wire_signature(to.type_oid));
         return match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours == theirs => Conversion::Same,
@@ -34,11 +34,11 @@ pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: 
             _ => Conversion::Text("it has no binary form that any other server understands"),
         };
     }
-    let known = base(target, to.type_oid);
+    let known = target.base_type(to.type_oid);
     if known >= FIRST_NORMAL_OID {
         return Conversion::Text("its type exists on the target only");
     }
-    let from_base = base(source, from.type_oid);
+    let from_base = source.base_type(from.type_oid);
     let is_string = |catalog: &Catalog, oid| catalog.types.get(&oid).is_some_and(|t| t.category == 'S');
     let can_cast = source.casts.contains_key(&(from_base, known))
         || is_string(source, from_base)
@@ -54,21 +54,9 @@ pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: 
 
 /// The SQL name of a target type that every server knows: built in, and travelling in binary as itself.
 pub(super) fn shared_type(target: &Catalog, oid: u32) -> Option<String> {
-    let base = base(target, oid);
+    let base = target.base_type(oid);
     let known = base < FIRST_NORMAL_OID && target.wire_signature(base).is_some();
     known.then(|| target.types.get(&base).map(|kind| kind.sql_name.clone())).flatten()
-}
-
-/// The type under a domain, however deep.
-fn base(catalog: &Catalog, oid: u32) -> u32 {
-    let mut oid = oid;
-    while let Some(kind) = catalog.types.get(&oid).filter(|kind| kind.kind == 'd') {
-        match kind.parts.first() {
-            Some(&part) => oid = part,
-            None => break,
-        }
-    }
-    oid
 }
 
 /// Binary if every column allows it, as far as the config leaves the choice.

@@ -9,6 +9,7 @@ mod chunks;
 mod columns;
 mod format;
 mod groups;
+mod judging;
 pub mod method;
 mod references;
 mod show;
@@ -19,10 +20,12 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Catalog, Identity, Oid, RelationKind, Sequence};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName};
+use crate::pg::render::Renderer;
 use crate::report::figures;
 
 pub use chunks::{Chunk, Extent};
 pub use groups::Group;
+pub use judging::{Judged, Keys};
 pub use references::Reference;
 pub use show::DiskNeed;
 pub use table::source_name;
@@ -143,8 +146,12 @@ impl TablePlan {
 pub struct ColumnPlan {
     /// Its name on the target.
     pub name: Ident,
-    /// Its type on the target, as SQL.
+    /// Its type on the target.
+    pub type_oid: Oid,
+    /// The same as SQL.
     pub type_name: String,
+    /// How its values are shown where they travel in binary; none for types whose binary form means nothing elsewhere.
+    pub renderer: Option<Renderer>,
     /// Its collation on the target where it is not the type's own, as SQL.
     pub collation: Option<String>,
     /// What the source computes for it: a quoted column name, a cast, an expression.
@@ -185,6 +192,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     references::find(&mut tables, &config.tables, facts)?;
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
+    judging::decide(&mut tables, &groups, facts);
     let (streams, streams_reason) = streams(&config.run, facts, &tables)?;
     let mut warnings = Vec::new();
     if facts.source.server.is_standby {

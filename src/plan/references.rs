@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, TablePlan};
+use super::{Facts, Judged, TablePlan};
 use crate::config::{OnOrphan, ReferenceConfig, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, ForeignKey};
@@ -31,6 +31,8 @@ pub struct Reference {
     pub on_orphan: OnOrphan,
     /// The entries of the plan whose rows the referenced table will hold; none: it stays as it is.
     pub parents: Vec<usize>,
+    /// Where it is judged.
+    pub judged: Judged,
 }
 
 /// Finds the references of every table, and makes `null_values` NULL where the source reads them.
@@ -79,6 +81,7 @@ fn of_table(
             match_full: key.match_full,
             on_orphan: tuned.map_or(OnOrphan::Reject, |tuned| tuned.on_orphan),
             parents: entries.get(&key.to).cloned().unwrap_or_default(),
+            judged: Judged::Staged(String::new()),
         });
     }
     for declared in config.references.iter().filter(|d| !keys.iter().any(|key| is_about(d, key))) {
@@ -140,6 +143,7 @@ fn declare(
         match_full: false,
         on_orphan: declared.on_orphan,
         parents: entries.get(to).cloned().unwrap_or_default(),
+        judged: Judged::Staged(String::new()),
     })
 }
 

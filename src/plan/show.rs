@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Group, Plan, TablePlan};
-use crate::config::ApplyMethod;
+use super::{Group, Plan, Reference, TablePlan};
+use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::name::plain;
 use crate::report::figures;
 
@@ -42,9 +42,9 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "disk     on the target about {} for staging, {} for the new rows beside the old ones, {} of WAL",
-            bytes(need.staging_bytes),
-            bytes(need.apply_bytes),
-            bytes(need.wal_bytes)
+            figures::bytes(need.staging_bytes),
+            figures::bytes(need.apply_bytes),
+            figures::bytes(need.wal_bytes)
         )?;
         for (number, group) in self.groups.iter().enumerate() {
             writeln!(f)?;
@@ -85,7 +85,7 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     writeln!(f, "  {}", table.name.plain())?;
     let mut size = String::new();
     if table.bytes > 0 {
-        size = format!(", {}", bytes(table.bytes));
+        size = format!(", {}", figures::bytes(table.bytes));
     }
     if table.row_estimate > 0 {
         size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
@@ -111,8 +111,10 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
         )?;
     }
     for reference in &table.references {
-        let judged = if reference.parents.is_empty() { ", as it is on the target" } else { "" };
-        writeln!(f, "    refers   {reference} ({}{judged})", reference.name)?;
+        writeln!(f, "    refers   {reference} ({})", reference.name)?;
+        if reference.on_orphan != OnOrphan::Keep {
+            writeln!(f, "             {}", reference.judged)?;
+        }
     }
     for note in &table.notes {
         writeln!(f, "    note     {note}")?;
@@ -121,20 +123,6 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
         writeln!(f, "    warning  {warning}")?;
     }
     Ok(())
-}
-
-/// Bytes in decimal units, three digits: `1.28 GB`.
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if value < 999.5 {
-            let decimals = if unit == "B" || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
-            return format!("{value:.decimals$} {unit}");
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.2} TB")
 }
 
 impl Serialize for Plan {
@@ -163,12 +151,24 @@ impl Serialize for Plan {
             format_reason: &'a str,
             key: Option<Vec<String>>,
             columns: Vec<&'a str>,
+            references: Vec<Refers>,
             chunks: usize,
             bytes: u64,
             rows_estimated: u64,
             notes: &'a [String],
             warnings: &'a [String],
         }
+        #[derive(Serialize)]
+        struct Refers {
+            name: String,
+            to: String,
+            judged: String,
+        }
+        let refers = |reference: &Reference| Refers {
+            name: reference.name.clone(),
+            to: reference.to.plain(),
+            judged: reference.judged.to_string(),
+        };
         let table = |table: &'_ TablePlan| table.name.plain();
         Shown {
             source: &self.source_label,
@@ -195,6 +195,7 @@ impl Serialize for Plan {
                     format_reason: &t.format_reason,
                     key: t.key.as_ref().map(|key| key.iter().map(plain).collect()),
                     columns: t.columns.iter().map(|column| column.name.as_str()).collect(),
+                    references: t.references.iter().map(refers).collect(),
                     chunks: t.chunks.len(),
                     bytes: t.bytes,
                     rows_estimated: t.row_estimate,
@@ -205,17 +206,5 @@ impl Serialize for Plan {
             warnings: &self.warnings,
         }
         .serialize(serializer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let shown: Vec<String> =
-            [0, 999, 1_000, 12_345, 999_600, 1_277_000_000].iter().map(|&b| bytes(b)).collect();
-        assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "12.3 kB", "1.00 MB", "1.28 GB"]);
     }
 }

@@ -58,6 +58,21 @@ pub fn throughput(bytes_per_s: f64) -> String {
     format!("{value:.1} {unit}/s")
 }
 
+/// Bytes in decimal units, three digits: `1.28 GB`.
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 999.5 {
+            let decimals = if unit == "B" || value >= 99.95 { 0 } else { usize::from(value < 9.995) + 1 };
+            return format!("{value:.decimals$} {unit}");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.2} TB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +110,13 @@ mod tests {
         ] {
             assert_eq!(duration_ms(ms), text, "{ms}");
         }
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let shown: Vec<String> =
+            [0, 999, 1_000, 12_345, 999_600, 1_277_000_000].iter().map(|&b| bytes(b)).collect();
+        assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "12.3 kB", "1.00 MB", "1.28 GB"]);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::streams::Landed;
 use crate::apply::{Applied, Outcome};
 use crate::error::{Error, Kind};
-use crate::load::Judged;
-use crate::plan::Plan;
-use crate::report::{Mode, TableReport, millis};
+use crate::load::{self, Judged};
+use crate::plan::{Plan, TablePlan};
+use crate::report::{Mode, Reject, Rejects, TableReport, millis};
+use crate::transform;
 
 /// The state of a run's tables. The run's loop is its only owner.
 pub(super) struct Board<'p> {
@@ -27,6 +28,8 @@ struct TableState {
     skipped: bool,
     warnings: Vec<String>,
     judged: Option<Judged>,
+    /// Where rows go that are rejected while they stream by.
+    rejects_file: Option<String>,
     outcome: Option<Outcome>,
     exchange: Option<(Duration, Duration, u32)>,
     ended: Option<Instant>,
@@ -56,6 +59,9 @@ impl<'p> Board<'p> {
     pub(super) fn landed(&mut self, landed: Landed) -> bool {
         let table = landed.job.table;
         let state = &mut self.tables[table];
+        if let Some(part) = landed.moved.part.as_ref().filter(|part| part.tally.rejected > 0) {
+            state.rejects_file.get_or_insert_with(|| part.rejects_file.display().to_string());
+        }
         state.streams.insert(landed.stream);
         state.attempts = state.attempts.max(landed.attempts + u32::from(landed.job.again));
         state.landed.insert(landed.job.chunk.number, landed);
@@ -90,7 +96,7 @@ impl<'p> Board<'p> {
 
     /// Rows that the source sent for a table.
     pub(super) fn extracted(&self, table: usize) -> u64 {
-        self.tables[table].landed.values().map(|landed| landed.rows).sum()
+        self.tables[table].landed.values().map(|landed| landed.moved.extracted).sum()
     }
 
     /// Fails a table and with it its whole group. Returns the tables that are over with.
@@ -187,11 +193,12 @@ impl<'p> Board<'p> {
         report.attempts = u64::from(state.attempts);
         report.extracted = self.extracted(table);
         report.staged = report.extracted;
-        report.bytes_in = state.landed.values().map(|landed| landed.bytes).sum();
-        report.bytes_out = report.bytes_in;
+        report.bytes_in = state.landed.values().map(|landed| landed.moved.bytes_in).sum();
+        report.bytes_out = state.landed.values().map(|landed| landed.moved.bytes_out).sum();
         report.load_ms = millis(load_time(state));
         report.warnings = plan.warnings.iter().chain(&state.warnings).cloned().collect();
         report.duration_ms = millis(state.ended.unwrap_or_else(Instant::now).duration_since(self.started));
+        report_streamed(plan, state, &mut report);
         if let Some(judged) = &state.judged {
             judged.report(&mut report);
         }
@@ -223,4 +230,26 @@ fn load_time(state: &TableState) -> Duration {
     let began = state.landed.values().map(|landed| landed.began).min();
     let ended = state.landed.values().map(|landed| landed.ended).max();
     began.zip(ended).map_or(Duration::ZERO, |(began, ended)| ended.duration_since(began))
+}
+
+/// What was judged of a table's rows while they streamed by, entered into its report.
+fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableReport) {
+    let mut rejects = transform::Rejects::default();
+    let mut orphans: BTreeMap<usize, u64> = BTreeMap::new();
+    for part in state.landed.values().filter_map(|landed| landed.moved.part.as_ref()) {
+        report.rejected += part.tally.rejected;
+        rejects.add(&part.rejects);
+        for (&reference, count) in part.references.iter().zip(&part.tally.orphans) {
+            *orphans.entry(reference).or_default() += count;
+        }
+    }
+    report.staged = report.extracted.saturating_sub(report.rejected);
+    let shown = rejects.samples.into_iter().map(|(reason, text)| Reject { reason, text });
+    report.rejects = Rejects { first: shown.collect(), counts: rejects.reasons };
+    if report.rejected > 0 {
+        report.rejects_file.clone_from(&state.rejects_file);
+    }
+    for (reference, rows) in orphans.into_iter().filter(|&(_, rows)| rows > 0) {
+        report.warnings.push(load::nulled(&plan.references[reference], rows));
+    }
 }

@@ -97,6 +97,9 @@ fn give_up(shared: &Shared, tables: &[usize]) {
         shared.progress.table(table).finish(false);
     }
     shared.queue.forget(tables);
+    // Whoever waited for their keys must not wait for ever.
+    shared.filters.fail(tables);
+    shared.queue.release(|table| shared.filters.is_ready(table));
 }
 
 async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &Staged) {
@@ -130,7 +133,7 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
                 let chunk = shared.plan.tables[table].chunks.iter().find(|chunk| chunk.number == *number)?;
                 Some(Job { table, chunk: chunk.clone(), again: true })
             });
-            shared.queue.put_back(jobs);
+            shared.queue.lost(jobs);
         }
         Fate::TableFailed(table, error) => fail(board, shared, table, error),
         Fate::GroupFailed(error) => {

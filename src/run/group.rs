@@ -152,7 +152,8 @@ impl<'a> GroupWork<'a> {
                 let plan = &self.shared.plan.tables[table];
                 let staging = self.shared.staging[table].clone();
                 let is_kept = self.is_kept(table).await?;
-                tables.push(load::Staged { table, plan, staging, is_kept });
+                let streamed = self.shared.filters.streamed(plan, table);
+                tables.push(load::Staged { table, plan, staging, is_kept, streamed });
             }
             order.push(tables);
         }
@@ -220,7 +221,7 @@ impl<'a> GroupWork<'a> {
             }
         };
         let judged = self.judged.iter().find(|(table, _)| *table == known.table);
-        let removed = judged.map_or(0, |(_, judged)| judged.removed);
+        let removed = known.report.rejected + judged.map_or(0, |(_, judged)| judged.removed);
         let loaded = Loaded { plan, staging, feed, extracted, removed };
         let control = self.staged.claim.control().await;
         let work = apply::verify(&control.client, &self.shared.ledger, loaded);

@@ -13,8 +13,10 @@ mod claim;
 mod clean;
 mod exchange;
 mod feed;
+mod filter;
 mod group;
 mod id;
+mod live_keys;
 mod pipeline;
 mod prepare;
 mod queue;
@@ -125,8 +127,11 @@ async fn load_and_exchange(
     let progress = progress(&plan, options.progress);
     let renderer = progress.spawn_renderer(options.cancel.clone());
     let streams = snapshot.streams(plan.streams);
+    let filters = filter::Filters::new(&plan, &staged.run);
     let shared = Arc::new(streams::Shared {
-        queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some()),
+        queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some(), |i| filters.is_ready(i)),
+        filters,
+        workers: Arc::default(),
         plan: plan.clone(),
         snapshot,
         ledger: Ledger::new(&plan.run.staging_schema, staged.run.as_str()),
@@ -141,6 +146,7 @@ async fn load_and_exchange(
         slots: slots::Slots::default(),
     });
     tracing::info!(phase = %Phase::Load, "loading");
+    let live_keys = tokio::spawn(live_keys::fetch(shared.clone()));
     let (events, received) = mpsc::channel(64);
     let workers: Vec<_> = (0..streams)
         .map(|number| tokio::spawn(streams::stream(shared.clone(), number, events.clone())))
@@ -155,6 +161,9 @@ async fn load_and_exchange(
             tracing::error!(phase = %Phase::Load, "a stream panicked");
         }
     }
+    live_keys.abort();
+    let _ = live_keys.await;
+    shared.filters.tidy(&plan).await;
     let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
     staged.record(&board).await;
     if let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) {

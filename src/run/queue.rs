@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::plan::{Chunk, Plan};
+use crate::plan::{Chunk, Judged, Keys, Plan};
 
 /// A chunk to be loaded.
 #[derive(Debug, Clone)]
@@ -28,14 +28,30 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Per table: chunks that have not landed.
+    missing: Vec<usize>,
+    /// Per table: its chunks wait for something.
+    held: Vec<bool>,
     closed: bool,
 }
 
+impl State {
+    /// The first chunk of a table that may begin.
+    fn take(&mut self) -> Option<Job> {
+        let first = self.jobs.iter().position(|job| !self.held[job.table])?;
+        self.jobs.remove(first)
+    }
+}
+
 impl Queue {
-    /// All chunks of the tables that `wanted` accepts: largest table first, each in the order of its heap.
-    pub(super) fn new(plan: &Plan, wanted: impl Fn(usize) -> bool) -> Self {
+    /// All chunks of the tables that `wanted` accepts: those first that are largest or that larger ones wait for, each in
+    /// the order of its heap. Tables that are not `ready` are held until they are released.
+    pub(super) fn new(plan: &Plan, wanted: impl Fn(usize) -> bool, ready: impl Fn(usize) -> bool) -> Self {
         let mut tables: Vec<usize> = (0..plan.tables.len()).filter(|&i| wanted(i)).collect();
-        tables.sort_by_key(|&i| std::cmp::Reverse(plan.tables[i].bytes));
+        let weights = weights(plan);
+        tables.sort_by_key(|&i| std::cmp::Reverse(weights[i]));
+        let missing = plan.tables.iter().map(|table| table.chunks.len()).collect();
+        let held = (0..plan.tables.len()).map(|i| !ready(i)).collect();
         let jobs = tables
             .into_iter()
             .flat_map(|table| {
@@ -46,13 +62,13 @@ impl Queue {
                 })
             })
             .collect();
-        Self { state: Mutex::new(State { jobs, closed: false }), changed: Notify::new() }
+        Self { state: Mutex::new(State { jobs, missing, held, closed: false }), changed: Notify::new() }
     }
 
     /// The next chunk, if there is one right now.
     pub(super) fn try_next(&self) -> Option<Job> {
         let mut state = self.lock();
-        if state.closed { None } else { state.jobs.pop_front() }
+        if state.closed { None } else { state.take() }
     }
 
     /// The next chunk, waiting for one; `None` once the queue is closed.
@@ -64,7 +80,7 @@ impl Queue {
                 if state.closed {
                     return None;
                 }
-                if let Some(job) = state.jobs.pop_front() {
+                if let Some(job) = state.take() {
                     return Some(job);
                 }
             }
@@ -72,7 +88,35 @@ impl Queue {
         }
     }
 
-    /// Puts chunks in front.
+    /// Lets the tables begin that are `ready` by now.
+    pub(super) fn release(&self, ready: impl Fn(usize) -> bool) {
+        let mut state = self.lock();
+        for (table, held) in state.held.iter_mut().enumerate() {
+            *held = *held && !ready(table);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes that a chunk has landed. Returns whether it was its table's last one.
+    pub(super) fn landed(&self, job: &Job) -> bool {
+        let missing = &mut self.lock().missing[job.table];
+        *missing = missing.saturating_sub(1);
+        *missing == 0
+    }
+
+    /// Puts chunks in front that had been reported as landed.
+    pub(super) fn lost(&self, jobs: impl IntoIterator<Item = Job>) {
+        let mut state = self.lock();
+        for job in jobs {
+            state.missing[job.table] += 1;
+            state.jobs.push_front(job);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Puts chunks in front that were not loaded.
     pub(super) fn put_back(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.lock();
         jobs.into_iter().for_each(|job| state.jobs.push_front(job));
@@ -94,4 +138,18 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes of each table or of the largest one that waits for its keys, whichever is more. Groups list referenced tables
+/// first, so that from the end every table has been weighed before those it refers to.
+fn weights(plan: &Plan) -> Vec<u64> {
+    let mut weights: Vec<u64> = plan.tables.iter().map(|table| table.bytes).collect();
+    for child in plan.groups.iter().rev().flat_map(|group| group.tables().rev()) {
+        for reference in &plan.tables[child].references {
+            if let Judged::Streaming { keys: Keys::Entry(parent), .. } = reference.judged {
+                weights[parent] = weights[parent].max(weights[child]);
+            }
+        }
+    }
+    weights
 }

@@ -10,14 +10,15 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
-use super::pipeline::{self, Reading, Watch};
+use super::filter::{Filters, Part};
+use super::pipeline::{self, Filtering, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::slots::Slots;
 use crate::backoff::Backoff;
 use crate::batch::{BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Reader, Snapshot, copy_out_sql};
-use crate::load::{Ledger, Staging, copy_in_sql, load_chunk};
+use crate::load::{Ledger, Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
@@ -36,6 +37,10 @@ pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) snapshot: Snapshot,
     pub(super) queue: Queue,
+    /// What is judged while rows stream by.
+    pub(super) filters: Filters,
+    /// Who does it.
+    pub(super) workers: Arc<Workers>,
     pub(super) ledger: Ledger,
     /// Per table of the plan; `None` where its method needs none.
     pub(super) staging: Vec<Option<Staging>>,
@@ -57,11 +62,24 @@ pub(super) struct Shared {
 pub(super) struct Landed {
     pub(super) job: Job,
     pub(super) stream: usize,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
+    /// What was moved.
+    pub(super) moved: Moved,
     pub(super) attempts: u32,
     pub(super) began: Instant,
     pub(super) ended: Instant,
+}
+
+/// The rows of a chunk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moved {
+    /// Rows that the source sent.
+    pub(super) extracted: u64,
+    /// Bytes of COPY data from the source; 0 if the chunk turned out to have landed before.
+    pub(super) bytes_in: u64,
+    /// Bytes of COPY data to the target, likewise.
+    pub(super) bytes_out: u64,
+    /// What became of the rows, if they were judged on their way.
+    pub(super) part: Option<Part>,
 }
 
 /// What a stream tells the run.
@@ -112,6 +130,10 @@ pub(super) async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sen
                 break;
             }
         };
+        let outcome = match outcome {
+            Ok(landed) => shared.seal_if_last(&landed).await.map(|()| landed),
+            Err(error) => Err(error),
+        };
         let event = match outcome {
             Ok(landed) => Event::Landed(landed),
             Err(error) if error.is_out_of_slots() && resign(&shared) => {
@@ -139,7 +161,7 @@ fn resign(shared: &Shared) -> bool {
 }
 
 /// Loads a chunk, repeating it after transient errors.
-async fn load(shared: &Shared, links: &mut Links, job: Job, stream: usize) -> Result<Landed> {
+async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) -> Result<Landed> {
     let mut backoff = Backoff::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
     let retries = shared.plan.run.retries;
     let began = Instant::now();
@@ -148,9 +170,9 @@ async fn load(shared: &Shared, links: &mut Links, job: Job, stream: usize) -> Re
     loop {
         let outcome = attempt(shared, links, &job, attempts > 1).await;
         let error = match outcome {
-            Ok((rows, bytes)) => {
+            Ok(moved) => {
                 let ended = Instant::now();
-                return Ok(Landed { job, stream, rows, bytes, attempts, began, ended });
+                return Ok(Landed { job, stream, moved, attempts, began, ended });
             }
             Err(error) => error,
         };
@@ -184,8 +206,8 @@ fn alive(shared: &Shared) -> usize {
     shared.alive.load(Ordering::Acquire)
 }
 
-/// One attempt at a chunk; returns its rows and bytes. A repetition first asks whether it had landed after all.
-async fn attempt(shared: &Shared, links: &mut Links, job: &Job, is_repeated: bool) -> Result<(u64, u64)> {
+/// One attempt at a chunk. A repetition first asks whether it had landed after all.
+async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated: bool) -> Result<Moved> {
     let table = &shared.plan.tables[job.table];
     let staging = shared.staging[job.table].as_ref().ok_or_else(|| {
         Error::new(Phase::Load, Kind::Internal, format!("{} has no staging table", table.name.plain()))
@@ -195,7 +217,9 @@ async fn attempt(shared: &Shared, links: &mut Links, job: &Job, is_repeated: boo
         && let Some(rows) = shared.ledger.rows_of(&mut target, table.entry, job.chunk.number).await?
     {
         links.target = Some(target);
-        return Ok((rows, 0));
+        let part = shared.filters.part(job.table, job.chunk.number);
+        let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
+        return Ok(Moved { extracted, part, ..Moved::default() });
     }
     let source = links.take_source(shared).await?;
     let watch = Watch::new(&shared.progress, job.table);
@@ -208,9 +232,9 @@ async fn attempt(shared: &Shared, links: &mut Links, job: &Job, is_repeated: boo
         reader => links.source = reader,
     }
     match moved {
-        Ok((rows, bytes)) => {
+        Ok(moved) => {
             links.target = Some(target);
-            Ok((rows, bytes))
+            Ok(moved)
         }
         Err(error) => {
             watch.retract();
@@ -219,22 +243,26 @@ async fn attempt(shared: &Shared, links: &mut Links, job: &Job, is_repeated: boo
     }
 }
 
-/// Moves a chunk's rows. Returns the source's connection if it can be used again; rows and bytes.
+/// Moves a chunk's rows. Returns the source's connection if it can be used again, and what was moved.
 ///
 /// The only connection that sees the snapshot (`is_only`) is read to the end of the chunk even if the target refuses
 /// it: without that connection no other table could be read.
 async fn move_rows(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     job: &Job,
     staging: &Staging,
     (source, is_only): (Wire, bool),
     target: &mut Wire,
     watch: &Watch,
-) -> (Option<Wire>, Result<(u64, u64)>) {
+) -> (Option<Wire>, Result<Moved>) {
     let table = &shared.plan.tables[job.table];
     let sql = copy_out_sql(table, &job.chunk.extent);
-    let (reader, mut batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone());
+    let (reader, batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone());
     let mut reader = AbortOnDrop(reader);
+    let (mut filter, mut batches) = match filtered(shared, job, is_only, batches) {
+        Ok(filtered) => filtered,
+        Err(error) => return (None, Err(error)),
+    };
     let loaded = load_chunk(
         target,
         &copy_in_sql(&staging.name, table),
@@ -244,26 +272,75 @@ async fn move_rows(
         |bytes| watch.sent(bytes),
     )
     .await;
-    // A reader that failed is the cause of a loading that was given up; any other failure is the loading's own.
+    // What failed before it is the cause of a loading that was given up; any other failure is the loading's own.
     let is_own = loaded.as_ref().is_err_and(|error| error.kind() != Kind::Cancelled);
     if is_own && !is_only {
-        return (None, loaded.map(|rows| (rows, 0)));
+        return (None, Err(loaded.err().unwrap_or_else(|| Error::cancelled(Phase::Load))));
     }
     while let Some(flow) = batches.recv().await {
         if let Flow::Batch(batch) = flow {
             shared.pool.give_back(batch);
         }
     }
+    let filtered = match &mut filter {
+        Some(filter) => filter.outcome().await.and_then(|outcome| outcome),
+        None => Ok(()),
+    };
     let (source, read) = match reader.outcome().await {
-        Ok(reading) => reading,
+        Ok((source, read)) => (source, read),
         Err(error) => return (None, Err(error)),
     };
-    let moved = match (read, loaded) {
-        (_, Err(error)) if is_own => Err(error),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-        (Ok(read), Ok(rows)) => Ok((rows, read.bytes)),
+    let moved = match (loaded, filtered, read) {
+        (Ok(rows), Ok(()), Ok(read)) => {
+            let part = filter.and_then(|_| shared.filters.part(job.table, job.chunk.number));
+            let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
+            Ok(Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part })
+        }
+        (loaded, filtered, read) => {
+            // One that was only told to stop says nothing about why.
+            let errors = [loaded.err(), filtered.err(), read.err()].into_iter().flatten();
+            let cause = errors.min_by_key(|error| error.kind() == Kind::Cancelled);
+            Err(cause.unwrap_or_else(|| Error::cancelled(Phase::Load)))
+        }
     };
     (source, moved)
+}
+
+/// The task that a chunk's rows pass, if there is one, and where they come out.
+type Filtered = (Option<AbortOnDrop<Result<()>>>, mpsc::Receiver<Flow>);
+
+fn filtered(
+    shared: &Arc<Shared>,
+    job: &Job,
+    is_to_the_end: bool,
+    batches: mpsc::Receiver<Flow>,
+) -> Result<Filtered> {
+    let Some(work) = shared.filters.work(&shared.plan, job.table)? else { return Ok((None, batches)) };
+    let (table, chunk) = (job.table, job.chunk.number);
+    let spool = Spool::new(&work.rejects, chunk);
+    let filtering =
+        Filtering { work, workers: shared.workers.clone(), pool: shared.pool.clone(), spool, is_to_the_end };
+    let (keeper, bounder) = (shared.clone(), shared.clone());
+    let (task, batches) = pipeline::transform(
+        filtering,
+        batches,
+        move |part| keeper.filters.keep(table, chunk, part),
+        move || bounder.filters.bound(&bounder.plan),
+    );
+    Ok((Some(AbortOnDrop(task)), batches))
+}
+
+impl Shared {
+    /// When a table's last chunk has landed its keys are known, and those that waited for them may begin.
+    async fn seal_if_last(&self, landed: &Landed) -> Result<()> {
+        let table = landed.job.table;
+        if !self.queue.landed(&landed.job) {
+            return Ok(());
+        }
+        self.filters.seal(&self.plan, table).await?;
+        self.queue.release(|table| self.filters.is_ready(table));
+        Ok(())
+    }
 }
 
 /// The connections of a stream, opened when first needed, thrown away after an error.
@@ -316,18 +393,18 @@ impl Links {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct AbortOnDrop(JoinHandle<Reading>);
+struct AbortOnDrop<T>(JoinHandle<T>);
 
-impl AbortOnDrop {
+impl<T> AbortOnDrop<T> {
     /// Its result; a panic in it is an error of the chunk.
-    async fn outcome(&mut self) -> Result<Reading> {
+    async fn outcome(&mut self) -> Result<T> {
         (&mut self.0)
             .await
-            .map_err(|e| Error::new(Phase::Load, Kind::Internal, format!("the reading task failed: {e}")))
+            .map_err(|e| Error::new(Phase::Load, Kind::Internal, format!("a task of the stream failed: {e}")))
     }
 }
 
-impl Drop for AbortOnDrop {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -253,8 +253,10 @@ impl Program {
         let (kind, constraint) = self.kind_of(cause);
         let text = self.reason::<C>(cause, row, state)?;
         rejects.begin(&Reason { kind: &kind, text: &text, constraint, row: ordinal });
-        for (field, column) in self.rules.input.iter().enumerate().filter(|(_, column)| column.is_own) {
-            rejects.value(row.value::<C>(field), C::FORMAT, column.render.as_ref())?;
+        for field in &self.rules.reject_columns {
+            let value = field.and_then(|field| row.value::<C>(field));
+            let render = field.and_then(|field| self.rules.input[field].render.as_ref());
+            rejects.value(value, C::FORMAT, render)?;
         }
         rejects.end();
         Ok(())
@@ -390,6 +392,9 @@ fn check(rules: &Rules) -> Result<()> {
     }
     if !rules.null_values.iter().all(|rule| rule.column.column < outputs) {
         return wrong("the column of a value that means NULL");
+    }
+    if !rules.reject_columns.iter().flatten().all(|&field| field < inputs) {
+        return wrong("the columns of the rejects file");
     }
     let is_sound = |columns: &[KeyColumn], nulled: &[usize]| {
         fits(columns, outputs) && nulled.iter().all(|&column| column < outputs)

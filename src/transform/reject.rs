@@ -15,10 +15,11 @@ const REASONS_MAX: usize = 1000;
 pub struct Rejects {
     /// How many.
     pub count: u64,
-    /// How many per kind of reason: "loc_id has no match in public.locmaster". Without values of rows, fit for logs.
+    /// How many per constraint, or per kind of reason where there is none ("loc_id has no match in public.locmaster").
+    /// Without values of rows, fit for logs.
     pub reasons: Vec<(String, u64)>,
-    /// The first reasons in full, with values of rows.
-    pub samples: Vec<String>,
+    /// The first ones: constraint or kind, and the reason in full, with values of rows.
+    pub samples: Vec<(String, String)>,
 }
 
 impl Rejects {
@@ -100,9 +101,11 @@ impl RejectBuffer {
 
     /// Begins a line.
     pub(super) fn begin(&mut self, reason: &Reason<'_>) {
-        self.rejects.count(reason.kind, 1);
+        let about = reason.constraint.unwrap_or(reason.kind);
+        self.rejects.count(about, 1);
         if self.rejects.samples.len() < SAMPLES_MAX {
-            self.rejects.samples.push(String::from_utf8_lossy(reason.text).into_owned());
+            let text = String::from_utf8_lossy(reason.text).into_owned();
+            self.rejects.samples.push((about.to_owned(), text));
         }
         quote(reason.text, &mut self.lines);
         self.lines.push(b',');

@@ -196,7 +196,7 @@ impl Program {
     fn refused(&self, cause: Cause, ordinal: u64) -> Error {
         let (kind, constraint) = self.kind_of(cause);
         let constraint = constraint.map(|name| format!(" (constraint {name})")).unwrap_or_default();
-        let message = format!("{}: row {ordinal}: {kind}{constraint}", self.rules.table);
+        let message = format!("row {ordinal}: {kind}{constraint}");
         Error::new(Phase::Load, Kind::Guard, message).hint(
             "The reference has on_orphan = \"fail\"; \"reject\" would leave such rows behind and go on.",
         )

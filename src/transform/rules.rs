@@ -58,6 +58,8 @@ pub struct Rules {
     pub references: Vec<Reference>,
     /// What is remembered of the rows that pass.
     pub collect: Vec<Collect>,
+    /// The columns of the rejects file after its own three, as positions in the input; `None` stays empty.
+    pub reject_columns: Vec<Option<usize>>,
     /// Whether rows are written at all; if not, the program only collects.
     pub emits: bool,
 }
@@ -70,8 +72,6 @@ pub struct InputColumn {
     /// How its values are written in the rejects file when rows travel in binary; without it they are written in
     /// hexadecimal.
     pub render: Option<Render>,
-    /// Whether it is one of the source's own columns, which are in the rejects file.
-    pub is_own: bool,
 }
 
 /// A column of the output.

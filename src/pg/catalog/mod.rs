@@ -31,6 +31,20 @@ pub struct Catalog {
     pub queries: HashMap<String, Vec<Column>>,
 }
 
+impl Catalog {
+    /// The type under a domain, however deep.
+    #[must_use]
+    pub fn base_type(&self, mut oid: Oid) -> Oid {
+        while let Some(kind) = self.types.get(&oid).filter(|kind| kind.kind == 'd') {
+            match kind.parts.first() {
+                Some(&part) => oid = part,
+                None => break,
+            }
+        }
+        oid
+    }
+}
+
 /// A server and our role on it.
 #[derive(Debug, Clone)]
 pub struct Server {

@@ -17,9 +17,10 @@ use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::error::Result;
-use crate::pg::catalog::Oid;
 use crate::pg::format::Format;
 use crate::transform::codec::malformed;
+
+pub use crate::pg::key_kind::{KeyKind, comparable};
 
 /// A value, or the values of several columns, as sets and maps keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,111 +29,6 @@ pub enum Key {
     Int(i64),
     /// At most 16 bytes as they are, or a fingerprint.
     Wide(u128),
-}
-
-/// How a column's values are read as keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyKind {
-    /// bool
-    Bool,
-    /// int2, int4, int8
-    Int,
-    /// oid: unsigned, and so a class of its own
-    Oid,
-    /// numeric
-    Numeric,
-    /// float4, widened as PostgreSQL does to compare it with a float8
-    Float4,
-    /// float8
-    Float8,
-    /// text, varchar, name and the labels of an enum, compared by their bytes: right for every deterministic collation
-    Text,
-    /// char(n), without its trailing blanks
-    BpChar,
-    /// uuid
-    Uuid,
-    /// bytea
-    Bytea,
-    /// date
-    Date,
-    /// time without time zone
-    Time,
-    /// timestamp without time zone
-    Timestamp,
-    /// timestamp with time zone
-    Timestamptz,
-}
-
-/// Kinds that one equality operator compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Bool,
-    Number,
-    Oid,
-    Float,
-    Text,
-    BpChar,
-    Uuid,
-    Bytea,
-    Date,
-    Time,
-    Timestamp,
-    Timestamptz,
-}
-
-impl KeyKind {
-    /// The kind of a built-in type; `None` where only the server can compare its values. A domain is its base type. The
-    /// caller knows enums by their catalog entry (their labels are [`KeyKind::Text`], and an enum matches itself only)
-    /// and leaves columns of a nondeterministic collation to the server.
-    #[must_use]
-    pub fn of(oid: Oid) -> Option<Self> {
-        Some(match oid {
-            16 => Self::Bool,
-            17 => Self::Bytea,
-            19 | 25 | 1043 => Self::Text,
-            20 | 21 | 23 => Self::Int,
-            26 => Self::Oid,
-            700 => Self::Float4,
-            701 => Self::Float8,
-            1042 => Self::BpChar,
-            1082 => Self::Date,
-            1083 => Self::Time,
-            1114 => Self::Timestamp,
-            1184 => Self::Timestamptz,
-            1700 => Self::Numeric,
-            2950 => Self::Uuid,
-            _ => return None,
-        })
-    }
-
-    fn class(self) -> Class {
-        match self {
-            Self::Bool => Class::Bool,
-            Self::Int | Self::Numeric => Class::Number,
-            Self::Oid => Class::Oid,
-            Self::Float4 | Self::Float8 => Class::Float,
-            Self::Text => Class::Text,
-            Self::BpChar => Class::BpChar,
-            Self::Uuid => Class::Uuid,
-            Self::Bytea => Class::Bytea,
-            Self::Date => Class::Date,
-            Self::Time => Class::Time,
-            Self::Timestamp => Class::Timestamp,
-            Self::Timestamptz => Class::Timestamptz,
-        }
-    }
-}
-
-/// Whether values of a child's column can be matched with a parent's by their keys, given as the OIDs of built-in types
-/// (of domains: their base types). Then each side is read as its own [`KeyKind::of`].
-///
-/// A char(n) child matches a text parent as PostgreSQL casts it, to a text without trailing blanks. A text child of a
-/// char(n) parent is left to the server: a foreign key ignores the text's trailing blanks, `=` in a query does not.
-#[must_use]
-pub fn comparable(child: Oid, parent: Oid) -> Option<(KeyKind, KeyKind)> {
-    let (child, parent) = (KeyKind::of(child)?, KeyKind::of(parent)?);
-    let casts = child == KeyKind::BpChar && parent == KeyKind::Text;
-    (casts || child.class() == parent.class()).then_some((child, parent))
 }
 
 /// The most columns of a key; PostgreSQL's own limit for an index.

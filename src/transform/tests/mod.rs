@@ -171,9 +171,7 @@ fn rules(format: Format, columns: usize) -> Rules {
     Rules {
         table: "public.jobs".to_owned(),
         format,
-        input: (0..columns)
-            .map(|i| InputColumn { name: format!("c{i}"), render: render(), is_own: true })
-            .collect(),
+        input: (0..columns).map(|i| InputColumn { name: format!("c{i}"), render: render() }).collect(),
         output: (0..columns)
             .map(|i| OutputColumn { name: format!("c{i}"), value: Output::Field(i), render: render() })
             .collect(),
@@ -181,6 +179,7 @@ fn rules(format: Format, columns: usize) -> Rules {
         null_values: Vec::new(),
         references: Vec::new(),
         collect: Vec::new(),
+        reject_columns: (0..columns).map(Some).collect(),
         emits: true,
     }
 }

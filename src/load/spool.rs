@@ -1,0 +1,165 @@
+//! Rejects of rows that were judged while they streamed by: one file a chunk, then one a table.
+//!
+//! Chunks arrive in any order and may be tried more than once, so each attempt writes a file of its own, which counts only
+//! when the attempt has read its chunk to the end. When the table is complete they are put together in the order of
+//! the extraction, and rows are numbered through.
+
+use std::path::{Path, PathBuf};
+
+use tokio::fs::{self, File};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter};
+
+use crate::error::{Error, Phase, Result};
+
+/// Bytes that are read at once when files are put together.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// The field of a rejects file that holds the row's ordinal.
+const ROW_FIELD: usize = 2;
+
+/// The rejects of one attempt at a chunk. Its file is removed with it unless it is finished.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    path: PathBuf,
+    writer: Option<BufWriter<File>>,
+    is_finished: bool,
+}
+
+impl Spool {
+    /// For a chunk of the table whose rejects go to `rejects`. Nothing is created before the first reject.
+    pub(crate) fn new(rejects: &Path, chunk: i32) -> Self {
+        let mut path = rejects.to_owned().into_os_string();
+        path.push(format!(".chunk-{chunk}"));
+        Self { path: path.into(), writer: None, is_finished: false }
+    }
+
+    /// Appends whole lines.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) async fn append(&mut self, lines: &[u8]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(BufWriter::new(create(&self.path).await?)),
+        };
+        writer.write_all(lines).await.map_err(|e| failed(&self.path, &e))
+    }
+
+    /// Completes the file; `None` if there was no reject.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) async fn finish(mut self) -> Result<Option<PathBuf>> {
+        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        writer.flush().await.map_err(|e| failed(&self.path, &e))?;
+        self.is_finished = true;
+        Ok(Some(self.path.clone()))
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() && !self.is_finished {
+            // What cannot be removed is a stray file of a run that failed.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Puts the files of chunks together into `into`, after `header`. Each comes with the number of rows that were extracted
+/// before its first one.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(crate) async fn assemble(into: &Path, header: &[u8], parts: &[(PathBuf, u64)]) -> Result<()> {
+    let mut writer = BufWriter::new(create(into).await?);
+    writer.write_all(header).await.map_err(|e| failed(into, &e))?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut lines = Vec::new();
+    for (path, before) in parts {
+        let mut file = File::open(path).await.map_err(|e| failed(path, &e))?;
+        let mut numbering = Numbering::new(*before);
+        loop {
+            let read = file.read(&mut block).await.map_err(|e| failed(path, &e))?;
+            if read == 0 {
+                break;
+            }
+            lines.clear();
+            numbering.shift(&block[..read], &mut lines);
+            writer.write_all(&lines).await.map_err(|e| failed(into, &e))?;
+        }
+    }
+    writer.flush().await.map_err(|e| failed(into, &e))?;
+    writer.get_ref().sync_all().await.map_err(|e| failed(into, &e))
+}
+
+/// Creates a file, and the directories above it.
+pub(super) async fn create(path: &Path) -> Result<File> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).await.map_err(|e| failed(path, &e))?;
+    }
+    File::create(path).await.map_err(|e| failed(path, &e))
+}
+
+/// The error of a rejects file that cannot be read or written.
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(Phase::Load, format!("the rejects file {}", path.display()), error)
+        .hint("Set [run] rejects_dir to a directory that can be written, on a disk with space.")
+}
+
+/// Adds a number to the ordinals in lines of CSV that come in pieces.
+#[derive(Debug)]
+struct Numbering {
+    before: u64,
+    field: usize,
+    is_quoted: bool,
+    ordinal: u64,
+}
+
+impl Numbering {
+    fn new(before: u64) -> Self {
+        Self { before, field: 0, is_quoted: false, ordinal: 0 }
+    }
+
+    /// Appends a piece with its ordinals shifted.
+    fn shift(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        for &byte in piece {
+            self.is_quoted ^= byte == b'"';
+            let ends_field = !self.is_quoted && matches!(byte, b',' | b'\n');
+            if self.field == ROW_FIELD {
+                if !ends_field {
+                    self.ordinal = self.ordinal * 10 + u64::from(byte.wrapping_sub(b'0'));
+                    continue;
+                }
+                out.extend_from_slice((self.ordinal + self.before).to_string().as_bytes());
+                self.ordinal = 0;
+            }
+            out.push(byte);
+            match byte {
+                b'\n' if ends_field => self.field = 0,
+                _ => self.field += usize::from(ends_field),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinals_are_shifted_wherever_a_piece_ends_and_nothing_else_is_touched() {
+        let lines = b"a=1 has no match,fk,7,7,\"x\"\"y\n3,4,5\",\n\"b=\"\"1,2\"\"\",,99,,\"\"\nc,k,1\n";
+        let expected =
+            "a=1 has no match,fk,1007,7,\"x\"\"y\n3,4,5\",\n\"b=\"\"1,2\"\"\",,1099,,\"\"\nc,k,1001\n";
+        for cut in 0..=lines.len() {
+            let (mut numbering, mut out) = (Numbering::new(1000), Vec::new());
+            numbering.shift(&lines[..cut], &mut out);
+            numbering.shift(&lines[cut..], &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Keys of live tables that rows of this run refer to and that no table of the run fills.
+
+use std::sync::Arc;
+
+use super::streams::Shared;
+use crate::error::{Kind, Phase, Result};
+use crate::pg::session;
+use crate::pg::wire::Wire;
+use crate::transform::RowCutter;
+
+/// Fetches all of them, one set after the other, while other tables load already. What cannot be fetched is judged on
+/// the target.
+pub(super) async fn fetch(shared: Arc<Shared>) {
+    for set in shared.filters.live_sets() {
+        let is_complete = tokio::select! {
+            fetched = fetch_set(&shared, set) => match fetched {
+                Ok(is_complete) => is_complete,
+                Err(error) => {
+                    if error.kind() != Kind::Cancelled {
+                        tracing::warn!(phase = %Phase::Load, %error,
+                            "keys of a referenced table could not be read: who refers to it is judged on the target");
+                    }
+                    false
+                }
+            },
+            () = shared.cancel.cancelled() => return,
+        };
+        shared.filters.close(set, is_complete).await;
+        shared.queue.release(|table| shared.filters.is_ready(table));
+    }
+}
+
+/// Whether all keys of a set are there; it may be given up on the way.
+async fn fetch_set(shared: &Arc<Shared>, set: usize) -> Result<bool> {
+    let Some((sql, work)) = shared.filters.fetching(set)? else { return Ok(false) };
+    let mut wire = Wire::new(session::open_stream(&shared.target, &shared.load_settings).await?, Phase::Load);
+    let mut cutter = RowCutter::new(work.rules().format, work.rules().input.len());
+    let mut copy = wire.copy_out(&sql).await?;
+    let mut ready = Vec::new();
+    while let Some(batch) = copy.next(&shared.pool).await? {
+        cutter.cut(batch, &shared.pool, &mut ready)?;
+        for rows in ready.drain(..) {
+            let done = shared.workers.run(&work, rows, shared.pool.take()).await?;
+            shared.pool.give_back(done.spent);
+            shared.pool.give_back(done.out);
+        }
+        shared.filters.bound(&shared.plan);
+        if shared.filters.is_given_up(set) {
+            return Ok(false);
+        }
+    }
+    if let (Some(rows), _) = cutter.finish()? {
+        shared.workers.run(&work, rows, shared.pool.take()).await?;
+    }
+    wire.close().await;
+    Ok(true)
+}
