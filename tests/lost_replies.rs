@@ -76,8 +76,8 @@ fn rejects_are_taken_out_and_counted_once_though_the_reply_is_lost() {
     for what in [Lost::Reply, Lost::Request] {
         let scene = Scene::shared();
         scene.pair.source.run(
-            "alter table child drop constraint child_parent_id_fkey;
-             insert into child select 10000 + i, 5000, 'orphan' from generate_series(1, 10) i",
+            "alter table child drop constraint child_code_fkey;
+             insert into child select 10000 + i, 1, 'orphan', 'no code' from generate_series(1, 10) i",
         );
         let (proxy, program) = behind_proxy(&scene, "delete", "commit = 'run'");
         // Of the transactions that end so, the one that judges staging is the first.

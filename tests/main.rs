@@ -11,6 +11,7 @@ mod connect;
 mod demo;
 mod demo_data;
 mod exit_codes;
+mod filters;
 mod guards;
 mod identifiers;
 mod kills;

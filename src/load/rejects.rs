@@ -106,7 +106,7 @@ impl RejectsFile {
         let mut writer = BufWriter::new(create(&self.part).await?);
         match File::open(Self::streamed(&self.path)).await {
             Ok(mut streamed) => {
-                drop(tokio::io::copy(&mut streamed, &mut writer).await.map_err(|e| self.failed(&e))?)
+                tokio::io::copy(&mut streamed, &mut writer).await.map_err(|e| self.failed(&e))?;
             }
             Err(_) => writer.write_all(&self.header).await.map_err(|e| self.failed(&e))?,
         }

@@ -70,7 +70,7 @@ fn hear(event: Event, board: &mut Board<'_>, shared: &Shared) {
         Event::Landed(landed) => {
             let table = landed.job.table;
             shared.progress.table(table).chunk_done();
-            if board.landed(landed) {
+            if board.landed(*landed) {
                 shared.progress.table(table).loaded();
                 tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
                     rows = board.extracted(table), "loaded");

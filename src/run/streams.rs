@@ -86,7 +86,7 @@ pub(super) struct Moved {
 #[derive(Debug)]
 pub(super) enum Event {
     /// A chunk is in staging.
-    Landed(Landed),
+    Landed(Box<Landed>),
     /// A chunk cannot be loaded.
     Failed { table: usize, error: Error },
 }
@@ -135,7 +135,7 @@ pub(super) async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sen
             Err(error) => Err(error),
         };
         let event = match outcome {
-            Ok(landed) => Event::Landed(landed),
+            Ok(landed) => Event::Landed(Box::new(landed)),
             Err(error) if error.is_out_of_slots() && resign(&shared) => {
                 tracing::warn!(phase = %Phase::Load, stream = number, %error,
                     "no connection slot for this stream: going on with fewer streams");
