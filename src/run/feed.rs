@@ -37,7 +37,7 @@ pub(super) fn feed(shared: &Arc<Shared>, table: usize) -> Feed<'static> {
                 let is_only = reader.is_lent();
                 let (wire, turn) = reader.split();
                 let sql = copy_out_sql(plan, &chunk.extent);
-                let (task, mut batches) = pipeline::read(wire, sql, shared.pool.clone(), watch);
+                let (task, mut batches) = pipeline::read(wire, sql, shared.pool.clone(), watch, None);
                 while let Some(flow) = batches.recv().await {
                     // The only connection that sees the snapshot is read to the end even if nobody wants the rows.
                     if sender.send(flow).await.is_err() && !is_only {

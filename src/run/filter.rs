@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::id::RunId;
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchPool};
 use crate::config::OnOrphan;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{RejectsFile, assemble};
@@ -93,13 +93,11 @@ pub(super) struct Work {
     pub(super) rejects: PathBuf,
 }
 
-/// What became of a batch.
+/// What became of some batches.
 #[derive(Debug)]
 pub(super) struct Done {
     /// The rows that passed.
-    pub(super) out: Batch,
-    /// The batch that they came in.
-    pub(super) spent: Batch,
+    pub(super) out: Vec<Batch>,
     /// The counts.
     pub(super) tally: Tally,
     /// The rows that did not pass.
@@ -423,12 +421,26 @@ impl Work {
     ///
     /// # Errors
     /// An orphan that must not be; rows that are not what the plan says.
-    pub(super) fn run(&self, rows: Rows, mut out: Batch) -> Result<Done> {
+    pub(super) fn run(&self, rows: Vec<Rows>, pool: &BatchPool) -> Result<Done> {
         let mut scratch = lock(&self.scratches).pop().unwrap_or_else(|| self.program.scratch());
-        let mut rejects = RejectBuffer::default();
-        let tally = self.program.run(&rows, &mut scratch, out.buffer(), &mut rejects)?;
+        let mut done = Done {
+            out: Vec::with_capacity(rows.len()),
+            tally: Tally::default(),
+            rejects: RejectBuffer::default(),
+        };
+        for rows in rows {
+            let mut out = pool.take();
+            let tally = self.program.run(&rows, &mut scratch, out.buffer(), &mut done.rejects)?;
+            done.tally.add(&tally);
+            pool.give_back(rows.into_batch());
+            if out.is_empty() {
+                pool.give_back(out);
+            } else {
+                done.out.push(out);
+            }
+        }
         lock(&self.scratches).push(scratch);
-        Ok(Done { out, spent: rows.into_batch(), tally, rejects })
+        Ok(done)
     }
 
     /// What it does.

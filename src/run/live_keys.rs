@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pipeline::BATCHES_PER_GO;
 use super::streams::Shared;
 use crate::error::{Kind, Phase, Result};
 use crate::pg::session;
@@ -39,19 +40,17 @@ async fn fetch_set(shared: &Arc<Shared>, set: usize) -> Result<bool> {
     let mut ready = Vec::new();
     while let Some(batch) = copy.next(&shared.pool).await? {
         cutter.cut(batch, &shared.pool, &mut ready)?;
-        for rows in ready.drain(..) {
-            let done = shared.workers.run(&work, rows, shared.pool.take()).await?;
-            shared.pool.give_back(done.spent);
-            shared.pool.give_back(done.out);
+        if ready.len() < BATCHES_PER_GO {
+            continue;
         }
+        shared.workers.run(&work, std::mem::take(&mut ready), &shared.pool).await?;
         shared.filters.bound(&shared.plan);
         if shared.filters.is_given_up(set) {
             return Ok(false);
         }
     }
-    if let (Some(rows), _) = cutter.finish()? {
-        shared.workers.run(&work, rows, shared.pool.take()).await?;
-    }
+    ready.extend(cutter.finish()?.0);
+    shared.workers.run(&work, ready, &shared.pool).await?;
     wire.close().await;
     Ok(true)
 }

@@ -1,16 +1,17 @@
 //! One chunk from source to staging: a reading task and a writing one, joined by a bounded channel of batches.
 //!
-//! Rows that are judged on their way pass a third task between the two, which cuts them into whole rows, has them worked
-//! on by a pool of threads, and hands on what passes in the order in which it came. This is the one file that knows both
-//! tokio, which does the I/O, and rayon, which does the computing; they meet at [`Workers::run`].
+//! Rows that are judged on their way are cut into whole rows by the reading task, worked on by a pool of threads, several
+//! batches in one go, and handed on in the order in which they came. This is the one file that knows both tokio, which
+//! does the I/O, and rayon, which does the computing; they meet at [`Workers::run`].
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -90,18 +91,25 @@ pub(super) struct Extracted {
     pub(super) bytes: u64,
 }
 
-/// Starts reading `sql` (a COPY … TO STDOUT). The channel ends with [`Flow::End`], or without it if the source failed.
+/// Starts reading `sql` (a COPY … TO STDOUT). The channel ends with [`Flow::End`], or without it if something failed.
 /// A receiver that goes away ends the reading.
 pub(super) fn read(
     wire: Wire,
     sql: String,
     pool: BatchPool,
     watch: Watch,
+    filtering: Option<Filtering>,
 ) -> (JoinHandle<Reading>, mpsc::Receiver<Flow>) {
     let (sender, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
     let task = tokio::spawn(async move {
         let mut wire = wire;
-        let outcome = copy_out(&mut wire, &sql, &pool, &watch, &sender).await;
+        let outcome = match filtering {
+            None => copy_out(&mut wire, &sql, &pool, &watch, Passage { sender }).await,
+            Some(filtering) => {
+                let line = Line::new(filtering, pool.clone(), sender);
+                copy_out(&mut wire, &sql, &pool, &watch, line).await
+            }
+        };
         let usable = wire.is_usable();
         (usable.then_some(wire), outcome)
     });
@@ -113,27 +121,76 @@ async fn copy_out(
     sql: &str,
     pool: &BatchPool,
     watch: &Watch,
-    sender: &mpsc::Sender<Flow>,
+    mut outlet: impl Outlet,
 ) -> Result<Extracted> {
     let mut copy = wire.copy_out(sql).await?;
     let mut bytes = 0;
+    let mut taken = outlet.begin().await;
     while let Some(batch) = copy.next(pool).await? {
         let size = batch.len() as u64;
         bytes += size;
         watch.received(batch.messages, size);
-        sender.send(Flow::Batch(batch)).await.map_err(|_| gone())?;
+        match &taken {
+            Ok(()) => taken = outlet.take(batch).await,
+            Err(_) => pool.give_back(batch),
+        }
+        if taken.is_err() && !outlet.is_to_the_end() {
+            break;
+        }
     }
+    taken?;
     let rows = copy
         .rows()
         .ok_or_else(|| Error::new(Phase::Load, Kind::Internal, "a COPY ended without its row count"))?;
     watch.settle(rows);
-    sender.send(Flow::End { rows }).await.map_err(|_| gone())?;
+    outlet.end(rows).await?;
     Ok(Extracted { rows, bytes })
 }
 
-/// Batches of one stream that are worked on at once: one for each of a few cores, so that one stream alone can keep them
-/// busy, and no more memory than the channels have.
-const BATCHES_AT_WORK: usize = 4;
+/// Where the batches of a COPY go.
+trait Outlet: Send {
+    /// Before the first batch.
+    fn begin(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// One batch; what it does not keep goes on to the target.
+    fn take(&mut self, batch: Batch) -> impl Future<Output = Result<()>> + Send;
+
+    /// The source says that these were so many rows.
+    fn end(self, rows: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether the COPY must be read to its end even if something is wrong with its rows.
+    fn is_to_the_end(&self) -> bool;
+}
+
+/// Hands rows on as they are.
+struct Passage {
+    sender: mpsc::Sender<Flow>,
+}
+
+impl Outlet for Passage {
+    async fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<()> {
+        self.sender.send(Flow::Batch(batch)).await.map_err(|_| gone())
+    }
+
+    async fn end(self, rows: u64) -> Result<()> {
+        self.sender.send(Flow::End { rows }).await.map_err(|_| gone())
+    }
+
+    fn is_to_the_end(&self) -> bool {
+        // Whoever needs that keeps the receiver.
+        false
+    }
+}
+
+/// Batches that are worked on in one go. A change of threads for every 64 KiB cost as much as the work itself.
+pub(super) const BATCHES_PER_GO: usize = 8;
+
+/// Goes of one stream that are at work at once: one while the next is being read.
+const GOES_AT_WORK: usize = 2;
 
 /// The threads that rows are worked on by, one for each core; started when first needed.
 #[derive(Debug, Default)]
@@ -142,19 +199,19 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Has a batch worked on. A panic in it is an error.
+    /// Has batches of whole rows worked on. A panic in it is an error.
     pub(super) fn run(
         &self,
         work: &Arc<Work>,
-        rows: Rows,
-        out: Batch,
+        rows: Vec<Rows>,
+        pool: &BatchPool,
     ) -> impl Future<Output = Result<Done>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
-        let work = work.clone();
+        let (work, pool) = (work.clone(), pool.clone());
         let job = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 fail::fail_point!("load.transform");
-                work.run(rows, out)
+                work.run(rows, &pool)
             }));
             // Before the result is: who has it may count on nobody else using the program.
             drop(work);
@@ -181,117 +238,75 @@ fn broken(what: &str) -> Error {
     Error::new(Phase::Load, Kind::Internal, format!("transforming rows: {what}"))
 }
 
+fn gone() -> Error {
+    Error::cancelled(Phase::Load).context("the target failed")
+}
+
 /// What is done to the rows of one attempt at a chunk.
 pub(super) struct Filtering {
     pub(super) work: Arc<Work>,
     pub(super) workers: Arc<Workers>,
-    pub(super) pool: BatchPool,
     /// Where the chunk's rejects go.
     pub(super) spool: Spool,
-    /// Whether the rows are to be taken to the last one even if something is wrong with them.
+    /// Whether the rows are to be read to the last one even if something is wrong with them.
     pub(super) is_to_the_end: bool,
+    /// Told what became of the chunk, before the channel ends with [`Flow::End`].
+    pub(super) keep: Box<dyn Fn(Part) + Send + Sync>,
+    /// Called now and then while keys are collected.
+    pub(super) bound: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Puts the rows that come out of `batches` through a program. `keep` is called with what became of the chunk before the
-/// channel ends with [`Flow::End`]; a channel that ends without it means that something failed.
-pub(super) fn transform(
+/// Hands on what a program lets pass, in the order in which it came.
+struct Line {
     filtering: Filtering,
-    mut batches: mpsc::Receiver<Flow>,
-    keep: impl Fn(Part) + Send + Sync + 'static,
-    after_batch: impl Fn() + Send + Sync + 'static,
-) -> (JoinHandle<Result<()>>, mpsc::Receiver<Flow>) {
-    let (sender, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
-    let task = tokio::spawn(async move {
-        let (pool, is_to_the_end) = (filtering.pool.clone(), filtering.is_to_the_end);
-        let outcome = filter(filtering, &mut batches, &sender, keep, after_batch).await;
-        while is_to_the_end && outcome.is_err() {
-            match batches.recv().await {
-                Some(Flow::Batch(batch)) => pool.give_back(batch),
-                Some(Flow::End { .. }) | None => break,
-            }
-        }
-        outcome
-    });
-    (task, receiver)
-}
-
-async fn filter(
-    filtering: Filtering,
-    batches: &mut mpsc::Receiver<Flow>,
-    sender: &mpsc::Sender<Flow>,
-    keep: impl Fn(Part),
-    after_batch: impl Fn(),
-) -> Result<()> {
-    let Filtering { work, workers, pool, spool, .. } = filtering;
-    let format = work.rules().format;
-    let mut cutter = RowCutter::new(format, work.rules().input.len());
-    let mut line = Line { sender, pool: &pool, spool, part: work.part(), at_work: FuturesOrdered::new() };
-    line.send(header(format)).await?;
-    let mut ready = Vec::new();
-    let source_rows = loop {
-        let is_over = match batches.recv().await {
-            Some(Flow::Batch(batch)) => {
-                cutter.cut(batch, &pool, &mut ready)?;
-                None
-            }
-            Some(Flow::End { rows }) => Some(rows),
-            None => return Err(Error::cancelled(Phase::Load).context("the source failed")),
-        };
-        for rows in ready.drain(..) {
-            line.at_work.push_back(workers.run(&work, rows, pool.take()));
-        }
-        while line.at_work.len() >= BATCHES_AT_WORK {
-            line.advance().await?;
-            after_batch();
-        }
-        if let Some(rows) = is_over {
-            break rows;
-        }
-    };
-    let (rest, cut_rows) = cutter.finish()?;
-    if let Some(rows) = rest {
-        line.at_work.push_back(workers.run(&work, rows, pool.take()));
-    }
-    while !line.at_work.is_empty() {
-        line.advance().await?;
-    }
-    after_batch();
-    let rows_in = line.part.tally.rows_in;
-    if (cut_rows, rows_in) != (source_rows, source_rows) {
-        return Err(broken(&format!("the source sent {source_rows} rows, {rows_in} were worked on")));
-    }
-    line.send(trailer(format)).await?;
-    // Whoever finds out later that this attempt was committed needs to know what it rejected.
-    line.part.file = line.spool.finish().await?;
-    let rows = line.part.tally.rows_out;
-    keep(line.part);
-    drop(work);
-    sender.send(Flow::End { rows }).await.map_err(|_| gone())
-}
-
-/// Batches that are being worked on, in their order, and what became of those before them.
-struct Line<'a, F: Future> {
-    sender: &'a mpsc::Sender<Flow>,
-    pool: &'a BatchPool,
-    spool: Spool,
+    pool: BatchPool,
+    sender: mpsc::Sender<Flow>,
+    cutter: RowCutter,
+    ready: Vec<Rows>,
+    at_work: FuturesOrdered<BoxFuture<'static, Result<Done>>>,
     part: Part,
-    at_work: FuturesOrdered<F>,
 }
 
-impl<F: Future<Output = Result<Done>>> Line<'_, F> {
-    /// Waits for the first batch and hands on what passed.
-    async fn advance(&mut self) -> Result<()> {
-        let Some(done) = self.at_work.next().await else { return Ok(()) };
-        let Done { out, spent, tally, rejects } = done?;
-        self.pool.give_back(spent);
-        self.part.tally.add(&tally);
-        self.part.rejects.add(rejects.rejects());
-        self.spool.append(rejects.lines()).await?;
-        if out.is_empty() {
-            self.pool.give_back(out);
+impl Line {
+    fn new(filtering: Filtering, pool: BatchPool, sender: mpsc::Sender<Flow>) -> Self {
+        let rules = filtering.work.rules();
+        Self {
+            cutter: RowCutter::new(rules.format, rules.input.len()),
+            part: filtering.work.part(),
+            filtering,
+            pool,
+            sender,
+            ready: Vec::with_capacity(BATCHES_PER_GO),
+            at_work: FuturesOrdered::new(),
+        }
+    }
+
+    /// Has everything worked on that is ready.
+    async fn go(&mut self) -> Result<()> {
+        if self.ready.is_empty() {
             return Ok(());
         }
-        self.sender.send(Flow::Batch(out)).await.map_err(|_| gone())
+        let rows = std::mem::replace(&mut self.ready, Vec::with_capacity(BATCHES_PER_GO));
+        let Filtering { work, workers, .. } = &self.filtering;
+        self.at_work.push_back(workers.run(work, rows, &self.pool).boxed());
+        while self.at_work.len() >= GOES_AT_WORK {
+            self.advance().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what has been at work longest and hands on what passed.
+    async fn advance(&mut self) -> Result<()> {
+        let Some(done) = self.at_work.next().await else { return Ok(()) };
+        let Done { out, tally, rejects } = done?;
+        self.part.tally.add(&tally);
+        self.part.rejects.add(rejects.rejects());
+        self.filtering.spool.append(rejects.lines()).await?;
+        for batch in out {
+            self.sender.send(Flow::Batch(batch)).await.map_err(|_| gone())?;
+        }
+        (self.filtering.bound)();
+        Ok(())
     }
 
     /// Hands on what is no row.
@@ -305,6 +320,38 @@ impl<F: Future<Output = Result<Done>>> Line<'_, F> {
     }
 }
 
-fn gone() -> Error {
-    Error::cancelled(Phase::Load).context("the target failed")
+impl Outlet for Line {
+    async fn begin(&mut self) -> Result<()> {
+        self.send(header(self.filtering.work.rules().format)).await
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<()> {
+        self.cutter.cut(batch, &self.pool, &mut self.ready)?;
+        if self.ready.len() >= BATCHES_PER_GO { self.go().await } else { Ok(()) }
+    }
+
+    async fn end(mut self, rows: u64) -> Result<()> {
+        let (rest, cut) = self.cutter.finish()?;
+        self.ready.extend(rest);
+        self.go().await?;
+        while !self.at_work.is_empty() {
+            self.advance().await?;
+        }
+        let worked_on = self.part.tally.rows_in;
+        if (cut, worked_on) != (rows, rows) {
+            return Err(broken(&format!("the source sent {rows} rows, {worked_on} were worked on")));
+        }
+        self.send(trailer(self.filtering.work.rules().format)).await?;
+        let Self { filtering: Filtering { work, spool, keep, .. }, sender, mut part, .. } = self;
+        // Whoever finds out later that this attempt was committed needs to know what it rejected.
+        part.file = spool.finish().await?;
+        let rows = part.tally.rows_out;
+        keep(part);
+        drop(work);
+        sender.send(Flow::End { rows }).await.map_err(|_| gone())
+    }
+
+    fn is_to_the_end(&self) -> bool {
+        self.filtering.is_to_the_end
+    }
 }

@@ -257,12 +257,13 @@ async fn move_rows(
 ) -> (Option<Wire>, Result<Moved>) {
     let table = &shared.plan.tables[job.table];
     let sql = copy_out_sql(table, &job.chunk.extent);
-    let (reader, batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone());
-    let mut reader = AbortOnDrop(reader);
-    let (mut filter, mut batches) = match filtered(shared, job, is_only, batches) {
-        Ok(filtered) => filtered,
-        Err(error) => return (None, Err(error)),
+    let filtering = match filtering(shared, job, is_only) {
+        Ok(filtering) => filtering,
+        Err(error) => return (Some(source), Err(error)),
     };
+    let is_filtered = filtering.is_some();
+    let (reader, mut batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone(), filtering);
+    let mut reader = AbortOnDrop(reader);
     let loaded = load_chunk(
         target,
         &copy_in_sql(&staging.name, table),
@@ -272,7 +273,7 @@ async fn move_rows(
         |bytes| watch.sent(bytes),
     )
     .await;
-    // What failed before it is the cause of a loading that was given up; any other failure is the loading's own.
+    // A reader that failed is the cause of a loading that was given up; any other failure is the loading's own.
     let is_own = loaded.as_ref().is_err_and(|error| error.kind() != Kind::Cancelled);
     if is_own && !is_only {
         return (None, Err(loaded.err().unwrap_or_else(|| Error::cancelled(Phase::Load))));
@@ -282,52 +283,35 @@ async fn move_rows(
             shared.pool.give_back(batch);
         }
     }
-    let filtered = match &mut filter {
-        Some(filter) => filter.outcome().await.and_then(|outcome| outcome),
-        None => Ok(()),
-    };
     let (source, read) = match reader.outcome().await {
-        Ok((source, read)) => (source, read),
+        Ok(reading) => reading,
         Err(error) => return (None, Err(error)),
     };
-    let moved = match (loaded, filtered, read) {
-        (Ok(rows), Ok(()), Ok(read)) => {
-            let part = filter.and_then(|_| shared.filters.part(job.table, job.chunk.number));
+    let moved = match (read, loaded) {
+        (_, Err(error)) if is_own => Err(error),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Ok(read), Ok(rows)) => {
+            let part = shared.filters.part(job.table, job.chunk.number).filter(|_| is_filtered);
             let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
             Ok(Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part })
-        }
-        (loaded, filtered, read) => {
-            // One that was only told to stop says nothing about why.
-            let errors = [loaded.err(), filtered.err(), read.err()].into_iter().flatten();
-            let cause = errors.min_by_key(|error| error.kind() == Kind::Cancelled);
-            Err(cause.unwrap_or_else(|| Error::cancelled(Phase::Load)))
         }
     };
     (source, moved)
 }
 
-/// The task that a chunk's rows pass, if there is one, and where they come out.
-type Filtered = (Option<AbortOnDrop<Result<()>>>, mpsc::Receiver<Flow>);
-
-fn filtered(
-    shared: &Arc<Shared>,
-    job: &Job,
-    is_to_the_end: bool,
-    batches: mpsc::Receiver<Flow>,
-) -> Result<Filtered> {
-    let Some(work) = shared.filters.work(&shared.plan, job.table)? else { return Ok((None, batches)) };
+/// What is to be done to a chunk's rows on their way, if anything.
+fn filtering(shared: &Arc<Shared>, job: &Job, is_to_the_end: bool) -> Result<Option<Filtering>> {
+    let Some(work) = shared.filters.work(&shared.plan, job.table)? else { return Ok(None) };
     let (table, chunk) = (job.table, job.chunk.number);
-    let spool = Spool::new(&work.rejects, chunk);
-    let filtering =
-        Filtering { work, workers: shared.workers.clone(), pool: shared.pool.clone(), spool, is_to_the_end };
     let (keeper, bounder) = (shared.clone(), shared.clone());
-    let (task, batches) = pipeline::transform(
-        filtering,
-        batches,
-        move |part| keeper.filters.keep(table, chunk, part),
-        move || bounder.filters.bound(&bounder.plan),
-    );
-    Ok((Some(AbortOnDrop(task)), batches))
+    Ok(Some(Filtering {
+        spool: Spool::new(&work.rejects, chunk),
+        work,
+        workers: shared.workers.clone(),
+        is_to_the_end,
+        keep: Box::new(move |part| keeper.filters.keep(table, chunk, part)),
+        bound: Box::new(move || bounder.filters.bound(&bounder.plan)),
+    }))
 }
 
 impl Shared {

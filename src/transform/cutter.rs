@@ -139,7 +139,7 @@ impl RowCutter {
     ///
     /// # Errors
     /// If it ends in the middle of something.
-    pub fn finish(mut self) -> Result<(Option<Rows>, u64)> {
+    pub fn finish(&mut self) -> Result<(Option<Rows>, u64)> {
         let rows = self.next - 1;
         let Some(pending) = self.pending.take() else {
             // A source that has nothing to say in text sends nothing at all.
