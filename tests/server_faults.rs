@@ -1,9 +1,10 @@
 //! Servers that crash or restart under a run, and sessions that are ended from outside.
 
 use bulkload::pg::cluster::Stop;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::Rows::{New, Old};
-use crate::support::{Outcome, Running, Scene, Servers, fingerprint, wait_until};
+use crate::support::{Outcome, Proxy, Running, Scene, Servers, fingerprint, wait_until};
 
 const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
 
@@ -233,6 +234,70 @@ fn a_session_on_the_target_that_is_terminated_is_replaced() {
         running.go();
         succeeds(&scene, &running.wait(), &format!("{role} terminated at {point}"));
     }
+}
+
+/// A process that does nothing until this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn process(id: i32) -> Self {
+        let process = Pid::from_raw(id).unwrap();
+        kill_process(process, Signal::STOP).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+#[test]
+fn locks_that_another_run_has_taken_meanwhile_are_waited_for_once() {
+    let scene = Scene::shared();
+    let running = held(&scene, "delete", "commit = 'run'", "verify.done");
+    terminate(&scene.pair.target, "application_name like '%/control'");
+    // To this run the other one is dead.
+    let mut thief = scene.program("delete", "").hold_at("stage.done").spawn(&["sync", "--table", "free"]);
+    thief.wait_until_held();
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    scene.assert_old();
+    for table in ["public.parent", "public.child", "public.free"] {
+        let error = outcome.table(table)["error"].to_string();
+        assert!(error.contains("public.free is being loaded by another run (bulkload/"), "{outcome}");
+    }
+    assert_eq!(outcome.stderr.matches("waiting for the lock").count(), 1, "{outcome}");
+    thief.go();
+    assert_eq!(thief.wait().code, Some(0));
+    assert_eq!(scene.rows(), (Old, New));
+    scene.assert_tidy();
+}
+
+#[test]
+fn locks_of_a_session_that_broke_are_waited_for_until_its_server_has_noticed() {
+    // Its own servers: a process that is stopped holds up the others of its server.
+    let servers = Servers::private();
+    let scene = Scene::on(servers.pair());
+    let proxy = Proxy::to(scene.pair.target.port());
+    let program = scene
+        .program("delete", "commit = 'run'")
+        .env("TARGET_DATABASE_URL", &scene.pair.target.url_through(proxy.port()))
+        .hold_at("record.done");
+    let mut running = program.spawn(&SYNC);
+    running.wait_until_held();
+    let pid = scene.pair.target.value(
+        "select pid from pg_stat_activity
+         where datname = current_database() and application_name like 'bulkload/%/control'",
+    );
+    let stopped = Stopped::process(pid.parse().unwrap());
+    proxy.cut();
+    running.go();
+    running.wait_for_stderr("waiting for the lock \"bulkload run ");
+    drop(stopped);
+    succeeds(&scene, &running.wait(), "a session that broke unnoticed");
 }
 
 #[test]

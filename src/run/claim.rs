@@ -3,6 +3,7 @@
 //! They belong to the run's control session and die with it, so they tell a live run from a dead one, and keep two
 //! runs from loading one table (PostgreSQL manual, 13.3.5 "Advisory Locks").
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -38,6 +39,8 @@ pub(super) struct Claim {
     run_key: String,
     tables: Vec<TableName>,
     control: Mutex<Session>,
+    /// Why the locks are not to be had again, once that is known: it is waited for only once.
+    lost: OnceLock<String>,
 }
 
 impl Claim {
@@ -61,6 +64,7 @@ impl Claim {
             run_key: run_key(run.as_str()),
             tables,
             control: Mutex::new(session),
+            lost: OnceLock::new(),
         };
         let session = claim.control.lock().await;
         claim.lock_all(&session.client).await?;
@@ -68,24 +72,21 @@ impl Claim {
         Ok(claim)
     }
 
+    /// Takes all locks within one [`CLAIM_WAIT`].
     async fn lock_all(&self, client: &Client) -> Result<()> {
-        if !try_lock(client, &self.run_key).await? {
-            return Err(Error::new(Phase::Stage, Kind::Internal, "another run has the same id"));
-        }
         let until = Instant::now() + CLAIM_WAIT;
+        if let Some(holder) = lock(client, &self.run_key, until).await? {
+            let message =
+                format!("another run has the same id, or the server still holds this one's lock ({holder})");
+            return Err(Error::new(Phase::Stage, Kind::Refused, message).hint(
+                "Run again: the server lets go of the lock when it has noticed that the session is gone.",
+            ));
+        }
         for table in &self.tables {
-            let key = table_key(table);
-            while !try_lock(client, &key).await? {
-                if Instant::now() > until {
-                    let holder = holder(client, &key).await?;
-                    return Err(Error::new(
-                        Phase::Stage,
-                        Kind::Refused,
-                        format!("{} is being loaded by another run ({holder})", table.plain()),
-                    )
+            if let Some(holder) = lock(client, &table_key(table), until).await? {
+                let message = format!("{} is being loaded by another run ({holder})", table.plain());
+                return Err(Error::new(Phase::Stage, Kind::Refused, message)
                     .hint("Wait until it has ended, or end its sessions; nothing was touched."));
-                }
-                tokio::time::sleep(CLAIM_PAUSE).await;
             }
         }
         Ok(())
@@ -108,17 +109,26 @@ impl Claim {
         ))
     }
 
-    /// Brings the control session back if it broke, with all locks.
+    /// Brings the control session back if it broke, with all locks. Once another run has them, that is final.
     ///
     /// # Errors
     /// As [`Claim::take`]: another run may have taken a table meanwhile.
     pub(super) async fn restore(&self) -> Result<()> {
         let mut control = self.control.lock().await;
+        if let Some(why) = self.lost.get() {
+            return Err(Error::new(Phase::Stage, Kind::Refused, why));
+        }
         if !control.client.is_closed() {
             return Ok(());
         }
         let session = session::connect(&self.connect, &self.settings).await?;
-        self.lock_all(&session.client).await?;
+        end_predecessor(&session.client, control.backend_pid, &self.settings.application_name).await?;
+        if let Err(error) = self.lock_all(&session.client).await {
+            if error.kind() == Kind::Refused {
+                let _ = self.lost.set(error.message().to_owned());
+            }
+            return Err(error);
+        }
         *control = session;
         Ok(())
     }
@@ -144,6 +154,31 @@ pub(super) async fn unlock(client: &Client, run_id: &str) -> Result<()> {
         .await
         .map(drop)
         .map_err(|e| Error::pg(Phase::Clean, "releasing an advisory lock", &e))
+}
+
+/// Takes a lock, trying until a moment. Who holds it, if it is not to be had.
+async fn lock(client: &Client, key: &str, until: Instant) -> Result<Option<String>> {
+    let mut is_told = false;
+    while !try_lock(client, key).await? {
+        let holder = holder(client, key).await?;
+        if Instant::now() > until {
+            return Ok(Some(holder));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::info!(phase = %Phase::Stage, "waiting for the lock \"{key}\", which another session holds ({holder})");
+        }
+        tokio::time::sleep(CLAIM_PAUSE).await;
+    }
+    Ok(None)
+}
+
+/// Ends our own session that broke, where its server has not noticed that yet: it holds our locks until then.
+async fn end_predecessor(client: &Client, pid: i32, application_name: &str) -> Result<()> {
+    client
+        .execute(include_str!("claim_predecessor.sql"), &[&pid, &application_name])
+        .await
+        .map(drop)
+        .map_err(|e| Error::pg(Phase::Stage, "ending the session that broke", &e))
 }
 
 async fn try_lock(client: &Client, key: &str) -> Result<bool> {
