@@ -229,6 +229,29 @@ fn what_is_no_table() {
 }
 
 #[test]
+fn a_table_that_others_inherit_from() {
+    let pair = world();
+    pair.target.run(
+        "create table heir () inherits (plain); create table \"Heir 2\" (x int) inherits (heir);
+         insert into heir (id, v) values (10, 'mine')",
+    );
+    config_refused(
+        &pair,
+        PLAIN,
+        &format!(
+            "{}: public.plain on the target has tables that inherit from it: public.\"Heir 2\", public.heir",
+            at(2, 8)
+        ),
+        "Their rows would vanish with its own.",
+    );
+    // One that inherits is a table like any other.
+    let outcome = Bulkload::on(&pair).config("[[table]]\nname = '\"Heir 2\"'\nfrom = 'plain'\n").sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(pair.target.count("\"Heir 2\""), 9);
+    assert_eq!((pair.target.count("only plain"), pair.target.count("only heir")), (9, 1));
+}
+
+#[test]
 fn a_server_that_cannot_be_reached() {
     let pair = world();
     let port = free_port().unwrap();

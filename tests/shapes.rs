@@ -160,6 +160,43 @@ fn views_materialized_views_and_queries_arrive_like_tables() {
 }
 
 #[test]
+fn what_has_no_size_of_its_own_is_taken_to_be_as_large_as_the_table_that_it_fills() {
+    let pair = pair();
+    pair.source.run(
+        "create table t (id int); insert into t values (1); create view v as select * from t; analyze t",
+    );
+    pair.target.run("create table q (id int); create table v (id int); create table t (id int)");
+    for table in ["q", "v", "t"] {
+        pair.target.run(&format!("insert into {table} select generate_series(1, 3000); analyze {table}"));
+    }
+    let config =
+        "[[table]]\nname = 'q'\nquery = 'select id from t'\n[[table]]\nname = 'v'\n[[table]]\nname = 't'\n";
+    let program = Bulkload::on(&pair).config(config);
+    let plan: serde_json::Value = serde_json::from_str(&program.run(&["plan", "--json"]).stdout).unwrap();
+    let size = pair.target.value("select pg_table_size('q')");
+    let sizes: Vec<String> = plan["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| format!("{} {} {}", table["name"], table["bytes"], table["rows_estimated"]))
+        .collect();
+    assert_eq!(
+        sizes,
+        [
+            format!("\"public.q\" {size} 3000"),
+            format!("\"public.v\" {size} 3000"),
+            "\"public.t\" 8192 1".to_owned()
+        ]
+    );
+    let shown = program.run(&["plan"]).stdout;
+    assert_eq!(
+        shown.matches("about 3,000 rows if it is as large as what it replaces, 1 chunk").count(),
+        2,
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_query_that_is_wrong_is_refused_before_anything_is_touched() {
     let pair = pair();
     pair.source.run("create table t (a int); insert into t values (1)");

@@ -109,9 +109,9 @@ pub struct TablePlan {
     pub source_kind: Option<RelationKind>,
     /// The chunks in the order of the source's heap.
     pub chunks: Vec<Chunk>,
-    /// Bytes in the source's heap, TOAST included; 0 where unknown (views, queries).
+    /// Bytes in the source's heap, TOAST included; of a view or a query, which have none, in the table that it fills.
     pub bytes: u64,
-    /// Rows as the source's statistics have it; 0 where unknown.
+    /// Rows as the statistics of the same table have it; 0 where it was never analysed.
     pub row_estimate: u64,
     /// Bytes of the live table on the target, without indexes.
     pub target_bytes: u64,

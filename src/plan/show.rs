@@ -83,13 +83,7 @@ impl Plan {
 
 fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     writeln!(f, "  {}", table.name.plain())?;
-    let mut size = String::new();
-    if table.bytes > 0 {
-        size = format!(", {}", figures::bytes(table.bytes));
-    }
-    if table.row_estimate > 0 {
-        size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
-    }
+    let size = size(table);
     let chunks = figures::counted(table.chunks.len() as u64, "chunk");
     writeln!(f, "    from     {}{size}, {chunks}", table.from)?;
     if let Some(filter) = &table.filter {
@@ -123,6 +117,21 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
         writeln!(f, "    warning  {warning}")?;
     }
     Ok(())
+}
+
+/// How much a table brings, as far as it is known: `, 1.28 GB, about 6,000,000 rows`.
+fn size(table: &TablePlan) -> String {
+    let mut size = String::new();
+    if table.bytes > 0 {
+        size = format!(", {}", figures::bytes(table.bytes));
+    }
+    if table.row_estimate > 0 {
+        size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
+    }
+    if !size.is_empty() && !table.source_kind.is_some_and(super::table::has_size) {
+        size += " if it is as large as what it replaces";
+    }
+    size
 }
 
 impl Serialize for Plan {

@@ -27,10 +27,11 @@ pub(super) fn plan(
     let (source, source_columns) = source(table, facts.source)?;
     let matched = columns::matching(table, source_columns, target, facts)?;
     let (wire, format_reason) = format::choose(table.format, &matched.text_only, &table.name.at)?;
+    let (bytes, row_estimate) = size(source, target);
     let chunks = match (&table.from, source) {
         (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
         (From::Query(query), None) => {
-            vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes: 0 }]
+            vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes }]
         }
         _ => Vec::new(),
     };
@@ -65,8 +66,8 @@ pub(super) fn plan(
         filter: table.filter.as_ref().map(|filter| filter.value.clone()),
         source_relation: source.map(|relation| relation.name.clone()),
         source_kind: source.map(|relation| relation.kind),
-        bytes: source.map_or(0, Relation::bytes),
-        row_estimate: source.map_or(0, row_estimate),
+        bytes,
+        row_estimate,
         chunks,
         target_bytes: target.bytes(),
         target_index_bytes: target.index_bytes,
@@ -81,9 +82,17 @@ pub(super) fn plan(
     })
 }
 
+/// Bytes and rows to expect. Nobody knows those of a query, a view or a foreign table before they have been read: what
+/// the last run left in the table that they fill is the best guess.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, never negative")]
-fn row_estimate(relation: &Relation) -> u64 {
-    relation.row_estimate as u64
+fn size(source: Option<&Relation>, target: &Relation) -> (u64, u64) {
+    let measured = source.filter(|relation| has_size(relation.kind)).unwrap_or(target);
+    (measured.bytes(), measured.row_estimate as u64)
+}
+
+/// Whether a relation has rows of its own, which the catalog counts.
+pub(super) fn has_size(kind: RelationKind) -> bool {
+    matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView)
 }
 
 /// What the config's language has and this version does not.
@@ -127,6 +136,9 @@ fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a R
     }
     if relation.rights.rows_hidden {
         return Err(hidden(&name.value, "target", &name.at));
+    }
+    if relation.kind == RelationKind::Table && relation.has_children {
+        return refuse(Kind::Refused, has_inheritors(relation), HINT_INHERITORS.to_owned());
     }
     let rights = &relation.rights;
     let missing: Vec<&str> = [
@@ -173,6 +185,16 @@ fn source<'a>(table: &TableConfig, source: &'a Catalog) -> Result<(Option<&'a Re
         From::Csv(_) => Ok((None, &[])),
     }
 }
+
+/// What a statement does to a table it does to the tables that inherit from it, whose rows belong to others.
+fn has_inheritors(relation: &Relation) -> String {
+    let others = relation.leaves.iter().map(|leaf| &leaf.name).filter(|name| **name != relation.name);
+    let others: Vec<String> = others.map(TableName::plain).collect();
+    format!("{} on the target has tables that inherit from it: {}", relation.name.plain(), others.join(", "))
+}
+
+const HINT_INHERITORS: &str = "Their rows would vanish with its own. Partitions can be loaded through their parent, inheriting tables only \
+     each by itself.";
 
 fn absent(name: &TableName, side: &str, at: &Location) -> Error {
     Error::new(Phase::Plan, Kind::Schema, format!("the {side} has no table {}", name.plain()))
