@@ -68,7 +68,7 @@ impl Sync {
     /// Prints the result and writes the report. By now tables are applied: if nobody can be told, that is a
     /// failure, but not one to start with.
     fn publish(&self, report: &Report, globals: &Globals) -> Exit {
-        let text = result::render(report);
+        let text = result::render(report, terminal::width());
         let is_stdout_taken = self.report.as_deref() == Some(Path::new("-"));
         let told = if is_stdout_taken {
             terminal::print_aside(text);

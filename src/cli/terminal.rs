@@ -4,9 +4,12 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use console::Term;
 
 use super::options::{ColorWhen, LogFormat};
 use crate::error::{Error, Phase, Result};
+use crate::report::result;
+use crate::report::wrap::wrap;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default();
@@ -25,6 +28,24 @@ pub(super) fn choose_colors(when: ColorWhen) {
 /// Whether stderr takes colours.
 pub(super) fn stderr_has_colors() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Wider text is hard to read, and narrower text hard to write.
+const WIDTHS: std::ops::RangeInclusive<usize> = 40..=100;
+
+/// Columns for text on stdout: the terminal's, or else what is usual.
+pub(super) fn width() -> usize {
+    columns_of(&Term::stdout()).unwrap_or(result::WIDTH)
+}
+
+/// Columns for text on stderr, if that is a terminal; elsewhere lines are not broken.
+pub(super) fn stderr_width() -> Option<usize> {
+    columns_of(&Term::stderr())
+}
+
+fn columns_of(term: &Term) -> Option<usize> {
+    let (_, columns) = term.size_checked().filter(|_| term.is_term())?;
+    Some(usize::from(columns).clamp(*WIDTHS.start(), *WIDTHS.end()))
 }
 
 /// Writes a result to stdout. A reader that has seen enough and closed the pipe is no error.
@@ -61,7 +82,7 @@ pub(super) fn print_aside(result: impl Display) {
 pub(super) fn show_error(error: &Error, format: LogFormat) {
     match format {
         LogFormat::Text => {
-            let _ = write!(anstream::stderr().lock(), "{}", error_text(error));
+            let _ = write!(anstream::stderr().lock(), "{}", error_text(error, stderr_width()));
         }
         LogFormat::Json => {
             let at = error.location().map(ToString::to_string);
@@ -70,13 +91,25 @@ pub(super) fn show_error(error: &Error, format: LogFormat) {
     }
 }
 
-/// `error: place: message`, and a line with the hint.
-fn error_text(error: &Error) -> String {
-    let mut text = format!("{ERROR}error:{ERROR:#} {}\n", printable(&error.to_string()));
+/// `error: place: message`, and a line with the hint; broken between words where there is a width.
+fn error_text(error: &Error, width: Option<usize>) -> String {
+    let mut text = String::new();
+    paragraph(&mut text, ("error:", ERROR), &error.to_string(), width);
     if let Some(hint) = error.advice() {
-        let _ = writeln!(text, "  {HINT}hint:{HINT:#} {}", printable(hint));
+        paragraph(&mut text, ("  hint:", HINT), hint, width);
     }
     text
+}
+
+fn paragraph(out: &mut String, (lead, style): (&str, Style), text: &str, width: Option<usize>) {
+    let _ = write!(out, "{style}{lead}{style:#}");
+    match width {
+        Some(width) => wrap(out, &printable(text), lead.len(), 4, width),
+        None => {
+            let _ = write!(out, " {}", printable(text));
+        }
+    }
+    out.push('\n');
 }
 
 /// Servers and files choose part of a message: what they sent must not steer the terminal.
@@ -93,9 +126,16 @@ mod tests {
     fn an_error_shows_place_message_and_hint_and_no_escapes_of_others() {
         let at = Location { file: "a.toml".into(), line: 3, column: 7 };
         let error = Error::config(at, "bad \u{1b}[2J").hint("Do better.");
-        let plain = anstream::adapter::strip_str(&error_text(&error)).to_string();
+        let plain = anstream::adapter::strip_str(&error_text(&error, None)).to_string();
         assert_eq!(plain, "error: a.toml:3:7: bad \u{fffd}[2J\n  hint: Do better.\n");
         let error = Error::new(Phase::Load, Kind::Server, "no");
-        assert_eq!(anstream::adapter::strip_str(&error_text(&error)).to_string(), "error: no\n");
+        assert_eq!(anstream::adapter::strip_str(&error_text(&error, None)).to_string(), "error: no\n");
+    }
+
+    #[test]
+    fn an_error_is_broken_between_words_on_a_terminal() {
+        let error = Error::new(Phase::Load, Kind::Server, "one two three four").hint("five six seven eight");
+        let plain = anstream::adapter::strip_str(&error_text(&error, Some(20))).to_string();
+        assert_eq!(plain, "error: one two three\n    four\n  hint: five six\n    seven eight\n");
     }
 }

@@ -2,7 +2,7 @@
 //! state it leaves on the target.
 //!
 //! - [`Report`] and [`TableReport`]: the JSON of `--report`, and what the table `runs` keeps
-//! - [`result`]: the same for people, 80 columns wide
+//! - [`result`]: the same for people, as wide as their terminal
 //! - [`progress`]: counters that all stages share, drawn on a terminal or logged
 //! - [`state`]: the tables `sync_state` and `runs` on the target
 
@@ -11,13 +11,14 @@ mod file;
 pub mod progress;
 pub mod result;
 pub mod state;
+pub(crate) mod wrap;
 
 use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::config::{ApplyMethod, Strategy};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::pg::format::Format;
 
 /// Whether a table was read whole or from its watermark on.
@@ -163,6 +164,9 @@ pub struct TableReport {
     /// What to do about the error. For people: not in the JSON.
     #[serde(skip)]
     pub hint: Option<String>,
+    /// Whether it failed only because another table did. For people: not in the JSON.
+    #[serde(skip)]
+    pub failed_with_another: bool,
     /// Samples and counts of its rejects. For people: not in the JSON.
     #[serde(skip)]
     pub rejects: Rejects,
@@ -208,6 +212,7 @@ impl TableReport {
             rejects_file: None,
             warnings: Vec::new(),
             hint: None,
+            failed_with_another: false,
             rejects: Rejects::default(),
         }
     }
@@ -224,6 +229,7 @@ impl TableReport {
         self.ok = false;
         self.error = Some(error.to_string());
         self.hint = error.advice().map(str::to_owned);
+        self.failed_with_another = error.kind() == Kind::Dependency;
         for applied in
             [&mut self.inserted, &mut self.updated, &mut self.deleted, &mut self.unchanged, &mut self.skipped]
         {
@@ -305,7 +311,7 @@ mod tests {
         assert!(report.ok());
         let mut other = report.tables[0].clone();
         other.inserted = 7;
-        other.fail(&Error::new(crate::error::Phase::Load, crate::error::Kind::Server, "no").hint("Do."));
+        other.fail(&Error::new(crate::error::Phase::Load, Kind::Server, "no").hint("Do."));
         assert_eq!(
             (other.inserted, other.error.as_deref(), other.hint.as_deref()),
             (0, Some("no"), Some("Do."))

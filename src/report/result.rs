@@ -1,16 +1,18 @@
-//! The result for people: one row per table, what went wrong below, one sentence at the end.
+//! The result for people: one row per table, then warnings, rejects and failures, one sentence at the end.
 //!
-//! The text fits [`WIDTH`] columns and reads the same without colour. It carries ANSI styles: print it through
-//! `anstream`, which strips them where they are not wanted.
+//! What matters most comes last, where the eye is when the program has ended: failed tables, with their errors and what
+//! to do about them. The text reads the same without colour. It carries ANSI styles: print it through `anstream`,
+//! which strips them where they are not wanted.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
+use super::wrap::wrap;
 use super::{Rejects, Report, TableReport, figures};
 
-/// What every terminal has, and what fits into a mail.
+/// What fits into a mail: the width where there is no terminal.
 pub const WIDTH: usize = 80;
 
 const GAP: &str = "  ";
@@ -21,17 +23,36 @@ const NOTABLE: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
 
-/// The whole result, ending in a newline.
+/// The whole result, ending in a newline, in lines of at most `width` columns where words allow it.
 #[must_use]
-pub fn render(report: &Report) -> String {
-    let mut out = String::new();
-    grid(&mut out, report);
-    failures(&mut out, report);
-    warnings(&mut out, report);
-    rejects(&mut out, report);
-    out.push('\n');
-    summary(&mut out, report);
-    out
+pub fn render(report: &Report, width: usize) -> String {
+    let mut page = Page { text: String::new(), width };
+    grid(&mut page, report);
+    warnings(&mut page, report);
+    rejects(&mut page, report);
+    failures(&mut page, report);
+    page.text.push('\n');
+    summary(&mut page.text, report);
+    page.text
+}
+
+/// What is written so far, and how wide it may be.
+struct Page {
+    text: String,
+    width: usize,
+}
+
+impl Page {
+    fn blank_line(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// `lead text`, wrapped between words, further lines indented by four.
+    fn paragraph(&mut self, lead: (&str, Style), text: &str) {
+        self.text.push_str(&styled(lead.0, lead.1));
+        wrap(&mut self.text, &printable(text), console::measure_text_width(lead.0), 4, self.width);
+        self.text.push('\n');
+    }
 }
 
 /// A table's name as the operator would type it: `public` goes without saying. Control characters, which a
@@ -54,10 +75,11 @@ const COLUMNS: [(&str, bool); 7] = [
     ("status", false),
 ];
 
-fn grid(out: &mut String, report: &Report) {
+fn grid(page: &mut Page, report: &Report) {
     let header = COLUMNS.map(|(title, _)| (title.to_owned(), HEADER));
+    let (done, failed): (Vec<&TableReport>, Vec<_>) = report.tables.iter().partition(|table| table.ok);
     let rows: Vec<(String, [Cell; 7])> =
-        report.tables.iter().map(|table| (short_name(&table.name), cells(table))).collect();
+        done.into_iter().chain(failed).map(|table| (short_name(&table.name), cells(table))).collect();
     let (totals_name, totals) = totals(report);
 
     let mut widths = [0; 7];
@@ -66,7 +88,7 @@ fn grid(out: &mut String, report: &Report) {
             *width = (*width).max(console::measure_text_width(text));
         }
     }
-    let room = WIDTH.saturating_sub(widths.iter().map(|width| width + GAP.len()).sum());
+    let room = page.width.saturating_sub(widths.iter().map(|width| width + GAP.len()).sum());
     let name_width = rows
         .iter()
         .map(|(name, _)| console::measure_text_width(name))
@@ -75,6 +97,7 @@ fn grid(out: &mut String, report: &Report) {
         .max()
         .unwrap_or(0);
 
+    let out = &mut page.text;
     line(out, ("table", HEADER), &header, name_width, &widths);
     for (name, cells) in &rows {
         line(out, (name, PLAIN), cells, name_width, &widths);
@@ -137,10 +160,13 @@ fn line(out: &mut String, name: (&str, Style), cells: &[Cell; 7], name_width: us
     out.push('\n');
 }
 
-/// Failed tables with their error and hint; tables that failed for one and the same reason share a paragraph.
-fn failures(out: &mut String, report: &Report) {
+/// Failed tables with their error and hint; tables that failed for one and the same reason share a paragraph. Causes come
+/// after what failed with them.
+fn failures(page: &mut Page, report: &Report) {
     let mut groups: Vec<(Vec<String>, &TableReport)> = Vec::new();
-    for table in report.tables.iter().filter(|table| !table.ok) {
+    let mut failed: Vec<&TableReport> = report.tables.iter().filter(|table| !table.ok).collect();
+    failed.sort_by_key(|table| !table.failed_with_another);
+    for table in failed {
         match groups.iter_mut().find(|(_, first)| (&first.error, &first.hint) == (&table.error, &table.hint))
         {
             Some((names, _)) => names.push(short_name(&table.name)),
@@ -149,22 +175,22 @@ fn failures(out: &mut String, report: &Report) {
     }
     for (names, table) in groups {
         let error = table.error.as_deref().unwrap_or("the run ended before it was applied");
-        out.push('\n');
-        paragraph(out, ("FAILED", BAD), &format!("{}: {error}", names.join(", ")));
+        page.blank_line();
+        page.paragraph(("FAILED", BAD), &format!("{}: {error}", names.join(", ")));
         if let Some(hint) = &table.hint {
-            paragraph(out, ("  hint:", NOTABLE), hint);
+            page.paragraph(("  hint:", NOTABLE), hint);
         }
     }
 }
 
-fn warnings(out: &mut String, report: &Report) {
+fn warnings(page: &mut Page, report: &Report) {
     let mut first = true;
     for table in &report.tables {
         for warning in &table.warnings {
             if std::mem::take(&mut first) {
-                out.push('\n');
+                page.blank_line();
             }
-            paragraph(out, ("warning", NOTABLE), &format!("{}: {warning}", short_name(&table.name)));
+            page.paragraph(("warning", NOTABLE), &format!("{}: {warning}", short_name(&table.name)));
         }
     }
 }
@@ -172,17 +198,17 @@ fn warnings(out: &mut String, report: &Report) {
 /// More tables with rejects than this get a line each: the table above must stay in sight.
 const REJECTS_IN_FULL_MAX: usize = 2;
 
-fn rejects(out: &mut String, report: &Report) {
+fn rejects(page: &mut Page, report: &Report) {
     let tables: Vec<&TableReport> = report.tables.iter().filter(|table| table.rejected > 0).collect();
     if tables.len() > REJECTS_IN_FULL_MAX {
-        rejects_in_short(out, &tables);
+        rejects_in_short(page, &tables);
     } else {
-        tables.into_iter().for_each(|table| rejects_of(out, table));
+        tables.into_iter().for_each(|table| rejects_of(page, table));
     }
 }
 
 /// All rejects of a run: where they are, and for each table how many and what is wrong with the first.
-fn rejects_in_short(out: &mut String, tables: &[&TableReport]) {
+fn rejects_in_short(page: &mut Page, tables: &[&TableReport]) {
     let all = tables.iter().map(|table| table.rejected).sum();
     let directory =
         |table: &&TableReport| Some(Path::new(table.rejects_file.as_ref()?).parent()?.to_path_buf());
@@ -190,14 +216,14 @@ fn rejects_in_short(out: &mut String, tables: &[&TableReport]) {
     if let Some(directory) = tables.first().and_then(directory) {
         let _ = write!(head, ", a file for each table in {}", directory.display());
     }
-    out.push('\n');
-    paragraph(out, ("rejected", NOTABLE), &head);
+    page.blank_line();
+    page.paragraph(("rejected", NOTABLE), &head);
     let names: Vec<String> = tables.iter().map(|table| short_name(&table.name)).collect();
     let counts: Vec<String> = tables.iter().map(|table| figures::count(table.rejected)).collect();
     let width = |texts: &[String], max: usize| {
         texts.iter().map(|text| console::measure_text_width(text)).max().unwrap_or(0).min(max)
     };
-    let (name_width, count_width) = (width(&names, WIDTH / 3), width(&counts, WIDTH));
+    let (name_width, count_width) = (width(&names, page.width / 3), width(&counts, page.width));
     for ((table, name), count) in tables.iter().zip(&names).zip(&counts) {
         let name = console::pad_str(name, name_width, console::Alignment::Left, Some("…"));
         let what = table.rejects.first.first().map_or_else(
@@ -206,24 +232,24 @@ fn rejects_in_short(out: &mut String, tables: &[&TableReport]) {
         );
         let more = if table.rejected > 1 { ", …" } else { "" };
         let line = format!("  {name}  {count:>count_width$}  {}", printable(&what));
-        let room = WIDTH - console::measure_text_width(more);
-        out.push_str(console::truncate_str(&line, room, "").trim_end());
-        out.push_str(more);
-        out.push('\n');
+        let room = page.width.saturating_sub(console::measure_text_width(more));
+        page.text.push_str(console::truncate_str(&line, room, "").trim_end());
+        page.text.push_str(more);
+        page.text.push('\n');
     }
 }
 
 /// One table's rejects: where they are, what is wrong with the first, and how many there are of each kind.
-fn rejects_of(out: &mut String, table: &TableReport) {
-    out.push('\n');
+fn rejects_of(page: &mut Page, table: &TableReport) {
+    page.blank_line();
     let mut head = format!("{}: {}", short_name(&table.name), figures::counted(table.rejected, "row"));
     if let Some(file) = &table.rejects_file {
         let _ = write!(head, ", all in {file}");
     }
-    paragraph(out, ("rejected", NOTABLE), &head);
+    page.paragraph(("rejected", NOTABLE), &head);
     let shown = &table.rejects.first[..table.rejects.first.len().min(Rejects::SHOWN)];
     for reject in shown {
-        paragraph(out, ("  -", PLAIN), &format!("{}: {}", reject.reason, reject.text));
+        page.paragraph(("  -", PLAIN), &format!("{}: {}", reject.reason, reject.text));
     }
     let rest: Vec<String> = table
         .rejects
@@ -238,7 +264,7 @@ fn rejects_of(out: &mut String, table: &TableReport) {
         .collect();
     if !rest.is_empty() {
         let lead = if shown.is_empty() { "  -" } else { "  - and" };
-        paragraph(out, (lead, PLAIN), &rest.join(", "));
+        page.paragraph((lead, PLAIN), &rest.join(", "));
     }
 }
 
@@ -261,26 +287,6 @@ fn summary(out: &mut String, report: &Report) {
 
 fn failed(report: &Report) -> u64 {
     report.tables.iter().filter(|table| !table.ok).count() as u64
-}
-
-/// `lead text`, wrapped between words, further lines indented by four. A longer word is left whole: paths and
-/// names are copied.
-fn paragraph(out: &mut String, lead: (&str, Style), text: &str) {
-    let mut column = console::measure_text_width(lead.0);
-    out.push_str(&styled(lead.0, lead.1));
-    for word in printable(text).split_whitespace() {
-        let width = console::measure_text_width(word);
-        if column + 1 + width > WIDTH && column > 4 {
-            out.push_str("\n    ");
-            column = 4;
-        } else {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += width;
-    }
-    out.push('\n');
 }
 
 fn styled(text: &str, style: Style) -> String {

@@ -63,7 +63,7 @@ impl Demo {
         let servers = blocking(Servers::start).await?;
         let shown = match self.load(&servers, globals, signals).await {
             Ok(Shown { report, story }) => {
-                terminal::print(result::render(&report) + &story).map(|()| report.ok())
+                terminal::print(result::render(&report, terminal::width()) + &story).map(|()| report.ok())
             }
             Err(error) => Err(error),
         };
@@ -87,7 +87,7 @@ impl Demo {
     /// Fills the servers and syncs one to the other, while a reader of the target goes on reading.
     async fn load(&self, servers: &Servers, globals: &Globals, signals: &Signals) -> Result<Shown> {
         tracing::info!(phase = %Phase::Connect, rows = self.rows,
-            "filling a desktop program's database, and a mobile app's as last night left it");
+            "filling a desktop's database and a mobile app's");
         signals.or_cancelled(Phase::Connect, servers.fill(self.rows)).await?;
         let directory = servers.directory()?;
         let path = directory.join(CONFIG_FILE);

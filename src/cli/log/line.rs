@@ -1,4 +1,5 @@
-//! A log line for people: time, level if it matters, phase, message, then the other fields.
+//! A log line for people: time, level if it matters, phase, message, then the other fields. On a terminal it is broken
+//! between words, elsewhere it is one line.
 
 use std::fmt::{self, Write};
 use std::time::{Instant, SystemTime};
@@ -10,6 +11,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::report::wrap::wrap;
+
 const FAINT: Style = Style::new().dimmed();
 const PHASE: Style = Style::new().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
@@ -19,6 +22,9 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const PHASE_FIELD: &str = "phase";
 /// The longest phase: messages stand beneath each other.
 const PHASE_CHARS: usize = "snapshot".len();
+
+/// Where further lines begin: below the messages of lines without a level.
+const INDENT: usize = "    0.0s ".len() + PHASE_CHARS + 1;
 
 /// What a line's time is.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +46,13 @@ impl Clock {
 #[derive(Debug)]
 pub(super) struct Line {
     clock: Clock,
+    width: fn() -> Option<usize>,
 }
 
 impl Line {
-    /// Lines that begin with the time by `clock`.
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock }
+    /// Lines that begin with the time by `clock`, and fit the columns that `width` tells, if it does.
+    pub(super) fn new(clock: Clock, width: fn() -> Option<usize>) -> Self {
+        Self { clock, width }
     }
 }
 
@@ -66,12 +73,14 @@ where
         event.record(&mut fields);
 
         let faint = paint(FAINT);
-        match self.clock {
-            Clock::Utc => write!(writer, "{} ", humantime::format_rfc3339_seconds(SystemTime::now()))?,
+        // Writing to a String does not fail.
+        let mut line = String::new();
+        let _ = match self.clock {
+            Clock::Utc => write!(line, "{}", humantime::format_rfc3339_seconds(SystemTime::now())),
             Clock::Since(start) => {
-                write!(writer, "{faint}{:>7.1}s{faint:#} ", start.elapsed().as_secs_f64())?;
+                write!(line, "{faint}{:>7.1}s{faint:#}", start.elapsed().as_secs_f64())
             }
-        }
+        };
         let level = *event.metadata().level();
         if level != Level::INFO {
             let style = match level {
@@ -79,26 +88,35 @@ where
                 Level::WARN => paint(WARN),
                 _ => faint,
             };
-            write!(writer, "{style}{}{style:#} ", level.as_str().to_lowercase())?;
+            let _ = write!(line, " {style}{}{style:#}", level.as_str().to_lowercase());
         }
         if !fields.phase.is_empty() {
             let style = paint(PHASE);
-            write!(writer, "{style}{:<PHASE_CHARS$}{style:#} ", fields.phase)?;
+            let _ = write!(line, " {style}{:<PHASE_CHARS$}{style:#}", fields.phase);
         } else if !is_ours(event.metadata().target()) {
-            write!(writer, "{faint}{}{faint:#} ", event.metadata().target())?;
+            let _ = write!(line, " {faint}{}{faint:#}", event.metadata().target());
         }
-        writer.write_str(&printable(&fields.message))?;
+        let mut text = printable(&fields.message);
         if !fields.others.is_empty() {
-            write!(writer, "{faint}{}{faint:#}", printable(&fields.others))?;
+            let _ = write!(text, "{faint}{}{faint:#}", printable(&fields.others));
         }
         for span in ctx.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
                 && !fields.is_empty()
             {
-                write!(writer, " {faint}{fields}{faint:#}")?;
+                let _ = write!(text, " {faint}{fields}{faint:#}");
             }
         }
-        writeln!(writer)
+        match (self.width)() {
+            Some(width) => {
+                let column = console::measure_text_width(&line);
+                wrap(&mut line, &text, column, INDENT, width);
+            }
+            None => {
+                let _ = write!(line, " {text}");
+            }
+        }
+        writeln!(writer, "{line}")
     }
 }
 
@@ -169,13 +187,17 @@ mod tests {
     }
 
     fn logged(clock: Clock, ansi: bool, work: impl FnOnce()) -> String {
+        logged_within(|| None, clock, ansi, work)
+    }
+
+    fn logged_within(width: fn() -> Option<usize>, clock: Clock, ansi: bool, work: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .with_writer(move || writer.clone())
             .with_ansi(ansi)
-            .event_format(Line::new(clock))
+            .event_format(Line::new(clock, width))
             .finish();
         tracing::subscriber::with_default(subscriber, work);
         let bytes = sink.0.lock().unwrap().clone();
@@ -199,6 +221,29 @@ mod tests {
                 "    0.0s warn snapshot slow who=\"a b\"",
                 "    0.0s debug plain",
                 "    0.0s rustls::x hello name=\"t\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_on_a_terminal_is_broken_between_words() {
+        let text = logged_within(
+            || Some(40),
+            Clock::stopwatch(),
+            true,
+            || {
+                tracing::error!(phase = "load", table = "public.a", "it came to an end too soon");
+            },
+        );
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        let lines: Vec<&str> = plain.lines().collect();
+        let indent = " ".repeat(INDENT);
+        assert_eq!(
+            lines,
+            [
+                "    0.0s error load     it came to an".to_owned(),
+                format!("{indent}end too soon"),
+                format!("{indent}table=public.a")
             ]
         );
     }

@@ -28,7 +28,7 @@ pub(super) fn install(globals: &Globals) -> Result<()> {
         LogFormat::Text => {
             let clock =
                 if std::io::stderr().is_terminal() { line::Clock::stopwatch() } else { line::Clock::Utc };
-            builder.event_format(line::Line::new(clock)).try_init()
+            builder.event_format(line::Line::new(clock, terminal::stderr_width)).try_init()
         }
     };
     installed.map_err(|error| {

@@ -26,7 +26,7 @@ fn report(tables: Vec<TableReport>) -> Report {
 }
 
 fn plain(report: &Report) -> String {
-    let text = anstream::adapter::strip_str(&render(report)).to_string();
+    let text = anstream::adapter::strip_str(&render(report, WIDTH)).to_string();
     for line in text.lines() {
         assert!(console::measure_text_width(line) <= WIDTH || line.starts_with("Run "), "{line}");
         assert_eq!(line, line.trim_end(), "trailing blanks");
@@ -88,10 +88,6 @@ jobs         -         0  truncate  1.2 s      -  1.5 s  FAILED
 tasks        -         0  truncate  1.2 s      -  1.5 s  FAILED
 3 tables   726       143                          3.2 s  2 FAILED
 
-FAILED jobs, tasks: no lock on public.jobs within 10m: pid 4711 (psql) has been
-    in a transaction for 3h
-  hint: End that session, or raise lock_wait.
-
 warning clients: the source column \"x\" is not on the target and was left behind
 
 rejected clients: 143 rows, all in rejects/r1/clients.csv
@@ -99,6 +95,10 @@ rejected clients: 143 rows, all in rejects/r1/clients.csv
   - duplicate: a newer row has the same key
   - orphan: loc_id 3 has no match in public.locations
   - and 140 orphan
+
+FAILED jobs, tasks: no lock on public.jobs within 10m: pid 4711 (psql) has been
+    in a transaction for 3h
+  hint: End that session, or raise lock_wait.
 
 Run 20260917t020000-4f2a: 2 of 3 tables FAILED, 726 rows in 3.2 s, 226 rows/s.
 "
@@ -134,10 +134,10 @@ fn a_run_without_duration_or_tables_has_no_speed() {
 #[test]
 fn failure_is_red_and_success_is_green() {
     let mut bad = table("public.t", 1);
-    let good = render(&report(vec![bad.clone()]));
+    let good = render(&report(vec![bad.clone()]), WIDTH);
     assert!(good.contains(&format!("{GOOD}ok{GOOD:#}")) && !good.contains(&BAD.to_string()));
     bad.fail(&Error::new(Phase::Load, Kind::Server, "no"));
-    assert!(render(&report(vec![bad])).contains(&format!("{BAD}FAILED{BAD:#}")));
+    assert!(render(&report(vec![bad]), WIDTH).contains(&format!("{BAD}FAILED{BAD:#}")));
 }
 
 #[test]
@@ -168,5 +168,38 @@ fn rejects_of_many_tables_take_a_line_each() {
   app.\"Job Notes\"     56  job_id=1 has no match in public.jobs, …",
             "x".repeat(80 - 3 - 26)
         )
+    );
+}
+
+#[test]
+fn failed_tables_come_last_and_causes_after_what_failed_with_them() {
+    let mut cause = table("public.b_cause", 5);
+    cause.fail(&Error::new(
+        Phase::Load,
+        Kind::Server,
+        "no such luck, for this table and for all of its kind",
+    ));
+    let mut victim = table("public.c_victim", 5);
+    victim.fail(&Error::new(Phase::Load, Kind::Dependency, "not applied"));
+    let mut fine = table("public.d_fine", 5);
+    fine.warnings.push("odd".to_owned());
+    let report = report(vec![cause, victim, fine]);
+    let order = |text: &str| -> Vec<usize> {
+        [
+            "d_fine  ",
+            "b_cause ",
+            "c_victim ",
+            "warning d_fine: odd",
+            "FAILED c_victim: not",
+            "FAILED b_cause: no",
+        ]
+        .map(|part| text.find(part).unwrap_or_else(|| panic!("{part:?} in {text}")))
+        .to_vec()
+    };
+    assert!(order(&plain(&report)).is_sorted(), "{}", plain(&report));
+    let narrow = anstream::adapter::strip_str(&render(&report, 40)).to_string();
+    assert!(
+        narrow.contains("FAILED b_cause: no such luck, for this\n    table and for all of its kind\n"),
+        "{narrow}"
     );
 }
