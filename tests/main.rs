@@ -29,6 +29,7 @@ mod shapes;
 mod signals;
 mod slots;
 mod snapshots;
+mod stalls;
 mod state;
 mod throw_away_servers;
 mod timeouts;

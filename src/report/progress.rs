@@ -7,6 +7,7 @@
 mod canvas;
 mod picture;
 mod speed;
+mod stall;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ use crate::error::Phase;
 use canvas::Canvas;
 use picture::{Snapshot, State, TableSnapshot};
 use speed::Speeds;
+use stall::Stalls;
+pub(crate) use stall::stalls_after;
 
 /// Five pictures per second are what the eye follows in numbers; more only costs.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -88,6 +91,7 @@ impl Progress {
         let progress = Arc::downgrade(self);
         tokio::spawn(async move {
             let mut speeds = Speeds::default();
+            let mut stalls = Stalls::new(stalls_after());
             let mut logged_at = Instant::now();
             let mut ticks = tokio::time::interval(DRAW_EVERY);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -105,6 +109,9 @@ impl Progress {
                 }
                 let snapshot = progress.snapshot();
                 speeds.observe(&snapshot, Instant::now());
+                for stall in stalls.observe(&snapshot, Instant::now()) {
+                    stall::tell(&stall, &progress.tables[stall.table].expected.name);
+                }
                 if drawn {
                     progress.draw(&snapshot, &speeds);
                 } else if logged_at.elapsed() >= LOG_EVERY {
@@ -231,6 +238,7 @@ impl TableProgress {
             note,
             rows: self.rows.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
             chunks_done: self.chunks_done.load(Relaxed),
         }
     }

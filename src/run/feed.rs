@@ -1,12 +1,13 @@
 //! Rows straight from the source, for methods that take them without staging.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::pipeline::{self, BATCHES_IN_FLIGHT, Watch};
 use super::streams::Shared;
 use crate::apply::Feed;
+use crate::batch::Flow;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Reader, copy_out_sql, select_sql};
 
@@ -22,16 +23,21 @@ pub(super) async fn source_has_rows(shared: &Shared, table: usize) -> Result<boo
     Ok(rows.first().and_then(|row| row.first()?.as_deref().map(|text| text == "t")).unwrap_or(false))
 }
 
-/// Rows straight from the source, for a method without staging.
+/// Rows straight from the source, for a method without staging. Each call reads them anew, and takes back what the one
+/// before has counted.
 pub(super) fn feed(shared: &Arc<Shared>, table: usize) -> Feed<'static> {
     let shared = shared.clone();
+    let counted: Mutex<Option<Watch>> = Mutex::default();
     Box::new(move || {
         let (sender, receiver) = mpsc::channel(BATCHES_IN_FLIGHT);
         let shared = shared.clone();
+        let watch = Watch::new(&shared.progress, table);
+        let earlier = counted.lock().unwrap_or_else(PoisonError::into_inner).replace(watch.clone());
+        earlier.iter().for_each(Watch::retract);
+        shared.progress.table(table).phase(Phase::Load);
         tokio::spawn(async move {
             let plan = &shared.plan.tables[table];
             let Some(chunk) = plan.chunks.first() else { return };
-            let watch = Watch::new(&shared.progress, table);
             let read = async {
                 let reader = shared.snapshot.open().await?;
                 let is_only = reader.is_lent();
@@ -39,6 +45,9 @@ pub(super) fn feed(shared: &Arc<Shared>, table: usize) -> Feed<'static> {
                 let sql = copy_out_sql(plan, &chunk.extent);
                 let (task, mut batches) = pipeline::read(wire, sql, shared.pool.clone(), watch, None);
                 while let Some(flow) = batches.recv().await {
+                    if matches!(flow, Flow::End { .. }) {
+                        shared.progress.table(table).phase(Phase::Apply);
+                    }
                     // The only connection that sees the snapshot is read to the end even if nobody wants the rows.
                     if sender.send(flow).await.is_err() && !is_only {
                         break;

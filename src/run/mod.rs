@@ -27,7 +27,7 @@ mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ use crate::extract::Snapshot;
 use crate::load::Ledger;
 use crate::pg::name::TableName;
 use crate::plan::Plan;
-use crate::report::progress::{Expected, Progress, ProgressMode};
+use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
 use crate::report::{Mode, Report, millis};
 
 /// What the command line adds to the config.
@@ -200,15 +200,26 @@ fn progress(plan: &Plan, mode: ProgressMode) -> Arc<Progress> {
     Progress::new(mode, tables)
 }
 
-/// Gives up a phase before anything was begun when the run is cancelled.
+/// Gives up a phase before anything was begun when the run is cancelled, and tells of one that does not end: a server that
+/// hangs keeps its connection open.
 async fn unless_cancelled<T>(
     options: &Options,
     phase: Phase,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    tokio::select! {
-        done = work => done,
-        () = options.cancel.cancelled() => Err(Error::cancelled(phase)),
+    let mut work = std::pin::pin!(work);
+    let began = Instant::now();
+    let mut pause = stalls_after();
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = options.cancel.cancelled() => return Err(Error::cancelled(phase)),
+            () = tokio::time::sleep(pause) => {
+                let lasts = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs().max(1)));
+                tracing::warn!(phase = %phase, "this takes {lasts} already: a server is slow, or does not answer");
+                pause *= 2;
+            }
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) struct TableSnapshot {
     pub(super) note: Option<String>,
     pub(super) rows: u64,
     pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
     pub(super) chunks_done: u64,
 }
 
