@@ -109,6 +109,25 @@ fn staging_that_a_crash_emptied_is_loaded_again() {
 }
 
 #[test]
+fn staging_that_is_emptied_again_and_again_is_given_up() {
+    let scene = Scene::shared();
+    assert_eq!(scene.program("delete", "").sync().code, Some(0));
+    // As if a crash came before each look at the ledger.
+    scene.pair.target.run(
+        "create function forget() returns trigger language plpgsql as 'begin return null; end';
+         create trigger forget before insert on bulkload.ledger for each row execute function forget()",
+    );
+    let outcome = scene.program("delete", "retries = 2").sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    for table in ["public.parent", "public.free"] {
+        let error = outcome.table(table)["error"].to_string();
+        assert!(error.contains("loaded again 2 times"), "{outcome}");
+    }
+    assert_eq!(outcome.stderr.matches("loading again").count(), 4, "{outcome}");
+    scene.assert_new();
+}
+
+#[test]
 fn a_target_that_comes_back_within_the_retries_is_waited_for() {
     let mut servers = Servers::private();
     for (point, blow, marker) in [

@@ -24,6 +24,7 @@ struct TableState {
     landed: BTreeMap<i32, Landed>,
     streams: BTreeSet<usize>,
     attempts: u32,
+    times_lost: u32,
     error: Option<Error>,
     skipped: bool,
     warnings: Vec<String>,
@@ -73,12 +74,16 @@ impl<'p> Board<'p> {
         self.tables[table].judged = Some(judged);
     }
 
-    /// Takes chunks off a table that were reported as landed and are not there.
-    pub(super) fn lost(&mut self, table: usize, chunks: &[i32]) {
-        self.tables[table].landed.retain(|number, _| !chunks.contains(number));
-        self.tables[table].judged = None;
+    /// Takes chunks off a table that were reported as landed and are not there. Returns how often that has happened.
+    pub(super) fn lost(&mut self, table: usize, chunks: &[i32]) -> u32 {
+        let state = &mut self.tables[table];
+        state.landed.retain(|number, _| !chunks.contains(number));
+        state.judged = None;
+        state.times_lost += 1;
+        let times = state.times_lost;
         let group = self.group_of(table);
         self.groups[group] = GroupState::Loading;
+        times
     }
 
     /// A group all of whose rows are in staging (or need none), marked as being applied.

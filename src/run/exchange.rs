@@ -102,6 +102,14 @@ fn give_up(shared: &Shared, tables: &[usize]) {
     shared.queue.release(|table| shared.filters.is_ready(table));
 }
 
+/// A server that crashes whenever a table is applied must not be brought to do so for ever.
+fn emptied(retries: u32) -> Error {
+    let message =
+        format!("staging was emptied once more after it had been loaded again {retries} times (retries)");
+    Error::new(Phase::Verify, Kind::Server, message)
+        .hint("The target's log says why its server crashes; a full disk makes it do so.")
+}
+
 async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &Staged) {
     let Ended { group, fate, judged } = ended;
     for (table, judged) in judged {
@@ -126,9 +134,11 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
             }
         }
         Fate::Incomplete(table, chunks) => {
+            if board.lost(table, &chunks) > shared.plan.run.retries {
+                return fail(board, shared, table, emptied(shared.plan.run.retries));
+            }
             tracing::warn!(phase = %Phase::Verify, table = shared.plan.tables[table].name.plain(), chunks = chunks.len(),
                 "staging was emptied, by a crash of the target's server: loading again");
-            board.lost(table, &chunks);
             let jobs = chunks.iter().filter_map(|number| {
                 let chunk = shared.plan.tables[table].chunks.iter().find(|chunk| chunk.number == *number)?;
                 Some(Job { table, chunk: chunk.clone(), again: true })
