@@ -20,6 +20,9 @@ pub(super) struct Check {
     config: ConfigFile,
 }
 
+/// Where findings begin, beneath each other.
+const INDENT: usize = "problem  ".len();
+
 const EXAMPLES: &str = "\
 Example:
   bulkload check -c nightly.toml
@@ -32,7 +35,7 @@ impl Check {
         let config = self.config.load()?;
         let options = Options { cancel: signals.token(), ..Options::default() };
         let report = Box::pin(run::check(config, options)).await?;
-        terminal::print(&report)?;
+        terminal::print_lines(&report, INDENT)?;
         Ok(if report.ok() { Exit::Done } else { Exit::NotStarted })
     }
 }

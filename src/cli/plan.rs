@@ -27,6 +27,9 @@ pub(super) struct Plan {
     json: bool,
 }
 
+/// Where what is said of a table begins.
+const INDENT: usize = "    method   ".len();
+
 const EXAMPLES: &str = "\
 Examples:
   bulkload plan
@@ -53,7 +56,7 @@ impl Plan {
             })?;
             terminal::print(json)?;
         } else {
-            terminal::print(plan)?;
+            terminal::print_lines(plan, INDENT)?;
         }
         Ok(Exit::Done)
     }

@@ -58,6 +58,30 @@ pub(super) fn print(result: impl Display) -> Result<()> {
     written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
 
+/// Writes lines whose first `indent` columns say what the rest is about. On a terminal they are broken between words.
+pub(super) fn print_lines(result: impl Display, indent: usize) -> Result<()> {
+    match columns_of(&Term::stdout()) {
+        None => print(result),
+        Some(width) => print(broken(&result.to_string(), indent, width)),
+    }
+}
+
+fn broken(text: &str, indent: usize, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let blanks = line.char_indices().take(indent).filter(|(_, c)| c.is_whitespace());
+        let lead = blanks.last().map_or(0, |(at, _)| at);
+        out.push_str(&line[..lead]);
+        if console::measure_text_width(line) <= width {
+            out.push_str(&line[lead..]);
+        } else {
+            wrap(&mut out, &line[lead..], console::measure_text_width(&line[..lead]), indent, width);
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Writes what is not text for people, such as a man page, to stdout as it is.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
@@ -130,6 +154,16 @@ mod tests {
         assert_eq!(plain, "error: a.toml:3:7: bad \u{fffd}[2J\n  hint: Do better.\n");
         let error = Error::new(Phase::Load, Kind::Server, "no");
         assert_eq!(anstream::adapter::strip_str(&error_text(&error, None)).to_string(), "error: no\n");
+    }
+
+    #[test]
+    fn long_lines_are_broken_below_what_they_are_about() {
+        let text = "ok       short\n\nproblem  one two three four\n         hint: five six seven\n";
+        assert_eq!(
+            broken(text, 9, 20),
+            "ok       short\n\nproblem  one two\n         three four\n         hint: five\n         six seven\n"
+        );
+        assert_eq!(broken(text, 9, 80), text);
     }
 
     #[test]

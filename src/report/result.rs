@@ -176,11 +176,23 @@ fn failures(page: &mut Page, report: &Report) {
     for (names, table) in groups {
         let error = table.error.as_deref().unwrap_or("the run ended before it was applied");
         page.blank_line();
-        page.paragraph(("FAILED", BAD), &format!("{}: {error}", names.join(", ")));
+        page.paragraph(("FAILED", BAD), &format!("{}: {error}", some_of(&names)));
         if let Some(hint) = &table.hint {
             page.paragraph(("  hint:", NOTABLE), hint);
         }
     }
+}
+
+/// More names than this would stand between the reader and the error; the table above has them all.
+const NAMES_MAX: usize = 4;
+
+/// `a, b, c and 12 more`
+fn some_of(names: &[String]) -> String {
+    if names.len() <= NAMES_MAX {
+        return names.join(", ");
+    }
+    let (shown, rest) = names.split_at(NAMES_MAX - 1);
+    format!("{} and {} more", shown.join(", "), rest.len())
 }
 
 fn warnings(page: &mut Page, report: &Report) {
@@ -279,7 +291,9 @@ fn summary(out: &mut String, report: &Report) {
         _ => write!(out, "{} of {tables} FAILED, {rows_text}", figures::count(failed)),
     };
     let _ = write!(out, " in {}", figures::duration(report.duration));
-    if let Some(rate) = rows.saturating_mul(1000).checked_div(super::millis(report.duration)) {
+    if rows > 0
+        && let Some(rate) = rows.saturating_mul(1000).checked_div(super::millis(report.duration))
+    {
         let _ = write!(out, ", {} rows/s", figures::count(rate));
     }
     out.push_str(".\n");

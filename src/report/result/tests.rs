@@ -203,3 +203,17 @@ fn failed_tables_come_last_and_causes_after_what_failed_with_them() {
         "{narrow}"
     );
 }
+
+#[test]
+fn many_tables_that_failed_together_do_not_hide_the_error() {
+    let failed = |i: usize| {
+        let mut table = table(&format!("public.t{i}"), 5);
+        table.fail(&Error::new(Phase::Apply, Kind::Server, "no"));
+        table
+    };
+    let text = plain(&report((0..4).map(failed).collect()));
+    assert!(text.contains("\nFAILED t0, t1, t2, t3: no\n"), "{text}");
+    let text = plain(&report((0..5).map(failed).collect()));
+    assert!(text.contains("\nFAILED t0, t1, t2 and 2 more: no\n"), "{text}");
+    assert!(text.ends_with("5 of 5 tables FAILED, 0 rows in 3.2 s.\n"), "{text}");
+}
