@@ -118,6 +118,22 @@ fn a_missing_config_is_named() {
 }
 
 #[test]
+fn a_config_as_windows_writes_it_is_read_and_one_in_utf_16_is_told_apart() {
+    let program = Bulkload::new().file("bulkload.toml", &format!("\u{feff}{}", CONFIG.replace('\n', "\r\n")));
+    let outcome = program.run(&["plan", "--table", "gone"]);
+    assert!(outcome.stderr.contains("It has: public.orders, public.\"Order Lines\"."), "{outcome}");
+    let program = Bulkload::new();
+    let utf_16: Vec<u8> = CONFIG.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(program.dir().join("bulkload.toml"), [&[0xff, 0xfe], &utf_16[..]].concat()).unwrap();
+    refused(
+        &program,
+        &["plan"],
+        "error: the config bulkload.toml is not UTF-8\n  \
+         hint: Save it as UTF-8, which TOML demands; editors on Windows may write UTF-16 or ANSI.\n",
+    );
+}
+
+#[test]
 fn a_mistake_in_the_config_is_shown_with_its_place_and_advice() {
     let program = Bulkload::new().file("nightly.toml", "[run]\n  lock_timout = '1s'\n");
     refused(

@@ -1,6 +1,7 @@
 //! From a file, or its text, to a [`Config`].
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::document::{Document, Env};
@@ -21,6 +22,10 @@ pub const SOURCE_URL_VARIABLE: &str = "SOURCE_DATABASE_URL";
 /// Holds the target's URL where the config does not.
 pub const TARGET_URL_VARIABLE: &str = "TARGET_DATABASE_URL";
 
+const HINT_NAME: &str =
+    "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.";
+const HINT_UTF_8: &str = "Save it as UTF-8, which TOML demands; editors on Windows may write UTF-16 or ANSI.";
+
 /// The environment of this process, for [`Config::load`].
 #[must_use]
 pub fn process_env(name: &str) -> Option<String> {
@@ -35,13 +40,12 @@ impl Config {
     pub fn load(path: &Path, env: &Env<'_>) -> Result<Self> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let message = match error.kind() {
-                std::io::ErrorKind::NotFound => format!("no config file {file}"),
-                _ => format!("cannot read the config {file}: {error}"),
+            let (message, hint) = match error.kind() {
+                ErrorKind::NotFound => (format!("no config file {file}"), HINT_NAME),
+                ErrorKind::InvalidData => (format!("the config {file} is not UTF-8"), HINT_UTF_8),
+                _ => (format!("cannot read the config {file}: {error}"), HINT_NAME),
             };
-            Error::new(Phase::Config, Kind::Config, message).hint(
-                "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.",
-            )
+            Error::new(Phase::Config, Kind::Config, message).hint(hint)
         })?;
         Self::parse(&text, &file, env)
     }
