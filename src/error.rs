@@ -343,6 +343,10 @@ impl ServerError {
         Some(match self.code.code() {
             "28P01" | "28000" => "Check user and password; ~/.pgpass is used when the URL has no password.",
             "3D000" => "Check the database's name in the URL.",
+            "53200" => {
+                "The server is out of memory; where it says shared memory, that of its locks: raise \
+                 max_locks_per_transaction, or load fewer tables or partitions at once."
+            }
             "53100" => "The server's disk is full: free or add space; nothing was changed.",
             "25006" => {
                 "The server is read-only: a standby, or a managed database that ran out of disk space."

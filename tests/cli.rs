@@ -283,6 +283,20 @@ fn the_second_signal_ends_the_program_at_once() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let program = program();
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_bulkload"))
+        .arg("sync")
+        .current_dir(program.dir())
+        .env_clear()
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2), "nobody listens at the config's port, and nothing else is wrong");
+}
+
+#[test]
 fn quiet_keeps_warnings_and_filters_obey_flags_before_variables() {
     for (args, variable, is_told) in [
         (&["-q"][..], "bulkload=error", true),

@@ -20,6 +20,8 @@ pub(super) fn install(globals: &Globals) -> Result<()> {
     let builder: SubscriberBuilder<_, _, EnvFilter, _> = tracing_subscriber::fmt()
         .with_env_filter(filter(globals, &crate::config::process_env)?)
         .with_writer(LogWriter)
+        // A line that cannot be written is lost. Said on stderr, that would panic where stderr is what cannot be written.
+        .log_internal_errors(false)
         .with_ansi(globals.log_format == LogFormat::Text && terminal::stderr_has_colors());
     let installed = match globals.log_format {
         LogFormat::Json => {
