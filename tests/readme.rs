@@ -1,9 +1,11 @@
 //! README, `--help` and behaviour agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bulkload::config::{Config, Limit, OnEmpty, RunConfig};
+use bulkload::config::{ApplyMethod, Config, Limit, OnEmpty, RunConfig, Strategy, sections};
+use bulkload::pg::format::Format;
+use bulkload::report::{Mode, Report, TableReport};
 
 use crate::support::Bulkload;
 
@@ -47,30 +49,169 @@ fn the_readme_states_the_defaults_that_hold() {
     assert_eq!(full.run.on_empty, OnEmpty::Skip);
 }
 
-#[test]
-fn every_option_in_the_readme_exists() {
-    let all: String = ["sync", "plan", "check", "clean", "demo", "completions", "man"]
-        .iter()
-        .map(|command| help(&[command, "--help"]))
-        .collect();
-    let words = |text: &str| -> BTreeSet<String> {
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-            .filter(|word| word.starts_with("--") && word.len() > 3)
-            .map(str::to_owned)
-            .collect()
-    };
-    let known = words(&all);
-    // What the README shows of other programs.
-    let foreign = BTreeSet::from(["--release".to_owned(), "--help".to_owned()]);
-    for option in words(README).difference(&foreign) {
-        assert!(known.contains(option), "the README speaks of {option}");
+/// The keys that each section of the README's config shows, in comments too, and what stands beside its header.
+fn shown_keys() -> BTreeMap<String, (BTreeSet<String>, String)> {
+    let mut shown: BTreeMap<String, (BTreeSet<String>, String)> = BTreeMap::new();
+    let mut section = String::new();
+    for line in blocks("toml")[1].lines() {
+        let text = line.strip_prefix("# ").unwrap_or(line);
+        if text.starts_with('[') {
+            section = text.split_inclusive(']').take_while(|part| !part.starts_with(' ')).collect();
+        }
+        let (keys, header) = shown.entry(section.clone()).or_default();
+        if text.starts_with('[') {
+            header.push_str(line);
+        }
+        if let Some((key, _)) = text.split_once(" = ").filter(|(key, _)| !key.contains([' ', '#'])) {
+            keys.insert(key.to_owned());
+        }
     }
+    shown
+}
+
+#[test]
+fn the_readme_shows_every_key_of_a_config_and_no_other() {
+    let shown = shown_keys();
+    let headers: Vec<&str> =
+        sections().map(|(header, _)| header).filter(|header| !header.is_empty()).collect();
+    assert!(shown.keys().all(|header| headers.contains(&header.as_str())), "{:?}", shown.keys());
+    for (header, keys) in sections().filter(|(header, _)| !header.is_empty()) {
+        let (found, beside) = shown.get(header).unwrap_or_else(|| panic!("the README has no {header}"));
+        // What has a header of its own needs no line.
+        let is_section = |key: &str| {
+            headers.iter().any(|other| other.trim_matches(['[', ']']).ends_with(&format!(".{key}")))
+        };
+        for key in keys.iter().filter(|key| !is_section(key)) {
+            let is_named =
+                beside.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|word| word == *key);
+            assert!(found.contains(*key) || is_named, "{key} of {header}");
+        }
+        for key in found {
+            assert!(keys.contains(&key.as_str()), "{header} has no {key}");
+        }
+    }
+}
+
+/// Long options and what their defaults are.
+type Options = BTreeMap<String, Option<String>>;
+
+/// The long option in a text that begins with its name, or with its letter.
+fn long_option(text: &str) -> Option<String> {
+    let name = &text[text.find("--")?..];
+    let end = name.find(|c: char| !(c.is_ascii_lowercase() || c == '-')).unwrap_or(name.len());
+    Some(name[..end].to_owned())
+}
+
+/// The options that a help text lists below a heading.
+fn listed_in(help: &str, heading: &str) -> Options {
+    let mut options = Options::new();
+    let mut last = None;
+    let lines = help.lines().skip_while(|line| *line != heading).skip(1);
+    for line in lines.take_while(|line| line.is_empty() || line.starts_with(' ')) {
+        let text = line.trim_start();
+        if text.starts_with('-') {
+            last = long_option(text);
+            options.extend(last.clone().map(|name| (name, None)));
+        } else if let (Some(default), Some(name)) = (text.strip_prefix("[default: "), &last) {
+            options.insert(name.clone(), Some(default.trim_end_matches(']').to_owned()));
+        }
+    }
+    options.remove("--help");
+    options
+}
+
+/// The options of the README's table, by command.
+fn listed_in_readme() -> BTreeMap<String, Options> {
+    let mut commands: BTreeMap<String, Options> = BTreeMap::new();
+    let mut command = String::new();
+    let section = README.split("## Commands and options").nth(1).unwrap();
+    for row in section
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+    {
+        let row = row.replace("\\|", "/");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if !cells[1].is_empty() {
+            command = cells[1].trim_matches('`').to_owned();
+        }
+        let options = commands.entry(command.clone()).or_default();
+        if let Some(option) = long_option(cells[2]) {
+            let is_code = cells[3].starts_with('`');
+            options.insert(option, is_code.then(|| cells[3].trim_matches('`').to_owned()));
+        }
+    }
+    commands
+}
+
+/// The subcommands that `--help` lists.
+fn subcommands() -> Vec<String> {
+    let main = help(&["--help"]);
+    let lines =
+        main.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_readme_lists_every_option_of_every_command_with_its_default_and_no_other() {
+    let mut expected: BTreeMap<String, Options> = BTreeMap::new();
+    for command in subcommands() {
+        let help = help(&[&command, "--help"]);
+        expected.insert("every command".to_owned(), listed_in(&help, "Global options:"));
+        expected.insert(command, listed_in(&help, "Options:"));
+    }
+    assert!(expected.len() > 7 && expected["sync"].len() > 4, "{expected:?}");
+    assert_eq!(listed_in_readme(), expected);
+}
+
+#[test]
+fn every_option_that_the_readme_speaks_of_is_in_its_table() {
+    let known: BTreeSet<String> = listed_in_readme().into_values().flat_map(Options::into_keys).collect();
+    // What the README shows of other programs.
+    let foreign = ["--release", "--help"];
+    for word in README.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+        let is_option = word.starts_with("--") && word.len() > 3 && !word.starts_with("---");
+        assert!(!is_option || known.contains(word) || foreign.contains(&word), "the README speaks of {word}");
+    }
+}
+
+#[test]
+fn the_readme_shows_every_key_of_the_report_and_no_other() {
+    let report = Report {
+        run_id: String::new(),
+        started_at: std::time::SystemTime::UNIX_EPOCH,
+        duration: Duration::ZERO,
+        mode: Mode::Full,
+        tables: vec![TableReport::new(
+            "t",
+            Mode::Full,
+            Strategy::Replace,
+            Some(ApplyMethod::Auto),
+            Format::Text,
+        )],
+    };
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let (shown, real): (serde_json::Value, _) =
+        (serde_json::from_str(blocks("json")[0]).unwrap(), serde_json::to_value(&report).unwrap());
+    assert_eq!(keys(&shown), keys(&real));
+    let table = &shown["tables"][0];
+    assert_eq!(keys(table), keys(&real["tables"][0]));
+    let sum = |names: &[&str]| names.iter().map(|name| table[*name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum(&["extracted"]), sum(&["rejected", "staged"]));
+    assert_eq!(sum(&["staged"]), sum(&["inserted", "updated", "unchanged", "skipped"]));
 }
 
 #[test]
 fn every_subcommand_in_the_readme_exists_and_the_other_way_round() {
     let main = help(&["--help"]);
-    for command in ["sync", "plan", "check", "clean", "demo", "completions", "man"] {
+    for command in subcommands() {
         assert!(main.contains(&format!("  {command} ")), "{command} in --help");
         let named =
             README.contains(&format!("bulkload {command}")) || README.contains(&format!("scripts/{command}"));

@@ -22,6 +22,7 @@ use std::time::Duration;
 pub use document::Env;
 pub use load::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE, process_env};
 pub use run::RunConfig;
+pub use section::sections;
 
 use crate::error::Location;
 use crate::pg::name::{Ident, TableName};

@@ -33,6 +33,12 @@ static SHAPES: &[&Shape] = &[
     &super::links::REFERENCE,
 ];
 
+/// The sections that a config may have, as a person writes their headers (the file's top level has none), and the keys
+/// of each.
+pub fn sections() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    SHAPES.iter().map(|shape| (shape.name, shape.keys))
+}
+
 /// A table of the file whose keys are all known ones.
 pub(super) struct Section<'a> {
     doc: &'a Document<'a>,
