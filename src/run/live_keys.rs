@@ -12,9 +12,9 @@ use crate::transform::RowCutter;
 /// Fetches all of them, one set after the other, while other tables load already. What cannot be fetched is judged on
 /// the target.
 pub(super) async fn fetch(shared: Arc<Shared>) {
-    for set in shared.filters.live_sets() {
+    for store in shared.filters.live_stores() {
         let is_complete = tokio::select! {
-            fetched = fetch_set(&shared, set) => match fetched {
+            fetched = fetch_store(&shared, store) => match fetched {
                 Ok(is_complete) => is_complete,
                 Err(error) => {
                     if error.kind() != Kind::Cancelled {
@@ -26,14 +26,14 @@ pub(super) async fn fetch(shared: Arc<Shared>) {
             },
             () = shared.cancel.cancelled() => return,
         };
-        shared.filters.close(set, is_complete).await;
+        shared.filters.close(store, is_complete).await;
         shared.queue.release(|table| shared.filters.is_ready(table));
     }
 }
 
-/// Whether all keys of a set are there; it may be given up on the way.
-async fn fetch_set(shared: &Arc<Shared>, set: usize) -> Result<bool> {
-    let Some((sql, work)) = shared.filters.fetching(set)? else { return Ok(false) };
+/// Whether all keys of a store are there; it may be given up on the way.
+async fn fetch_store(shared: &Arc<Shared>, store: usize) -> Result<bool> {
+    let Some((sql, work)) = shared.filters.fetching(store)? else { return Ok(false) };
     let mut wire = Wire::new(session::open_stream(&shared.target, &shared.load_settings).await?, Phase::Load);
     let mut cutter = RowCutter::new(work.rules().format, work.rules().input.len());
     let mut copy = wire.copy_out(&sql).await?;
@@ -45,7 +45,7 @@ async fn fetch_set(shared: &Arc<Shared>, set: usize) -> Result<bool> {
         }
         shared.workers.run(&work, std::mem::take(&mut ready), &shared.pool).await?;
         shared.filters.bound(&shared.plan);
-        if shared.filters.is_given_up(set) {
+        if shared.filters.is_given_up(store) {
             return Ok(false);
         }
     }

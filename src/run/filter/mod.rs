@@ -1,0 +1,280 @@
+//! What is judged while rows stream by: a program for each table that needs one, what they share, and from when on a table
+//! may begin.
+//!
+//! A [`Store`] belongs to a referenced table and some of its columns. It is *open* while that table's rows stream by, *known*
+//! when all of them have landed, and *given up* when it would need more memory than the run may use or when it turned out
+//! that its rows are not what the table will hold; whoever needs it is then judged on the target.
+
+mod store;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use self::store::{Known, Store, What, lock, position};
+pub(super) use self::work::{Done, Part, Work};
+use super::id::RunId;
+use crate::config::OnOrphan;
+use crate::error::{Phase, Result};
+use crate::load::{RejectsFile, assemble};
+use crate::pg::name::{Ident, plain};
+use crate::plan::{Judged, Keys, Plan, TablePlan};
+use crate::report::figures;
+use crate::transform::{Collect, Output, RejectBuffer, Rules};
+
+/// The filters of a run.
+#[derive(Debug)]
+pub(super) struct Filters {
+    stores: Vec<Store>,
+    tables: Vec<TableFilter>,
+    memory_max: usize,
+    directory: PathBuf,
+}
+
+#[derive(Debug, Default)]
+struct TableFilter {
+    /// The stores that its rows go to.
+    collects: Vec<usize>,
+    /// Its references that may be judged while streaming, each with its store.
+    needs: Vec<(usize, usize)>,
+    /// What is done to its rows, once that is known; reset when a store is given up.
+    work: Mutex<Option<Option<Arc<Work>>>>,
+    /// What became of the chunks that were read to the end.
+    parts: Mutex<BTreeMap<i32, Part>>,
+}
+
+impl Filters {
+    /// As the plan has decided.
+    pub(super) fn new(plan: &Plan, run: &RunId) -> Self {
+        let directory = Path::new(&plan.run.rejects_dir).join(run.as_str());
+        let memory_max = usize::try_from(plan.run.memory).unwrap_or(usize::MAX);
+        let tables = plan.tables.iter().map(|_| TableFilter::default()).collect();
+        let mut filters = Self { stores: Vec::new(), tables, memory_max, directory };
+        for (table, entry) in plan.tables.iter().enumerate() {
+            for (number, reference) in entry.references.iter().enumerate() {
+                let Judged::Streaming { kinds, keys } = &reference.judged else { continue };
+                if reference.on_orphan == OnOrphan::Keep {
+                    continue;
+                }
+                let store = filters.store(
+                    plan,
+                    What {
+                        keys: *keys,
+                        table: reference.to.clone(),
+                        columns: reference.to_columns.clone(),
+                        kinds: kinds.iter().map(|&(_, theirs)| theirs).collect(),
+                        value: None,
+                    },
+                );
+                filters.tables[table].needs.push((number, store));
+            }
+        }
+        for (number, store) in filters.stores.iter().enumerate() {
+            if let Keys::Entry(parent) = store.what.keys {
+                filters.tables[parent].collects.push(number);
+            }
+        }
+        filters
+    }
+
+    /// The number of a store; those who need the same share one.
+    fn store(&mut self, plan: &Plan, what: What) -> usize {
+        if let Some(known) = self.stores.iter().position(|store| store.what == what) {
+            return known;
+        }
+        self.stores.push(match what.keys {
+            // Nobody will ever say that its last row has landed.
+            Keys::Entry(parent) if plan.tables[parent].chunks.is_empty() => Store::given_up(what),
+            Keys::Entry(_) | Keys::Live => Store::open(what),
+        });
+        self.stores.len() - 1
+    }
+
+    /// Whether a table may begin: nothing that it needs is still being found out.
+    pub(super) fn is_ready(&self, table: usize) -> bool {
+        !self.tables[table].needs.iter().any(|&(_, store)| self.stores[store].is_open())
+    }
+
+    /// What is to be done to a table's rows; `None` if they pass through as they are. The table must be ready.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Internal`] if the plan contradicts itself.
+    pub(super) fn work(&self, plan: &Plan, table: usize) -> Result<Option<Arc<Work>>> {
+        let mut work = lock(&self.tables[table].work);
+        if let Some(work) = &*work {
+            return Ok(work.clone());
+        }
+        let made = self.compile(&plan.tables[table], &self.tables[table])?.map(Arc::new);
+        *work = Some(made.clone());
+        Ok(made)
+    }
+
+    fn compile(&self, plan: &TablePlan, filter: &TableFilter) -> Result<Option<Work>> {
+        let mut numbers = Vec::new();
+        let mut references = Vec::new();
+        for &(number, store) in &filter.needs {
+            if let Some(Known::Keys(keys)) = self.stores[store].known() {
+                numbers.push(number);
+                references.push(work::reference(plan, &plan.references[number], keys));
+            }
+        }
+        let collected = |&store: &usize| self.stores[store].collect(|name| position(plan, name));
+        let collect: Vec<Collect> = filter.collects.iter().filter_map(collected).collect();
+        if references.is_empty() && collect.is_empty() {
+            return Ok(None);
+        }
+        let from = |name: &Ident| plan.columns.iter().position(|c| c.from.as_ref() == Some(name));
+        let output = plan.columns.iter().enumerate();
+        let rules = Rules {
+            table: plan.name.plain(),
+            format: plan.format,
+            input: plan.columns.iter().map(work::input).collect(),
+            output: output.map(|(field, column)| work::output(Output::Field(field), column)).collect(),
+            lookups: Vec::new(),
+            null_values: Vec::new(),
+            references,
+            collect,
+            reject_columns: plan.source_columns.iter().map(from).collect(),
+            emits: true,
+        };
+        Ok(Some(Work::new(rules, numbers, self.rejects_path(plan))?))
+    }
+
+    /// Whether each reference of a table was judged while its rows streamed by.
+    pub(super) fn streamed(&self, plan: &TablePlan, table: usize) -> Vec<bool> {
+        let needs = &self.tables[table].needs;
+        let is_known = |number: usize| {
+            needs
+                .iter()
+                .any(|&(reference, store)| reference == number && self.stores[store].known().is_some())
+        };
+        (0..plan.references.len()).map(is_known).collect()
+    }
+
+    /// Gives up stores until the rest fits into the memory that the run may use.
+    pub(super) fn bound(&self, plan: &Plan) {
+        while let Some((store, bytes)) = self.largest_over_limit() {
+            self.give_up(&[store]);
+            let What { table, columns, .. } = &self.stores[store].what;
+            let columns: Vec<String> = columns.iter().map(plain).collect();
+            tracing::warn!(phase = %Phase::Load, table = table.plain(),
+                "its keys ({}) need more than memory = {} allows ({} so far): who refers to them is judged on the target",
+                columns.join(", "), figures::bytes(plan.run.memory), figures::bytes(bytes as u64));
+        }
+    }
+
+    /// The largest store that grows, if all of them together need too much.
+    fn largest_over_limit(&self) -> Option<(usize, usize)> {
+        let sizes = || self.stores.iter().map(Store::memory_bytes).enumerate();
+        let total: usize = sizes().map(|(_, (bytes, _))| bytes).sum();
+        if total <= self.memory_max {
+            return None;
+        }
+        let growing = sizes().filter(|&(_, (_, grows))| grows);
+        growing.map(|(store, (bytes, _))| (store, bytes)).max_by_key(|&(_, bytes)| bytes)
+    }
+
+    /// Whether a store was given up.
+    pub(super) fn is_given_up(&self, store: usize) -> bool {
+        self.stores[store].is_given_up()
+    }
+
+    fn give_up(&self, stores: &[usize]) {
+        for &store in stores {
+            self.stores[store].give_up();
+            if let Keys::Entry(parent) = self.stores[store].what.keys {
+                *lock(&self.tables[parent].work) = None;
+            }
+        }
+    }
+
+    /// Gives up the open stores that depend on tables: these failed.
+    pub(super) fn fail(&self, tables: &[usize]) {
+        let is_theirs = |store: &usize| {
+            let store = &self.stores[*store];
+            store.is_open() && matches!(store.what.keys, Keys::Entry(parent) if tables.contains(&parent))
+        };
+        self.give_up(&(0..self.stores.len()).filter(is_theirs).collect::<Vec<_>>());
+    }
+
+    /// Keeps what became of a chunk, before it is committed.
+    pub(super) fn keep(&self, table: usize, chunk: i32, part: Part) {
+        lock(&self.tables[table].parts).insert(chunk, part);
+    }
+
+    /// What became of a chunk that was read to the end; `None` if its rows passed through.
+    pub(super) fn part(&self, table: usize, chunk: i32) -> Option<Part> {
+        lock(&self.tables[table].parts).get(&chunk).cloned()
+    }
+
+    /// All rows of a table have landed: its keys are known, its rejects are put together.
+    ///
+    /// # Errors
+    /// The rejects cannot be written.
+    pub(super) async fn seal(&self, plan: &Plan, table: usize) -> Result<()> {
+        // Nobody may begin to work with a program that collects.
+        *lock(&self.tables[table].work) = None;
+        let parts: Vec<Part> = lock(&self.tables[table].parts).values().cloned().collect();
+        let is_empty = parts.iter().all(|part| part.tally.rows_in == 0);
+        for &store in &self.tables[table].collects {
+            // What the live table holds may stay, if the source has nothing.
+            self.close(store, !is_empty).await;
+        }
+        self.assemble(&plan.tables[table], &parts).await
+    }
+
+    async fn assemble(&self, plan: &TablePlan, parts: &[Part]) -> Result<()> {
+        let mut before = 0;
+        let mut files = Vec::new();
+        for part in parts {
+            files.extend(part.file.clone().map(|file| (file, before)));
+            before += part.tally.rows_in;
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        let header = RejectBuffer::header(plan.source_columns.iter().map(Ident::as_str));
+        let path = self.rejects_path(plan);
+        assemble(&RejectsFile::streamed(&path), &header, &files).await
+    }
+
+    /// Gives every rejects file its name and removes those of chunks. To be called when nothing is judged any more.
+    pub(super) async fn tidy(&self, plan: &Plan) {
+        for (table, filter) in plan.tables.iter().zip(&self.tables) {
+            let files: Vec<PathBuf> =
+                lock(&filter.parts).values().filter_map(|part| part.file.clone()).collect();
+            if files.is_empty() {
+                continue;
+            }
+            let path = self.rejects_path(table);
+            if let Err(error) = RejectsFile::settle(&path, &files).await {
+                tracing::warn!(phase = %Phase::Clean, table = table.name.plain(), %error, "rejects could not be tidied up");
+            }
+        }
+    }
+
+    /// Where a table's rejects are, once it has any.
+    pub(super) fn rejects_path(&self, table: &TablePlan) -> PathBuf {
+        RejectsFile::path(&self.directory, &table.name)
+    }
+
+    /// The stores of live tables that nobody fills.
+    pub(super) fn live_stores(&self) -> Vec<usize> {
+        (0..self.stores.len()).filter(|&store| self.stores[store].what.keys == Keys::Live).collect()
+    }
+
+    /// The statement that fetches a store from its live table, and what collects it; `None` if it is not wanted any more.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Internal`] if the plan contradicts itself.
+    pub(super) fn fetching(&self, store: usize) -> Result<Option<(String, Arc<Work>)>> {
+        let Some((sql, rules)) = self.stores[store].fetching() else { return Ok(None) };
+        Ok(Some((sql, Arc::new(Work::new(rules, Vec::new(), PathBuf::new())?))))
+    }
+
+    /// All of a store has been collected, or not: it is known now, or given up.
+    pub(super) async fn close(&self, store: usize, is_complete: bool) {
+        self.stores[store].close(is_complete).await;
+    }
+}
