@@ -93,17 +93,21 @@ fn a_key_set_larger_than_memory_is_left_to_the_target_with_the_same_result() {
     pair.source.run(
         "create table parent (id uuid, v text); create table child (id int, parent_id uuid);
          insert into parent select md5(i::text)::uuid, 'p' from generate_series(1, 300000) i;
-         insert into child select i, md5((3 * i)::text)::uuid from generate_series(1, 150000) i",
+         insert into child select i, md5((3 * i)::text)::uuid from generate_series(1, 150000) i;
+         create table grandchild (id int, child_id int);
+         insert into grandchild select i, 1000 * i from generate_series(1, 150) i",
     );
     pair.target.run(
         "create table parent (id uuid primary key, v text);
-         create table child (id int primary key, parent_id uuid references parent)",
+         create table child (id int primary key, parent_id uuid references parent);
+         create table grandchild (id int primary key, child_id int references child)",
     );
     for memory in ["4MiB", "256MiB"] {
-        let (program, outcome) =
-            sync(&pair, &tables(&format!("memory = \"{memory}\""), &["child", "parent"]));
+        let names = ["grandchild", "child", "parent"];
+        let (program, outcome) = sync(&pair, &tables(&format!("memory = \"{memory}\""), &names));
         assert_eq!(outcome.code, Some(0), "{outcome}");
         assert_eq!(figures(&outcome, "public.child"), [150_000, 50_000, 100_000, 100_000], "{memory}");
+        assert_eq!(figures(&outcome, "public.grandchild"), [150, 50, 100, 100], "{memory}");
         assert_eq!(rejects(&program, &outcome, "public.child").len(), 50_000);
         let is_given_up = outcome.stderr.contains("who refers to them is judged on the target");
         assert_eq!(is_given_up, memory == "4MiB", "{outcome}");

@@ -105,9 +105,18 @@ impl Filters {
         if let Some(work) = &*work {
             return Ok(work.clone());
         }
+        if !self.is_settled(table) {
+            // Rows of it may still be rejected: nobody may rely on its keys.
+            self.tables[table].collects.iter().for_each(|&store| self.stores[store].give_up());
+        }
         let made = self.compile(&plan.tables[table], &self.tables[table])?.map(Arc::new);
         *work = Some(made.clone());
         Ok(made)
+    }
+
+    /// Whether nothing that it needed was given up, so that it is judged while it streams by, and only then.
+    fn is_settled(&self, table: usize) -> bool {
+        self.tables[table].needs.iter().all(|&(_, store)| self.stores[store].known().is_some())
     }
 
     fn compile(&self, plan: &TablePlan, filter: &TableFilter) -> Result<Option<Work>> {
