@@ -27,6 +27,12 @@ impl Rules for Direct {
         if let Some(reference) = case.table.references.iter().find(|reference| reference.is_declared) {
             return Some(format!("its reference to {} needs staging", reference.name));
         }
+        if !case.table.lookups.is_empty() {
+            return Some("it has a lookup, which needs staging".to_owned());
+        }
+        if case.table.is_looked_up {
+            return Some("other tables look it up, which needs staging".to_owned());
+        }
         if case.table.may_have_duplicates {
             return Some("the source does not rule out duplicate keys, which needs staging".to_owned());
         }

@@ -12,8 +12,8 @@ pub fn copy_out_sql(table: &TablePlan, extent: &Extent) -> String {
     let format = table.format;
     let path = if has_users_sql(table) { "default" } else { "''" };
     let what = match extent {
-        Extent::Only(name) if table.filter.is_none() && table.columns.iter().all(|c| c.is_plain) => {
-            let columns: Vec<&str> = table.columns.iter().map(|column| column.source.as_str()).collect();
+        Extent::Only(name) if table.filter.is_none() && table.extracted().all(|c| c.is_plain) => {
+            let columns: Vec<&str> = table.extracted().map(|column| column.source.as_str()).collect();
             format!("{name} ({})", columns.join(", "))
         }
         _ => format!("({})", select_sql(table, extent)),
@@ -29,14 +29,14 @@ fn has_users_sql(table: &TablePlan) -> bool {
         table.source_kind,
         Some(RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView)
     );
-    !calls_nobody || table.filter.is_some() || table.columns.iter().any(|column| column.is_users_sql)
+    !calls_nobody || table.filter.is_some() || table.extracted().any(|column| column.is_users_sql)
 }
 
 /// The SELECT of one chunk: its columns under the target's names.
 #[must_use]
 pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
     let columns: Vec<String> =
-        table.columns.iter().map(|column| format!("{} as {}", column.source, column.name)).collect();
+        table.extracted().map(|column| format!("{} as {}", column.source, column.name)).collect();
     let (from, range) = match extent {
         Extent::Relation(name) => (name.to_string(), None),
         Extent::Only(name) => (format!("only {name}"), None),

@@ -8,13 +8,15 @@ use tokio::sync::mpsc;
 use super::Ledger;
 use crate::batch::{BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::list;
 use crate::pg::wire::Wire;
 use crate::plan::TablePlan;
 
 /// The COPY … FROM STDIN into a table, in the plan's format and column order.
 #[must_use]
 pub(crate) fn copy_in_sql(into: &impl Display, table: &TablePlan) -> String {
-    format!("copy {into} ({}) from stdin (format {})", table.column_list(), table.format)
+    let columns = list(table.copied().map(|column| &column.name));
+    format!("copy {into} ({columns}) from stdin (format {})", table.format)
 }
 
 /// Copies a chunk into `into` and commits it together with its ledger row. Returns its rows.

@@ -29,11 +29,10 @@ impl Staging {
         Self { name: TableName { schema: schema.clone(), name: Ident::new(format!("{stem}{suffix}")) } }
     }
 
-    /// The statement that creates it: exactly the loaded columns, no constraint, nothing for autovacuum to do.
+    /// The statement that creates it: the loaded columns and those that lookups are matched by, no constraint, nothing for autovacuum to do.
     pub(crate) fn create_sql(&self, table: &TablePlan) -> String {
         let columns: Vec<String> = table
-            .columns
-            .iter()
+            .staged()
             .map(|column| {
                 let collation =
                     column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();

@@ -42,11 +42,13 @@ pub(super) fn matching<'a>(
     for column in target.columns.iter().filter(|column| !column.generated) {
         let rules = &table.columns;
         let from = incoming.iter().find(|(name, _)| *name == &column.name).map(|(_, from)| *from);
+        let is_looked_up = table.lookups.iter().any(|lookup| lookup.column.value == column.name);
         let value = rules
             .set
             .get(&column.name)
             .or_else(|| from.is_none().then(|| rules.default.get(&column.name)).flatten());
         match (value, from) {
+            _ if is_looked_up => matched.push(column, String::new(), None, false),
             (Some(value), _) => matched.computed(column, &value.value, facts),
             (None, Some(from)) => {
                 if !from.may_select {

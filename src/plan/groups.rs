@@ -9,8 +9,8 @@ use crate::pg::name::TableName;
 /// Tables that are applied in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Indexes into the plan's tables, referenced tables before referencing ones. Tables that reference each
-    /// other in a circle stand together and are inserted by one statement.
+    /// Indexes into the plan's tables, referenced and looked-up tables before those that refer to them. Tables that do so
+    /// in a circle stand together and are inserted by one statement.
     pub order: Vec<Vec<usize>>,
     /// References between its tables: (referencing, referenced).
     pub references: Vec<(usize, usize)>,
@@ -23,12 +23,13 @@ impl Group {
     }
 }
 
-/// Groups by references; `one` makes a single group of all tables.
+/// Groups by references and lookups; `one` makes a single group of all tables.
 ///
 /// Groups come out so that none references a later one: a table of a group may reference a table of an earlier group
 /// only where neither is replaced.
 pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
-    let edges = edges(tables);
+    let references = references(tables);
+    let edges = with_lookups(references.clone(), tables);
     let mut leader: Vec<usize> = (0..tables.len()).collect();
     for (&child, parents) in &edges {
         for &parent in parents {
@@ -56,7 +57,7 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
             None => groups.push((root, Group { order: vec![component], references: Vec::new() })),
         }
     }
-    for (&child, parents) in &edges {
+    for (&child, parents) in &references {
         let root = find_leader(&mut leader, child);
         if let Some((_, group)) = groups.iter_mut().find(|(r, _)| *r == root) {
             let inside: Vec<usize> = group.tables().collect();
@@ -67,11 +68,24 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
 }
 
 /// Child entry -> the entries of the tables it references, itself apart.
-fn edges(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
+fn references(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
     let mut edges: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (child, table) in tables.iter().enumerate() {
         for reference in table.references.iter().filter(|reference| reference.to != table.name) {
             edges.entry(child).or_default().extend(&reference.parents);
+        }
+    }
+    edges
+}
+
+/// The same, with the entries of the tables that it looks up.
+fn with_lookups(
+    mut edges: BTreeMap<usize, BTreeSet<usize>>,
+    tables: &[TablePlan],
+) -> BTreeMap<usize, BTreeSet<usize>> {
+    for (child, table) in tables.iter().enumerate() {
+        for lookup in &table.lookups {
+            edges.entry(child).or_default().extend(&lookup.parents);
         }
     }
     edges

@@ -73,10 +73,12 @@ pub(super) fn decide(tables: &mut [TablePlan], groups: &[Group], facts: &Facts<'
 
 /// Whether what is staged of a table keeps its keys, duplicates apart.
 fn is_settled(table: &TablePlan) -> bool {
-    table.references.iter().all(|reference| {
-        matches!(reference.judged, Judged::Streaming { .. })
-            || matches!(reference.on_orphan, OnOrphan::Keep | OnOrphan::Fail)
-    })
+    let rejects_missing = table.lookups.iter().any(|lookup| lookup.rejects_missing);
+    !rejects_missing
+        && table.references.iter().all(|reference| {
+            matches!(reference.judged, Judged::Streaming { .. })
+                || matches!(reference.on_orphan, OnOrphan::Keep | OnOrphan::Fail)
+        })
 }
 
 fn judge(
@@ -88,6 +90,15 @@ fn judge(
 ) -> Judged {
     if !table.uses_staging {
         return staged("the table is loaded without staging");
+    }
+    if reference.columns.iter().any(|column| table.is_filled(column)) {
+        return staged("a lookup fills its column");
+    }
+    if reference.parents.iter().any(|&parent| {
+        let parent = &tables[parent];
+        reference.to_columns.iter().any(|column| parent.is_filled(column))
+    }) {
+        return staged("a lookup fills the referenced column");
     }
     let Some(kinds) = kinds(table, reference, facts) else {
         return staged("only the server can compare its columns");

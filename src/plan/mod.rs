@@ -7,9 +7,11 @@
 mod choice;
 mod chunks;
 mod columns;
+mod comparison;
 mod format;
 mod groups;
 mod judging;
+mod lookups;
 pub mod method;
 mod references;
 mod show;
@@ -26,6 +28,8 @@ use crate::report::figures;
 pub use chunks::{Chunk, Extent};
 pub use groups::Group;
 pub use judging::{Judged, Keys};
+pub(crate) use lookups::CAST_HINT;
+pub use lookups::{Lookup, Pair};
 pub use references::Reference;
 pub use show::DiskNeed;
 pub use table::source_name;
@@ -93,6 +97,12 @@ pub struct TablePlan {
     pub columns: Vec<ColumnPlan>,
     /// The columns that identify a row on the target.
     pub key: Option<Vec<Ident>>,
+    /// Columns that only staging has: what of the source lookups are matched by.
+    pub match_columns: Vec<ColumnPlan>,
+    /// Which of the loaded columns are filled from other tables.
+    pub lookups: Vec<Lookup>,
+    /// Whether other entries look up what this one loads.
+    pub is_looked_up: bool,
     /// What must have a match.
     pub references: Vec<Reference>,
     /// Whether several rows of the source can have one key: nothing on the source rules it out.
@@ -134,6 +144,37 @@ impl TablePlan {
         self.columns.iter().any(|column| column.identity == Some(Identity::Always))
     }
 
+    /// What the source sends, in the order in which it travels: the loaded columns that no lookup fills, then those that
+    /// lookups are matched by.
+    pub fn extracted(&self) -> impl Iterator<Item = &ColumnPlan> {
+        self.columns.iter().filter(|column| !self.is_filled(&column.name)).chain(&self.match_columns)
+    }
+
+    /// What COPY brings into staging, in its order: what the source sends, for lookups fill their columns there.
+    pub fn copied(&self) -> impl Iterator<Item = &ColumnPlan> {
+        self.extracted()
+    }
+
+    /// What staging has.
+    pub fn staged(&self) -> impl Iterator<Item = &ColumnPlan> {
+        self.columns.iter().chain(&self.match_columns)
+    }
+
+    /// Whether a column is filled by a lookup.
+    #[must_use]
+    pub fn is_filled(&self, name: &Ident) -> bool {
+        self.lookups.iter().any(|lookup| lookup.column == *name)
+    }
+
+    /// A predicate over the rows of the live table: which of them stay whatever is loaded. `None`: none does.
+    #[must_use]
+    pub fn staying_rows(&self) -> Option<String> {
+        match self.strategy {
+            Strategy::Replace => None,
+            Strategy::Upsert | Strategy::Insert => Some("true".to_owned()),
+        }
+    }
+
     /// The loaded columns, quoted and comma-separated.
     #[must_use]
     pub fn column_list(&self) -> String {
@@ -154,7 +195,7 @@ pub struct ColumnPlan {
     pub renderer: Option<Renderer>,
     /// Its collation on the target where it is not the type's own, as SQL.
     pub collation: Option<String>,
-    /// What the source computes for it: a quoted column name, a cast, an expression.
+    /// What the source computes for it: a quoted column name, a cast, an expression; nothing where a lookup fills it.
     pub source: String,
     /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
     pub is_plain: bool,
@@ -189,8 +230,10 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     for (entry, table) in config.tables.iter().enumerate() {
         tables.push(table::plan(entry, table, config, facts)?);
     }
+    lookups::connect(&mut tables)?;
     references::find(&mut tables, &config.tables, facts)?;
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
+    lookups::defer(&mut tables, &groups);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
     judging::decide(&mut tables, &groups, facts);
     let (streams, streams_reason) = streams(&config.run, facts, &tables)?;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Group, Plan, Reference, TablePlan};
+use super::{Group, Lookup, Plan, Reference, TablePlan};
 use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::name::plain;
 use crate::report::figures;
@@ -104,6 +104,10 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
             "             the source does not rule out duplicates: of rows with one key the greatest is loaded"
         )?;
     }
+    for lookup in &table.lookups {
+        writeln!(f, "    lookup   {lookup}")?;
+        writeln!(f, "             {}", lookup.values_from())?;
+    }
     for reference in &table.references {
         writeln!(f, "    refers   {reference} ({})", reference.name)?;
         if reference.on_orphan != OnOrphan::Keep {
@@ -160,6 +164,7 @@ impl Serialize for Plan {
             format_reason: &'a str,
             key: Option<Vec<String>>,
             columns: Vec<&'a str>,
+            lookups: Vec<LooksUp>,
             references: Vec<Refers>,
             chunks: usize,
             bytes: u64,
@@ -167,6 +172,24 @@ impl Serialize for Plan {
             notes: &'a [String],
             warnings: &'a [String],
         }
+        #[derive(Serialize)]
+        struct LooksUp {
+            column: String,
+            from: String,
+            #[serde(rename = "match")]
+            pairs: std::collections::BTreeMap<String, String>,
+            value: String,
+            on_missing: &'static str,
+            judged: &'static str,
+        }
+        let looks_up = |lookup: &Lookup| LooksUp {
+            column: plain(&lookup.column),
+            from: lookup.from.plain(),
+            pairs: lookup.pairs.iter().map(|pair| (plain(&pair.source), plain(&pair.theirs))).collect(),
+            value: plain(&lookup.value),
+            on_missing: if lookup.rejects_missing { "reject" } else { "null" },
+            judged: lookup.values_from(),
+        };
         #[derive(Serialize)]
         struct Refers {
             name: String,
@@ -204,6 +227,7 @@ impl Serialize for Plan {
                     format_reason: &t.format_reason,
                     key: t.key.as_ref().map(|key| key.iter().map(plain).collect()),
                     columns: t.columns.iter().map(|column| column.name.as_str()).collect(),
+                    lookups: t.lookups.iter().map(looks_up).collect(),
                     references: t.references.iter().map(refers).collect(),
                     chunks: t.chunks.len(),
                     bytes: t.bytes,

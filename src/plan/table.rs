@@ -1,6 +1,6 @@
 //! One entry of the config against both catalogs.
 
-use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format};
+use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, lookups};
 use crate::config::{Config, From, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
@@ -26,7 +26,9 @@ pub(super) fn plan(
     let target = target_relation(table, facts.target)?;
     let (source, source_columns) = source(table, facts.source)?;
     let matched = columns::matching(table, source_columns, target, facts)?;
-    let (wire, format_reason) = format::choose(table.format, &matched.text_only, &table.name.at)?;
+    let found = lookups::of_table(table, source_columns, target, &matched.columns, facts)?;
+    let text_only = [matched.text_only, found.text_only].concat();
+    let (wire, format_reason) = format::choose(table.format, &text_only, &table.name.at)?;
     let (bytes, row_estimate) = size(source, target);
     let chunks = match (&table.from, source) {
         (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
@@ -38,7 +40,7 @@ pub(super) fn plan(
     let loaded = |name: &Ident| matched.columns.iter().any(|column| column.name == *name);
     let key = key(table, target, loaded)?;
     let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
-    let mut warnings = matched.warnings;
+    let mut warnings = [matched.warnings, found.warnings].concat();
     if !target.is_permanent {
         warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
     }
@@ -56,6 +58,9 @@ pub(super) fn plan(
         may_have_duplicates: key.as_ref().is_some_and(|key| !is_unique(key, &matched.columns, source, table)),
         columns: matched.columns,
         key,
+        match_columns: found.matched,
+        lookups: found.lookups,
+        is_looked_up: false,
         references: Vec::new(),
         source_columns: source_columns.iter().map(|column| column.name.clone()).collect(),
         from: match &table.from {

@@ -13,10 +13,10 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
 use crate::pg::catalog::{self, Catalog};
 use crate::pg::conninfo::{ConnInfo, Environment};
-use crate::pg::name::TableName;
+use crate::pg::name::{TableName, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
-use crate::plan::{self, Extent, Facts, Plan, source_name};
+use crate::plan::{self, CAST_HINT, Extent, Facts, Plan, source_name};
 use crate::report::Mode;
 use crate::report::state::State;
 use crate::{apply, config};
@@ -66,6 +66,7 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     };
     let plan = plan::build(&config, &facts, &apply::rules())?;
     try_statements(&config, &plan, &source, &sessions).await?;
+    try_lookups(&plan, &control).await?;
     State::new(config.run.staging_schema.clone())
         .check(&control.client)
         .await
@@ -145,6 +146,9 @@ async fn source_catalog(
 
 async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
     let mut names: BTreeSet<TableName> = config.tables.iter().map(|table| table.name.value.clone()).collect();
+    names.extend(
+        config.tables.iter().flat_map(|table| &table.lookups).map(|lookup| lookup.from.value.clone()),
+    );
     let declared = config.tables.iter().flat_map(|table| &table.references);
     names.extend(declared.map(|reference| reference.to.value.0.clone()));
     let load = async |names: &BTreeSet<TableName>| {
@@ -185,7 +189,7 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
         .iter()
         .filter(|table| {
             let is_query = table.chunks.iter().any(|chunk| matches!(chunk.extent, Extent::Query(_)));
-            is_query || table.filter.is_some() || table.columns.iter().any(|column| !column.is_plain)
+            is_query || table.filter.is_some() || table.extracted().any(|column| !column.is_plain)
         })
         .collect();
     if doubtful.is_empty() {
@@ -206,6 +210,21 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
         })
     }))
     .await?;
+    Ok(())
+}
+
+/// Has the target parse what every lookup compares and assigns: only it knows which types match.
+async fn try_lookups(plan: &Plan, control: &Session) -> Result<()> {
+    for table in &plan.tables {
+        for lookup in &table.lookups {
+            let tried = control.client.prepare(&lookup.trial_sql(&table.name)).await;
+            tried.map_err(|e| {
+                let column = plain(&lookup.column);
+                let error = Error::pg(Phase::Plan, format!("the target refuses the lookup of {column}"), &e);
+                blame(error, lookup.at.clone(), &table.name).hint(CAST_HINT)
+            })?;
+        }
+    }
     Ok(())
 }
 

@@ -277,6 +277,7 @@ fn kind_of_type(row: &Row) -> Type {
         category: letter(row, "category"),
         is_array: row.get("is_array"),
         has_binary: row.get("has_binary"),
+        is_ordered: row.get("is_ordered"),
         extension: row.get("extension"),
         parts: row.get("parts"),
     }

@@ -43,6 +43,18 @@ impl Catalog {
         }
         oid
     }
+
+    /// Whether values of a type have an order: it can be sorted.
+    #[must_use]
+    pub fn is_ordered(&self, oid: Oid) -> bool {
+        let Some(kind) = self.types.get(&oid) else { return false };
+        match kind.kind {
+            'd' | 'c' => kind.parts.iter().all(|&part| self.is_ordered(part)),
+            'e' | 'r' | 'm' => true,
+            _ if kind.is_array => kind.parts.iter().all(|&part| self.is_ordered(part)),
+            _ => kind.is_ordered,
+        }
+    }
 }
 
 /// A server and our role on it.
@@ -304,6 +316,8 @@ pub struct Type {
     pub is_array: bool,
     /// It has binary send and receive functions.
     pub has_binary: bool,
+    /// Its values have an order of their own; what is made of other types is not meant.
+    pub is_ordered: bool,
     /// The extension it belongs to, with its version.
     pub extension: Option<String>,
     /// What it is made of, in order: a domain's base, an array's element, a range's subtype, a multirange's range, a

@@ -31,6 +31,15 @@ select
     t.typcategory::text as category,
     t.typlen = -1 and t.typelem <> 0 and t.typcategory = 'A' as is_array,
     t.typsend <> 0 and t.typreceive <> 0 as has_binary,
+    -- A default B-tree operator class (access method 403) of its own, or of a type that has the same form.
+    exists (
+        select from pg_catalog.pg_opclass o
+        where o.opcmethod = 403 and o.opcdefault and (
+            o.opcintype = t.oid
+            or o.opcintype in (
+                select c.casttarget from pg_catalog.pg_cast c
+                where c.castsource = t.oid and c.castmethod = 'b' and c.castcontext = 'i'))
+    ) as is_ordered,
     (
         select e.extname || ' ' || e.extversion
         from pg_catalog.pg_depend d

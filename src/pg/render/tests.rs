@@ -69,6 +69,7 @@ fn kind(oid: Oid, kind: char, name: &str, parts: &[Oid]) -> Type {
         category: if name.starts_with('_') { 'A' } else { 'X' },
         is_array: name.starts_with('_'),
         has_binary: true,
+        is_ordered: true,
         extension: None,
         parts: parts.to_vec(),
     }

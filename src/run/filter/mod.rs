@@ -133,12 +133,12 @@ impl Filters {
         if references.is_empty() && collect.is_empty() {
             return Ok(None);
         }
-        let from = |name: &Ident| plan.columns.iter().position(|c| c.from.as_ref() == Some(name));
-        let output = plan.columns.iter().enumerate();
+        let from = |name: &Ident| plan.extracted().position(|c| c.from.as_ref() == Some(name));
+        let output = plan.extracted().enumerate();
         let rules = Rules {
             table: plan.name.plain(),
             format: plan.format,
-            input: plan.columns.iter().map(work::input).collect(),
+            input: plan.extracted().map(work::input).collect(),
             output: output.map(|(field, column)| work::output(Output::Field(field), column)).collect(),
             lookups: Vec::new(),
             null_values: Vec::new(),

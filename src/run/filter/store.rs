@@ -221,7 +221,7 @@ impl Store {
 
 /// Where a column of a table is among those that are loaded.
 pub(super) fn position(plan: &TablePlan, name: &Ident) -> Option<usize> {
-    plan.columns.iter().position(|column| column.name == *name)
+    plan.extracted().position(|column| column.name == *name)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,0 +1,81 @@
+//! How a column of the source is compared with one of the target, and how values of a column are sorted.
+
+use super::Facts;
+use super::format::{Conversion, conversion};
+use crate::pg::catalog::{Catalog, Column, Oid};
+
+/// `text`
+const TEXT: Oid = 25;
+
+/// In what type a source column meets the column that it is compared with.
+pub(super) struct Meeting {
+    /// What the source computes.
+    pub(super) source: String,
+    /// The type, by its OID where the column travels.
+    pub(super) type_oid: Oid,
+    /// The same as SQL.
+    pub(super) type_name: String,
+    /// Why it can only travel as text, if so.
+    pub(super) text_only: Option<&'static str>,
+}
+
+/// Its own, where every server knows that: then it is PostgreSQL that compares the two types. Types of extensions and of
+/// users only meet the same type, strings apart, which any string type reads.
+pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Option<Meeting> {
+    let ours = facts.source.types.get(&facts.source.base_type(from.type_oid))?;
+    let theirs = facts.target.types.get(&facts.target.base_type(to.type_oid))?;
+    let are_strings = ours.category == 'S' && theirs.category == 'S';
+    let plain = from.name.to_string();
+    if theirs.is_built_in() && ours.is_built_in() {
+        let text_only = facts.source.wire_signature(ours.oid).is_none();
+        return Some(Meeting {
+            source: plain,
+            type_oid: ours.oid,
+            type_name: ours.sql_name.clone(),
+            text_only: text_only.then_some("it has no binary form that any other server understands"),
+        });
+    }
+    if theirs.is_built_in() {
+        return are_strings.then(|| Meeting {
+            source: format!("{plain}::pg_catalog.text"),
+            type_oid: TEXT,
+            type_name: "text".to_owned(),
+            text_only: None,
+        });
+    }
+    if ours.sql_name != theirs.sql_name && !are_strings {
+        return None;
+    }
+    let as_type = |column: &Column, oid, name: &str| {
+        let type_name = name.to_owned();
+        Column { type_oid: oid, type_name, ..column.clone() }
+    };
+    let (ours, theirs) = (as_type(from, ours.oid, &ours.sql_name), as_type(to, theirs.oid, &theirs.sql_name));
+    let (source, text_only) = match conversion(facts.source, facts.target, &ours, &theirs) {
+        Conversion::Same => (plain, None),
+        Conversion::Cast { to, .. } => (format!("{plain}::{to}"), None),
+        Conversion::Text(why) => (plain, Some(why)),
+    };
+    Some(Meeting { source, type_oid: theirs.type_oid, type_name: theirs.type_name, text_only })
+}
+
+/// The equality of a column's type. That of an extension's type stands in the type's schema; without it a citext would be
+/// compared as a text.
+pub(super) fn operator(target: &Catalog, column: &Column) -> String {
+    let kind = target.types.get(&target.base_type(column.type_oid));
+    match kind.filter(|kind| !kind.is_built_in() && kind.kind == 'b' && !kind.is_array) {
+        Some(kind) => format!("operator({}.=)", kind.name.schema),
+        None => "operator(pg_catalog.=)".to_owned(),
+    }
+}
+
+/// By the type's own order; strings by their bytes, and so types that have none.
+pub(super) fn order_of(target: &Catalog, value: &Column) -> &'static str {
+    let is_string =
+        target.types.get(&target.base_type(value.type_oid)).is_some_and(|kind| kind.category == 'S');
+    if !is_string && target.is_ordered(value.type_oid) {
+        "{}, {}::pg_catalog.text collate \"C\""
+    } else {
+        "{}::pg_catalog.text collate \"C\""
+    }
+}

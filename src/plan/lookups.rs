@@ -1,0 +1,472 @@
+//! Columns that are filled from another table of the target, as that will be after the run.
+//!
+//! The source columns that are matched travel besides those that are loaded, into columns of staging that exist for that
+//! only: they may be columns that are not loaded at all, and they keep the type of the source, so that values are compared
+//! as PostgreSQL compares the two types and never changed by a cast beforehand.
+
+use std::collections::HashMap;
+
+use super::comparison::{Meeting, meeting_type, operator, order_of};
+use super::{ColumnPlan, Facts, Group, TablePlan};
+use crate::config::{LookupConfig, TableConfig};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
+use crate::pg::name::{Ident, TableName, list, plain};
+use crate::pg::render::Renderer;
+
+/// A column that is filled from another table.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The column of the target that is filled.
+    pub column: Ident,
+    /// The table that is looked up.
+    pub from: TableName,
+    /// What must be equal. A NULL equals nothing.
+    pub pairs: Vec<Pair>,
+    /// The column whose value is taken.
+    pub value: Ident,
+    /// How the smallest of several values is found, as SQL after ORDER BY; `{}` stands for the value.
+    pub value_order: &'static str,
+    /// Whether the matched columns identify a row of the looked-up table, so that there is one value at most.
+    pub is_unique: bool,
+    /// Values that are loaded as NULL.
+    pub null_values: Vec<String>,
+    /// Whether a row without a match is rejected rather than given a NULL.
+    pub rejects_missing: bool,
+    /// The entries of the plan whose rows the looked-up table will hold; none: it stays as it is.
+    pub parents: Vec<usize>,
+    /// The looked-up table is in one circle with this one: it is settled only after references have been judged.
+    pub is_deferred: bool,
+    /// Where it stands in the config.
+    pub at: Location,
+}
+
+/// Two columns that must be equal.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The source's column.
+    pub source: Ident,
+    /// The column of staging that it travels in.
+    pub staged: Ident,
+    /// The type of that column, as SQL.
+    pub type_name: String,
+    /// The column of the looked-up table.
+    pub theirs: Ident,
+    /// How the two are compared, theirs first, as SQL.
+    pub operator: String,
+    /// The collation of the comparison where it is not the type's own, as SQL: theirs.
+    pub collation: Option<String>,
+}
+
+/// The lookups of one entry, and what has to travel for them.
+pub(super) struct Found {
+    pub(super) lookups: Vec<Lookup>,
+    /// The columns that only staging has.
+    pub(super) matched: Vec<ColumnPlan>,
+    /// Those that can only travel as text, with the reason.
+    pub(super) text_only: Vec<(Ident, &'static str)>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Finds the lookups of an entry; which entries fill the looked-up tables is known later.
+///
+/// # Errors
+/// [`Kind::Schema`] where a table or a column is missing or types cannot match, [`Kind::Refused`] and
+/// [`Kind::Permission`] where it cannot be looked up.
+pub(super) fn of_table(
+    table: &TableConfig,
+    source: &[Column],
+    target: &Relation,
+    loaded: &[ColumnPlan],
+    facts: &Facts<'_>,
+) -> Result<Found> {
+    let mut found =
+        Found { lookups: Vec::new(), matched: Vec::new(), text_only: Vec::new(), warnings: Vec::new() };
+    for config in &table.lookups {
+        let lookup = found.lookup(table, config, source, target, facts)?;
+        found.lookups.push(lookup);
+    }
+    // COPY takes no column twice by its name.
+    for column in &mut found.matched {
+        column.is_plain = column.is_plain && !loaded.iter().any(|other| other.source == column.source);
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn lookup(
+        &mut self,
+        table: &TableConfig,
+        config: &LookupConfig,
+        source: &[Column],
+        target: &Relation,
+        facts: &Facts<'_>,
+    ) -> Result<Lookup> {
+        let column = filled(config, target)?;
+        if column.not_null && !config.reject_missing {
+            self.warnings.push(format!(
+                "column {} is NOT NULL: a row without a match in {} fails the table, unless on_missing = \"reject\"",
+                plain(&column.name),
+                config.from.value.plain()
+            ));
+        }
+        let parent = looked_up(config, &table.name.value, facts.target)?;
+        let value = theirs(parent, &config.value.value, &config.value.at, &facts.target.server.role)?;
+        let mut pairs = Vec::with_capacity(config.on.len());
+        for (name, to) in &config.on {
+            let Some(from) = source.iter().find(|column| column.name == name.value) else {
+                return Err(Error::new(
+                    Phase::Plan,
+                    Kind::Schema,
+                    format!("{}: the source has no column {}", table.name.value.plain(), plain(&name.value)),
+                )
+                .at(name.at.clone())
+                .hint(format!("It has {}.", list(source.iter().map(|column| &column.name)))));
+            };
+            if !from.may_select {
+                let what = format!(
+                    "{}: the role has no SELECT on column {} of the source",
+                    table.name.value.plain(),
+                    plain(&from.name)
+                );
+                return Err(Error::new(Phase::Plan, Kind::Permission, what)
+                    .at(name.at.clone())
+                    .hint("Grant SELECT to the role on the source."));
+            }
+            let to = theirs(parent, to, &name.at, &facts.target.server.role)?;
+            let meeting = meeting_type(facts, from, to).ok_or_else(|| no_match(config, name, from, to))?;
+            pairs.push(self.pair(facts, from, to, meeting, target));
+        }
+        let null_values = table.references.iter().filter(|r| r.columns.value.contains(&column.name));
+        Ok(Lookup {
+            column: column.name.clone(),
+            from: parent.name.clone(),
+            value_order: order_of(facts.target, value),
+            value: value.name.clone(),
+            is_unique: identifies_live(parent, &pairs),
+            pairs,
+            null_values: null_values.flat_map(|reference| reference.null_values.clone()).collect(),
+            rejects_missing: config.reject_missing,
+            parents: Vec::new(),
+            is_deferred: false,
+            at: config.from.at.clone(),
+        })
+    }
+
+    fn pair(
+        &mut self,
+        facts: &Facts<'_>,
+        from: &Column,
+        to: &Column,
+        meeting: Meeting,
+        target: &Relation,
+    ) -> Pair {
+        let Meeting { source, type_name, type_oid, text_only } = meeting;
+        let is_known = |known: &&ColumnPlan| {
+            known.from.as_ref() == Some(&from.name) && known.type_name == type_name && known.source == source
+        };
+        let staged = if let Some(known) = self.matched.iter().find(is_known) {
+            known.name.clone()
+        } else {
+            let name = hidden_name(self.matched.len(), target);
+            if let Some(why) = text_only {
+                self.text_only.push((from.name.clone(), why));
+            }
+            let is_plain = !from.generated && source == from.name.to_string();
+            self.matched.push(ColumnPlan {
+                name: name.clone(),
+                type_oid,
+                type_name: type_name.clone(),
+                renderer: Renderer::for_type(facts.source, type_oid),
+                collation: None,
+                source,
+                is_plain,
+                from: Some(from.name.clone()),
+                is_users_sql: false,
+                identity: None,
+            });
+            name
+        };
+        Pair {
+            source: from.name.clone(),
+            staged,
+            type_name,
+            theirs: to.name.clone(),
+            operator: operator(facts.target, to),
+            collation: to.collation.clone(),
+        }
+    }
+}
+
+/// A name that no column of the target has. Staging has only columns of the target besides.
+fn hidden_name(number: usize, target: &Relation) -> Ident {
+    let mut name = Ident::new(format!("bulkload_match_{}", number + 1));
+    while target.column(&name).is_some() {
+        name = Ident::new(format!("{}_", name.as_str()));
+    }
+    name
+}
+
+/// The column to fill.
+fn filled<'a>(config: &LookupConfig, target: &'a Relation) -> Result<&'a Column> {
+    let at = &config.column.at;
+    let name = &config.column.value;
+    match target.column(name) {
+        None => Err(no_column(target, name, at)),
+        Some(column) if column.generated => {
+            let message =
+                format!("column {} of the target is generated and cannot be given a value", plain(name));
+            Err(Error::new(Phase::Plan, Kind::Schema, message)
+                .at(at.clone())
+                .hint("Leave the lookup out: the target computes the column."))
+        }
+        Some(column) => Ok(column),
+    }
+}
+
+/// The table that is looked up.
+fn looked_up<'a>(config: &LookupConfig, ours: &TableName, target: &'a Catalog) -> Result<&'a Relation> {
+    let (name, at) = (&config.from.value, &config.from.at);
+    let refuse = |kind, message: String, hint: String| {
+        Err(Error::new(Phase::Plan, kind, message).at(at.clone()).hint(hint))
+    };
+    let Some(parent) = target.relations.get(name) else {
+        return refuse(
+            Kind::Schema,
+            format!("the target has no table {}", name.plain()),
+            "A lookup reads a table of the target. Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.".to_owned(),
+        );
+    };
+    if !matches!(parent.kind, RelationKind::Table | RelationKind::Partitioned) {
+        return refuse(
+            Kind::Schema,
+            format!("{} on the target is a {}, not a table", name.plain(), parent.kind.word()),
+            "Look up the table that the rows are in.".to_owned(),
+        );
+    }
+    if name == ours {
+        return refuse(
+            Kind::Refused,
+            format!("a cycle among lookups: {} looks itself up", name.plain()),
+            "Compute the column in the source: query = \"select …\".".to_owned(),
+        );
+    }
+    if parent.rights.rows_hidden {
+        return refuse(
+            Kind::Permission,
+            format!("row-level security on {} of the target would hide rows from this role", name.plain()),
+            "Connect as the table's owner, or as a role with BYPASSRLS.".to_owned(),
+        );
+    }
+    Ok(parent)
+}
+
+/// A column of the looked-up table, that our role may read.
+fn theirs<'a>(parent: &'a Relation, name: &Ident, at: &Location, role: &str) -> Result<&'a Column> {
+    let column = parent.column(name).ok_or_else(|| no_column(parent, name, at))?;
+    if !parent.rights.select && !column.may_select {
+        let (table, role) = (parent.name.plain(), plain(&Ident::new(role)));
+        let message = format!("the role {role} has no SELECT on {table} of the target");
+        return Err(Error::new(Phase::Plan, Kind::Permission, message)
+            .at(at.clone())
+            .hint(format!("On the target: grant select on {table} to {role};")));
+    }
+    Ok(column)
+}
+
+fn no_column(relation: &Relation, name: &Ident, at: &Location) -> Error {
+    let message = format!("{} on the target has no column {}", relation.name.plain(), plain(name));
+    Error::new(Phase::Plan, Kind::Schema, message)
+        .at(at.clone())
+        .hint(format!("It has {}.", list(relation.columns.iter().map(|column| &column.name))))
+}
+
+fn no_match(
+    config: &LookupConfig,
+    name: &crate::config::Located<Ident>,
+    from: &Column,
+    to: &Column,
+) -> Error {
+    let message = format!(
+        "lookup of {}: source column {} is {}, {} of {} is {}: these types cannot match",
+        plain(&config.column.value),
+        plain(&from.name),
+        from.type_name,
+        plain(&to.name),
+        config.from.value.plain(),
+        to.type_name
+    );
+    Error::new(Phase::Plan, Kind::Schema, message).at(name.at.clone()).hint(CAST_HINT)
+}
+
+/// What can be done where types differ so much that PostgreSQL does not compare them.
+pub(crate) const CAST_HINT: &str =
+    "Cast the source's column: query = \"select *, a_column::a_type as another from …\", and match that one.";
+
+/// Whether a unique index of the live table says that there is one row at most.
+fn identifies_live(parent: &Relation, pairs: &[Pair]) -> bool {
+    let is_matched = |name: &Ident| pairs.iter().any(|pair| pair.theirs == *name);
+    parent.unique_indexes.iter().any(|index| index.is_plain() && index.columns.iter().all(is_matched))
+}
+
+/// Finds out which entries fill the looked-up tables.
+///
+/// # Errors
+/// [`Kind::Refused`] for a cycle.
+pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
+    let mut entries: HashMap<TableName, Vec<usize>> = HashMap::new();
+    for (i, table) in tables.iter().enumerate() {
+        entries.entry(table.name.clone()).or_default().push(i);
+    }
+    let keys: Vec<Option<Vec<Ident>>> = tables.iter().map(|table| table.key.clone()).collect();
+    let mut is_looked_up = vec![false; tables.len()];
+    for lookup in tables.iter_mut().flat_map(|table| &mut table.lookups) {
+        lookup.parents = entries.get(&lookup.from).cloned().unwrap_or_default();
+        lookup.parents.iter().for_each(|&parent| is_looked_up[parent] = true);
+        match *lookup.parents.as_slice() {
+            [] => {}
+            // Of rows with one key one is loaded.
+            [parent] => {
+                let is_matched = |name: &Ident| lookup.pairs.iter().any(|pair| pair.theirs == *name);
+                lookup.is_unique = keys[parent].as_ref().is_some_and(|key| key.iter().all(is_matched));
+            }
+            _ => lookup.is_unique = false,
+        }
+    }
+    for (table, is_looked_up) in tables.iter_mut().zip(is_looked_up) {
+        table.is_looked_up = is_looked_up;
+    }
+    refuse_cycles(tables)
+}
+
+fn refuse_cycles(tables: &[TablePlan]) -> Result<()> {
+    for start in 0..tables.len() {
+        let mut path = vec![start];
+        if let Some(at) = find_cycle(tables, &mut path) {
+            let names: Vec<String> = path.iter().map(|&table| tables[table].name.plain()).collect();
+            let message = format!("a cycle among lookups: {}", names.join(" looks up "));
+            return Err(Error::new(Phase::Plan, Kind::Refused, message)
+                .at(at)
+                .hint("Compute one of the columns in the source: query = \"select …\"."));
+        }
+    }
+    Ok(())
+}
+
+/// Follows lookups from the last table of `path` back to its first one. Lookups without a cycle are as deep as there are
+/// tables at most.
+fn find_cycle(tables: &[TablePlan], path: &mut Vec<usize>) -> Option<Location> {
+    let (first, last) = (*path.first()?, *path.last()?);
+    for lookup in &tables[last].lookups {
+        for &parent in &lookup.parents {
+            if tables[parent].name == tables[first].name {
+                path.push(parent);
+                return Some(lookup.at.clone());
+            }
+            if path.contains(&parent) {
+                // A cycle that does not lead back to the first table is found from one of its own.
+                continue;
+            }
+            path.push(parent);
+            if let Some(at) = find_cycle(tables, path) {
+                return Some(at);
+            }
+            path.pop();
+        }
+    }
+    None
+}
+
+/// Marks the lookups in tables that stand in one circle with the one that looks them up.
+pub(super) fn defer(tables: &mut [TablePlan], groups: &[Group]) {
+    for circle in groups.iter().flat_map(|group| &group.order) {
+        for &table in circle {
+            for lookup in &mut tables[table].lookups {
+                lookup.is_deferred = lookup.parents.iter().any(|parent| circle.contains(parent));
+            }
+        }
+    }
+}
+
+impl Lookup {
+    /// The source's columns that are matched, as people write them.
+    #[must_use]
+    pub fn sources(&self) -> String {
+        self.pairs.iter().map(|pair| plain(&pair.source)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Where its values come from, in words.
+    #[must_use]
+    pub fn values_from(&self) -> &'static str {
+        match (self.parents.is_empty(), self.is_deferred) {
+            (true, _) => "filled on the target, from the rows that the table has",
+            (false, false) => {
+                "filled on the target, from the table's rows in this run, once these are judged"
+            }
+            (false, true) => {
+                "filled on the target, from the table's rows in this run; both are judged until nothing changes"
+            }
+        }
+    }
+
+    /// SQL that sorts values, the smallest first.
+    pub(crate) fn order_sql(&self, value: &str) -> String {
+        self.value_order.replace("{}", value)
+    }
+
+    /// What a value is loaded as, as SQL.
+    pub(crate) fn loaded_sql(&self, value: &str) -> String {
+        let nullif =
+            |sql: String, null: &String| format!("nullif({sql}, {})", crate::pg::name::literal(null));
+        self.null_values.iter().fold(value.to_owned(), nullif)
+    }
+
+    /// `theirs = staged` for every pair, as SQL over two aliases.
+    pub(crate) fn matches_sql(&self, theirs: &str, staged: &str) -> String {
+        let pairs = self.pairs.iter().map(|pair| {
+            let collate = pair.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+            format!("{theirs}.{} {} {staged}.{}{collate}", pair.theirs, pair.operator, pair.staged)
+        });
+        pairs.collect::<Vec<_>>().join(" and ")
+    }
+
+    /// A statement that does nothing, but that the target accepts only if the types can match and the value can be assigned.
+    #[must_use]
+    pub fn trial_sql(&self, table: &TableName) -> String {
+        let nulls: Vec<String> =
+            self.pairs.iter().map(|pair| format!("null::{} as {}", pair.type_name, pair.staged)).collect();
+        let keys = list(self.pairs.iter().map(|pair| &pair.theirs));
+        format!(
+            "insert into {table} ({}) overriding system value
+             select {} from (
+                 select distinct on ({keys}) p.* from {} as p order by {keys}, {}) as m
+             join (select {}) as s on {}",
+            self.column,
+            self.loaded_sql(&format!("m.{}", self.value)),
+            self.from,
+            self.order_sql(&format!("p.{}", self.value)),
+            nulls.join(", "),
+            self.matches_sql("m", "s")
+        )
+    }
+}
+
+impl std::fmt::Display for Lookup {
+    /// What is filled from where, for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<String> = self
+            .pairs
+            .iter()
+            .map(|pair| format!("{} = {}", plain(&pair.theirs), plain(&pair.source)))
+            .collect();
+        write!(
+            f,
+            "{} = {} of {} where {}, {}",
+            plain(&self.column),
+            plain(&self.value),
+            self.from.plain(),
+            pairs.join(" and "),
+            if self.rejects_missing { "rejected where there is none" } else { "NULL where there is none" }
+        )
+    }
+}
