@@ -176,6 +176,50 @@ fn a_partition_that_is_attached_just_before_the_snapshot_is_not_overlooked() {
     }
 }
 
+#[test]
+fn a_column_that_changes_its_type_just_before_the_snapshot_is_not_misread() {
+    let pair = pair();
+    // Four bytes each, so that a binary COPY of one would be taken for the other.
+    pair.source.run("create table t (id int primary key, \"a \"\"b\"\"\" int); insert into t values (1, 1)");
+    pair.target.run("create table t (id int primary key, \"a \"\"b\"\"\" int)");
+    let config = "[[table]]\nname = 't'\n";
+    let mut run = Bulkload::on(&pair).config(config).hold_at("stage.done").spawn(&["sync"]);
+    run.wait_until_held();
+    pair.source.run("alter table t alter \"a \"\"b\"\"\" type real");
+    run.go();
+    let outcome = run.wait();
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("columns of a source table came or went"), "{outcome}");
+    assert_eq!(pair.target.count("t"), 0);
+    sync(&pair, config);
+    assert_eq!(pair.target.value("select \"a \"\"b\"\"\" from t"), "1");
+}
+
+#[test]
+fn a_column_of_the_target_that_changes_its_type_during_the_run_is_not_miswritten() {
+    for (apply, code, value) in [("direct", 1, "7"), ("truncate", 0, "1"), ("delete", 0, "1")] {
+        let pair = pair();
+        pair.source.run("create table t (a int); insert into t values (1)");
+        pair.target.run("create table t (a int); insert into t values (7)");
+        let config = format!("[[table]]\nname = 't'\napply = '{apply}'\n");
+        let mut run = Bulkload::on(&pair).config(&config).hold_at("verify.done").spawn(&[
+            "sync",
+            "--report",
+            "report.json",
+        ]);
+        run.wait_until_held();
+        pair.target.run("alter table t alter a type real");
+        run.go();
+        let outcome = run.wait();
+        assert_eq!(outcome.code, Some(code), "{apply}: {outcome}");
+        assert_eq!(pair.target.value("select a from t"), value, "{apply}: {outcome}");
+        if code == 1 {
+            let error = outcome.table("public.t")["error"].to_string();
+            assert!(error.contains("were changed during the run"), "{outcome}");
+        }
+    }
+}
+
 /// A source whose role may not export snapshots.
 fn without_export(pair: &mut Pair) -> String {
     let role = pair.source.role("login");

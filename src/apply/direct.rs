@@ -84,6 +84,23 @@ impl Method for Direct {
     }
 }
 
+/// The binary form of one type is not always refused as that of another, and the plan may be hours old. By now the table is
+/// locked.
+async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> {
+    let name = table.plan.name.plain();
+    let names: Vec<&str> = table.plan.columns.iter().map(|column| column.name.as_str()).collect();
+    let rows = client
+        .query(include_str!("columns_now.sql"), &[&table.plan.name.to_string(), &names])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, format!("reading the columns of {name}"), &e))?;
+    let now = rows.iter().map(|row| row.get::<_, &str>(0));
+    if now.eq(table.plan.columns.iter().map(|column| column.type_name.as_str())) {
+        return Ok(());
+    }
+    Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} were changed during the run"))
+        .hint("Run again."))
+}
+
 /// Copies a table's rows from the source; returns how many, after both servers have agreed on it.
 async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let name = table.plan.name.plain();
@@ -91,6 +108,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let feed = table.feed.as_ref().ok_or_else(|| {
         Error::new(Phase::Apply, Kind::Internal, format!("{name} has no rows to be copied from"))
     })?;
+    refuse_other_columns(client, table).await?;
     let mut batches = feed();
     let sql = format!(
         "copy {} ({}) from stdin (format {})",
@@ -99,6 +117,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
         table.plan.format
     );
     let mut sink = pin!(client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
+    fail::fail_point!("apply.copying");
     let expected = loop {
         match batches.recv().await {
             Some(Flow::Batch(batch)) => sink.feed(Bytes::from(batch.into_data())).await.map_err(failed)?,

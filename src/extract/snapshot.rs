@@ -3,7 +3,8 @@
 //! The order is fixed: lock the source's tables ACCESS SHARE, then export. A TRUNCATE or a DDL statement of somebody
 //! else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
 //! "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe). Attaching a partition does not wait for that
-//! lock, so the snapshot itself is asked whether the tables still have the parts that the plan reads.
+//! lock, and what came before it may have come after the plan: so the snapshot itself is asked whether the tables still
+//! have the parts and the types that the plan reads. A binary COPY of another type would not always fail.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::RelationKind;
+use crate::pg::catalog::{Oid, RelationKind};
 use crate::pg::conninfo::ConnInfo;
-use crate::pg::name::{TableName, literal};
+use crate::pg::name::{Ident, TableName, literal};
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
 
@@ -48,6 +49,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Scene {
     relations: BTreeSet<(TableName, bool)>,
     parts: BTreeSet<(TableName, TableName)>,
+    columns: BTreeSet<(TableName, Ident, Oid)>,
 }
 
 impl Scene {
@@ -63,6 +65,11 @@ impl Scene {
         self.parts.insert((relation.clone(), heap.clone()));
     }
 
+    /// A column of a relation, which is expected to be of a type.
+    pub(crate) fn column(&mut self, relation: &TableName, column: &Ident, type_oid: Oid) {
+        self.columns.insert((relation.clone(), column.clone(), type_oid));
+    }
+
     /// Statements that lock everything ACCESS SHARE, which makes nobody wait but those who want a table for themselves.
     /// LOCK TABLE knows neither materialized views nor foreign tables; naming them in a query locks them as well.
     fn lock_sql(&self) -> String {
@@ -76,25 +83,44 @@ impl Scene {
         self.relations.iter().map(statement).collect()
     }
 
-    /// What [`PARTS`] returns where nothing has changed.
-    fn expected_parts(&self) -> String {
-        let mut lines: Vec<String> =
-            self.parts.iter().map(|(relation, heap)| format!("{relation} {heap}")).collect();
-        lines.sort_unstable();
-        lines.join("\n")
+    /// What [`Scene::shape_sql`] returns where nothing has changed.
+    fn expected_shape(&self) -> String {
+        let parts = self.parts.iter().map(|(relation, heap)| format!("{relation} {heap}"));
+        let columns = self.columns.iter().map(|(relation, column, oid)| format!("{relation} {column} {oid}"));
+        let (mut parts, mut columns): (Vec<String>, Vec<String>) = (parts.collect(), columns.collect());
+        parts.sort_unstable();
+        columns.sort_unstable();
+        [parts, columns].concat().join("\n")
     }
 
-    /// The expression that tells the parts as they are.
-    fn parts_sql(&self) -> String {
+    /// The expression that tells parts and columns as they are.
+    fn shape_sql(&self) -> String {
         let relations: BTreeSet<String> =
-            self.parts.iter().map(|(relation, _)| literal(&relation.to_string())).collect();
-        let relations: Vec<String> = relations.into_iter().collect();
-        PARTS.replace("/* relations */", &format!("array[{}]::text[]", relations.join(", ")))
+            self.parts.iter().map(|(relation, _)| relation.to_string()).collect();
+        let parts = PARTS.replace("/* relations */", &array(relations));
+        let columns = COLUMNS
+            .replace(
+                "/* relations */",
+                &array(self.columns.iter().map(|(relation, ..)| relation.to_string())),
+            )
+            .replace(
+                "/* columns */",
+                &array(self.columns.iter().map(|(_, column, _)| column.as_str().to_owned())),
+            );
+        format!("pg_catalog.concat_ws(e'\\n', {parts}, {columns})")
     }
+}
+
+fn array(texts: impl IntoIterator<Item = String>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(|text| literal(&text)).collect();
+    format!("array[{}]::text[]", texts.join(", "))
 }
 
 /// The heaps that make up relations, a line each.
 const PARTS: &str = include_str!("parts.sql");
+
+/// The types of columns, a line each.
+const COLUMNS: &str = include_str!("columns.sql");
 
 /// The snapshot of a run, held open on the source until [`Snapshot::release`] or drop.
 #[derive(Debug)]
@@ -160,7 +186,7 @@ impl Snapshot {
     /// would wait for the exporting connection, and a new reader behind it for ever.
     ///
     /// # Errors
-    /// The locks were not to be had within `lock_wait`, a table has other parts than those of `scene`, or the server refused.
+    /// The locks were not to be had within `lock_wait`, a table has other parts or columns than those of `scene`, or the server refused.
     pub(crate) async fn take(
         connect: &ConnInfo,
         settings: &SessionSettings,
@@ -195,8 +221,8 @@ impl Snapshot {
         let take = format!("; set local lock_timeout = '{}ms'{locks}", lock_wait.as_millis().max(1));
         wire.execute(&format!("{BEGIN_EXPORTING}{take}")).await.map_err(blame_lock)?;
         fail::fail_point!("snapshot.locked");
-        let parts = scene.parts_sql();
-        let exported = wire.query(&format!("select pg_catalog.pg_export_snapshot(), {parts}")).await;
+        let shape = scene.shape_sql();
+        let exported = wire.query(&format!("select pg_catalog.pg_export_snapshot(), {shape}")).await;
         let (found, id) = match exported {
             Ok(rows) => two_values(rows)?,
             Err(e) if e.kind() != Kind::Transient => {
@@ -204,15 +230,14 @@ impl Snapshot {
                     "the source cannot export its snapshot: everything is read through one connection");
                 // The failure ended the transaction; in the next one, the first query takes the snapshot.
                 wire.execute(&format!("rollback; {BEGIN}{take}")).await.map_err(blame_lock)?;
-                let (found, _) = two_values(wire.query(&format!("select null, {parts}")).await?)?;
+                let (found, _) = two_values(wire.query(&format!("select null, {shape}")).await?)?;
                 wire.execute(SAVE).await?;
                 (found, None)
             }
             Err(e) => return Err(e.context("exporting the snapshot")),
         };
-        if found.unwrap_or_default() != scene.expected_parts() {
-            let message =
-                "partitions or inheritors of a source table came or went while the run was being prepared";
+        if found.unwrap_or_default() != scene.expected_shape() {
+            let message = "partitions, inheritors or columns of a source table came or went while the run was being prepared";
             return Err(Error::new(Phase::Snapshot, Kind::Schema, message).hint("Run again."));
         }
         let (kind, idle) = match id {

@@ -109,6 +109,8 @@ pub struct TablePlan {
     pub may_have_duplicates: bool,
     /// All columns of the source, in their order, for the rejects file.
     pub source_columns: Vec<Ident>,
+    /// Their types in the source's catalog, in the same order.
+    pub source_types: Vec<Oid>,
     /// What the rows come from, as people write it.
     pub from: String,
     /// Predicate that the source evaluates.

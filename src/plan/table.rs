@@ -63,6 +63,7 @@ pub(super) fn plan(
         is_looked_up: false,
         references: Vec::new(),
         source_columns: source_columns.iter().map(|column| column.name.clone()).collect(),
+        source_types: source_columns.iter().map(|column| column.type_oid).collect(),
         from: match &table.from {
             From::Relation(name) => name.value.plain(),
             From::Query(_) => "a query".to_owned(),

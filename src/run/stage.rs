@@ -95,6 +95,9 @@ impl Staged {
         for table in &self.plan.tables {
             let (Some(relation), Some(kind)) = (&table.source_relation, table.source_kind) else { continue };
             scene.lock(relation, kind);
+            for (column, &type_oid) in table.source_columns.iter().zip(&table.source_types) {
+                scene.column(relation, column, type_oid);
+            }
             for chunk in &table.chunks {
                 if let Extent::Only(heap) | Extent::Pages { leaf: heap, .. } = &chunk.extent {
                     scene.part(relation, heap);
