@@ -8,15 +8,14 @@ use tokio::sync::mpsc;
 use super::Ledger;
 use crate::batch::{BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::name::list;
+use crate::pg::format::Format;
+use crate::pg::name::{Ident, list};
 use crate::pg::wire::Wire;
-use crate::plan::TablePlan;
 
-/// The COPY … FROM STDIN into a table, in the plan's format and column order.
+/// The COPY … FROM STDIN of some columns into a table.
 #[must_use]
-pub(crate) fn copy_in_sql(into: &impl Display, table: &TablePlan) -> String {
-    let columns = list(table.copied().map(|column| &column.name));
-    format!("copy {into} ({columns}) from stdin (format {})", table.format)
+pub(crate) fn copy_in_sql(into: &impl Display, columns: &[Ident], format: Format) -> String {
+    format!("copy {into} ({}) from stdin (format {format})", list(columns))
 }
 
 /// Copies a chunk into `into` and commits it together with its ledger row. Returns its rows.

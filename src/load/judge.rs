@@ -34,14 +34,24 @@ pub(crate) struct Staged<'p> {
     pub(crate) staging: Option<Staging>,
     /// It will be left as it is, so that its live rows are what others refer to.
     pub(crate) is_kept: bool,
-    /// Per reference: it was judged while the rows streamed by.
-    pub(crate) streamed: Vec<bool>,
+    /// What has been dealt with already.
+    pub(crate) streamed: Streamed,
+}
+
+/// What was dealt with while a table's rows streamed by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Streamed {
+    /// Per reference of the plan.
+    pub(crate) references: Vec<bool>,
+    /// Per lookup of the plan.
+    #[expect(dead_code, reason = "a plan with lookups is refused until staging can fill them, too")]
+    pub(crate) lookups: Vec<bool>,
 }
 
 impl<'p> Staged<'p> {
     /// The references that have not been judged yet.
     fn references(&self) -> impl Iterator<Item = &'p Reference> {
-        let streamed = self.plan.references.iter().zip(&self.streamed);
+        let streamed = self.plan.references.iter().zip(&self.streamed.references);
         streamed.filter(|(_, is_judged)| !**is_judged).map(|(reference, _)| reference)
     }
 }

@@ -1,20 +1,21 @@
-//! Where references are judged: while the rows stream by, or on the target when they are in staging.
+//! Where references are judged and lookups are filled: while the rows stream by, or on the target when they are in staging.
 //!
-//! Streaming is preferred: rows that are not to be loaded never reach the target. It needs the referenced table's keys
-//! before the first row of the referencing one, so that
-//! - the keys can be compared without the server ([`comparable_types`], no collation of its own),
-//! - the referenced table is *settled* once it is loaded: nothing that is done to its staging table afterwards takes a
-//!   key away. A table that refers to itself, or in a circle, is not, and neither is one with a reference that is judged on
-//!   staging and rejects, or with duplicates of which one stays where the reference is not to their key.
+//! Streaming is preferred: rows that are not to be loaded never reach the target. It needs the other table's keys or
+//! values before the first row, so that
+//! - keys can be compared without the server ([`comparable_types`], no collation of their own),
+//! - the other table is *settled* once it is loaded: nothing that is done to its staging table afterwards takes a row
+//!   away or changes it. A table that refers to itself, or in a circle, is not; neither is one of which something is judged
+//!   on staging that rejects or changes rows, or with duplicates of which one stays where that is not the same to
+//!   whoever refers to it, or one whose live rows stay in part.
 //!
 //! Everything else is judged by set-wise statements on the target, with the same result.
 
-use super::{Facts, Group, TablePlan};
+use super::{Facts, Group, Lookup, Pair, Reference, TablePlan};
 use crate::config::OnOrphan;
-use crate::pg::key_kind::{KeyKind, comparable_types};
-use crate::plan::Reference;
+use crate::pg::key_kind::{KeyKind, comparable, comparable_types};
+use crate::pg::name::{Ident, TableName};
 
-/// Where a reference is judged.
+/// Where a reference is judged or a lookup is filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judged {
     /// While the rows stream by.
@@ -28,7 +29,7 @@ pub enum Judged {
     Staged(String),
 }
 
-/// Where the keys of a referenced table come from.
+/// Where the keys or values of another table come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Keys {
     /// The rows of this entry of the plan, as they stream by.
@@ -43,26 +44,19 @@ const FETCHED_ROWS_MIN: f64 = 100_000.0;
 /// More keys than this for each referring row are not worth fetching.
 const FETCHED_PER_ROW: f64 = 2.0;
 
-/// Decides for every reference. The apply methods must have been chosen.
+/// Decides for every lookup and every reference. The apply methods must have been chosen.
 pub(super) fn decide(tables: &mut [TablePlan], groups: &[Group], facts: &Facts<'_>) {
     let mut settled = vec![false; tables.len()];
     for circle in groups.iter().flat_map(|group| &group.order) {
         for &table in circle {
-            let is_in_circle = |parent: &usize| circle.contains(parent);
-            let judged: Vec<Judged> = tables[table]
-                .references
-                .iter()
-                .map(|reference| {
-                    let is_circular =
-                        reference.to == tables[table].name || reference.parents.iter().any(is_in_circle);
-                    if is_circular {
-                        return staged("it is closed to a fixed point");
-                    }
-                    judge(&tables[table], reference, tables, &settled, facts)
-                })
-                .collect();
-            for (reference, judged) in tables[table].references.iter_mut().zip(judged) {
-                reference.judged = judged;
+            for number in 0..tables[table].lookups.len() {
+                let case = Case { table: &tables[table], tables, settled: &settled, facts };
+                tables[table].lookups[number].judged = case.lookup(&tables[table].lookups[number]);
+            }
+            for number in 0..tables[table].references.len() {
+                let case = Case { table: &tables[table], tables, settled: &settled, facts };
+                tables[table].references[number].judged =
+                    case.reference(&tables[table].references[number], circle);
             }
         }
         for &table in circle {
@@ -71,105 +65,170 @@ pub(super) fn decide(tables: &mut [TablePlan], groups: &[Group], facts: &Facts<'
     }
 }
 
-/// Whether what is staged of a table keeps its keys, duplicates apart.
+/// Whether what is staged of a table stays as it is, duplicates apart.
 fn is_settled(table: &TablePlan) -> bool {
-    let rejects_missing = table.lookups.iter().any(|lookup| lookup.rejects_missing);
-    !rejects_missing
+    let is_streaming = |judged: &Judged| matches!(judged, Judged::Streaming { .. });
+    table.staying_rows().is_none()
+        && table.lookups.iter().all(|lookup| is_streaming(&lookup.judged) || !lookup.rejects_missing)
         && table.references.iter().all(|reference| {
-            matches!(reference.judged, Judged::Streaming { .. })
-                || matches!(reference.on_orphan, OnOrphan::Keep | OnOrphan::Fail)
+            is_streaming(&reference.judged) || matches!(reference.on_orphan, OnOrphan::Keep | OnOrphan::Fail)
         })
 }
 
-fn judge(
-    table: &TablePlan,
-    reference: &Reference,
-    tables: &[TablePlan],
-    settled: &[bool],
-    facts: &Facts<'_>,
-) -> Judged {
-    if !table.uses_staging {
-        return staged("the table is loaded without staging");
+/// A table whose references and lookups are looked at, and what is known of the others.
+struct Case<'a> {
+    table: &'a TablePlan,
+    tables: &'a [TablePlan],
+    settled: &'a [bool],
+    facts: &'a Facts<'a>,
+}
+
+impl Case<'_> {
+    fn reference(&self, reference: &Reference, circle: &[usize]) -> Judged {
+        let is_in_circle = |parent: &usize| circle.contains(parent);
+        if reference.to == self.table.name || reference.parents.iter().any(is_in_circle) {
+            return staged("it is closed to a fixed point");
+        }
+        if !self.table.uses_staging {
+            return staged("the table is loaded without staging");
+        }
+        if reference.columns.iter().any(|column| is_filled_later(self.table, column)) {
+            return staged("its column is filled there");
+        }
+        let Some(kinds) = self.kinds_of_reference(reference) else {
+            return staged("only the server can compare its columns");
+        };
+        self.judged(kinds, &reference.to, &reference.parents, |parent| {
+            let is_to_key = || {
+                let key = parent.key.as_ref();
+                key.is_some_and(|key| key.iter().all(|column| reference.to_columns.contains(column)))
+            };
+            if reference.to_columns.iter().any(|column| is_filled_later(parent, column)) {
+                return Some("the referenced column is filled there");
+            }
+            (parent.may_have_duplicates && !is_to_key()).then_some("the referenced table may have duplicates")
+        })
     }
-    if reference.columns.iter().any(|column| table.is_filled(column)) {
-        return staged("a lookup fills its column");
+
+    fn lookup(&self, lookup: &Lookup) -> Judged {
+        if lookup.is_deferred {
+            return staged("the two tables are closed to a fixed point");
+        }
+        if !self.table.uses_staging {
+            return staged("the table is loaded without staging");
+        }
+        if !lookup.is_unique {
+            return staged("there may be several rows for one key");
+        }
+        if !lookup.null_values.is_empty() {
+            return staged("the server knows which of its values mean NULL");
+        }
+        let Some(kinds) = self.kinds_of_lookup(lookup) else {
+            return staged("only the server can compare or convert its columns");
+        };
+        self.judged(kinds, &lookup.from, &lookup.parents, |parent| {
+            let mut wanted = lookup.pairs.iter().map(|pair| &pair.theirs).chain([&lookup.value]);
+            let is_loaded = |name: &Ident| parent.columns.iter().any(|column| column.name == *name);
+            if !wanted.clone().all(is_loaded) || wanted.any(|column| is_filled_later(parent, column)) {
+                return Some("its columns are filled there");
+            }
+            if parent.format != self.table.format {
+                return Some("the two tables travel in different formats");
+            }
+            parent.may_have_duplicates.then_some("the looked-up table may have duplicates")
+        })
     }
-    if reference.parents.iter().any(|&parent| {
-        let parent = &tables[parent];
-        reference.to_columns.iter().any(|column| parent.is_filled(column))
-    }) {
-        return staged("a lookup fills the referenced column");
+
+    /// Streaming, unless something about the other table speaks against it.
+    fn judged(
+        &self,
+        kinds: Vec<(KeyKind, KeyKind)>,
+        to: &TableName,
+        parents: &[usize],
+        objection: impl Fn(&TablePlan) -> Option<&'static str>,
+    ) -> Judged {
+        let (keys, why_not) = match *parents {
+            [] => (Keys::Live, self.not_worth_fetching(to)),
+            [parent] => {
+                let other = &self.tables[parent];
+                let unsettled = if !other.uses_staging {
+                    Some("the other table is loaded without staging")
+                } else if !self.settled[parent] {
+                    Some("what the other table will hold is known only when it is staged")
+                } else {
+                    None
+                };
+                (Keys::Entry(parent), unsettled.or_else(|| objection(other)))
+            }
+            _ => return staged("several entries fill the other table"),
+        };
+        match why_not {
+            Some(why) => staged(why),
+            None => Judged::Streaming { kinds, keys },
+        }
     }
-    let Some(kinds) = kinds(table, reference, facts) else {
-        return staged("only the server can compare its columns");
-    };
-    let keys = match *reference.parents.as_slice() {
-        [] => Keys::Live,
-        [parent] => Keys::Entry(parent),
-        _ => return staged("several entries fill the referenced table"),
-    };
-    let why_not = match keys {
-        Keys::Entry(parent) => unsettled(&tables[parent], settled[parent], reference),
-        Keys::Live => not_worth_fetching(table, reference, facts),
-    };
-    match why_not {
-        Some(why) => staged(why),
-        None => Judged::Streaming { kinds, keys },
+
+    /// How the pairs of columns are compared; `None` if the client cannot.
+    fn kinds_of_reference(&self, reference: &Reference) -> Option<Vec<(KeyKind, KeyKind)>> {
+        let parent = self.facts.target.relations.get(&reference.to)?;
+        if reference.collations.iter().any(Option::is_some) {
+            return None;
+        }
+        let pairs = reference.columns.iter().zip(&reference.to_columns);
+        pairs
+            .map(|(ours, theirs)| {
+                let ours = self.table.columns.iter().find(|column| column.name == *ours)?;
+                let theirs = parent.column(theirs)?;
+                comparable_types(self.facts.target, ours.type_oid, theirs.type_oid)
+            })
+            .collect()
     }
+
+    /// The same for a lookup, whose value must travel as it is, too.
+    fn kinds_of_lookup(&self, lookup: &Lookup) -> Option<Vec<(KeyKind, KeyKind)>> {
+        let target = self.facts.target;
+        let parent = target.relations.get(&lookup.from)?;
+        let value = target.base_type(parent.column(&lookup.value)?.type_oid);
+        let filled = self.table.columns.iter().find(|column| column.name == lookup.column)?;
+        KeyKind::of(value).filter(|_| value == target.base_type(filled.type_oid))?;
+        let pair = |pair: &Pair| {
+            let ours = self.table.match_columns.iter().find(|column| column.name == pair.staged)?;
+            let theirs = parent.column(&pair.theirs).filter(|_| pair.collation.is_none())?;
+            comparable(ours.type_oid, target.base_type(theirs.type_oid))
+        };
+        lookup.pairs.iter().map(pair).collect()
+    }
+
+    fn not_worth_fetching(&self, to: &TableName) -> Option<&'static str> {
+        let rows = self.facts.target.relations.get(to)?.row_estimate;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let referring = self.table.row_estimate as f64;
+        (rows > FETCHED_ROWS_MIN.max(FETCHED_PER_ROW * referring))
+            .then_some("the other table has far more rows than refer to it")
+    }
+}
+
+/// Whether a column is NULL while rows stream by, because it is filled on staging.
+fn is_filled_later(table: &TablePlan, column: &Ident) -> bool {
+    let fills = |lookup: &Lookup| lookup.column == *column && matches!(lookup.judged, Judged::Staged(_));
+    table.lookups.iter().any(fills)
 }
 
 fn staged(why: &str) -> Judged {
     Judged::Staged(why.to_owned())
 }
 
-/// How the pairs of columns are compared; `None` if the client cannot.
-fn kinds(table: &TablePlan, reference: &Reference, facts: &Facts<'_>) -> Option<Vec<(KeyKind, KeyKind)>> {
-    let parent = facts.target.relations.get(&reference.to)?;
-    if reference.collations.iter().any(Option::is_some) {
-        return None;
-    }
-    let pairs = reference.columns.iter().zip(&reference.to_columns);
-    pairs
-        .map(|(ours, theirs)| {
-            let ours = table.columns.iter().find(|column| column.name == *ours)?;
-            let theirs = parent.column(theirs)?;
-            comparable_types(facts.target, ours.type_oid, theirs.type_oid)
-        })
-        .collect()
-}
-
-fn unsettled(parent: &TablePlan, is_settled: bool, reference: &Reference) -> Option<&'static str> {
-    if !parent.uses_staging {
-        return Some("the referenced table is loaded without staging");
-    }
-    if !is_settled {
-        return Some("rows of the referenced table may still be rejected when it is staged");
-    }
-    let is_to_key = || {
-        let is_key = |key: &Vec<_>| key.iter().all(|column| reference.to_columns.contains(column));
-        parent.key.as_ref().is_some_and(is_key)
-    };
-    (parent.may_have_duplicates && !is_to_key()).then_some("the referenced table may have duplicates")
-}
-
-fn not_worth_fetching(table: &TablePlan, reference: &Reference, facts: &Facts<'_>) -> Option<&'static str> {
-    let rows = facts.target.relations.get(&reference.to)?.row_estimate;
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let referring = table.row_estimate as f64;
-    (rows > FETCHED_ROWS_MIN.max(FETCHED_PER_ROW * referring))
-        .then_some("the referenced table has far more rows than refer to it")
-}
-
 impl std::fmt::Display for Judged {
+    /// Where, after "judged" or "filled".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Streaming { keys: Keys::Entry(_), .. } => {
-                f.write_str("judged while streaming, by the keys of its rows in this run")
+                f.write_str("while streaming, by the keys of its rows in this run")
             }
             Self::Streaming { keys: Keys::Live, .. } => {
-                f.write_str("judged while streaming, by the keys that the target has")
+                f.write_str("while streaming, by the keys that the target has")
             }
-            Self::Staged(why) => write!(f, "judged on the target: {why}"),
+            Self::Staged(why) => write!(f, "on the target: {why}"),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::comparison::{Meeting, meeting_type, operator, order_of};
-use super::{ColumnPlan, Facts, Group, TablePlan};
+use super::{ColumnPlan, Facts, Group, Judged, TablePlan};
 use crate::config::{LookupConfig, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
@@ -37,6 +37,8 @@ pub struct Lookup {
     pub parents: Vec<usize>,
     /// The looked-up table is in one circle with this one: it is settled only after references have been judged.
     pub is_deferred: bool,
+    /// Where it is filled.
+    pub judged: Judged,
     /// Where it stands in the config.
     pub at: Location,
 }
@@ -149,6 +151,7 @@ impl Found {
             rejects_missing: config.reject_missing,
             parents: Vec::new(),
             is_deferred: false,
+            judged: Judged::Staged(String::new()),
             at: config.from.at.clone(),
         })
     }
@@ -393,20 +396,6 @@ impl Lookup {
     #[must_use]
     pub fn sources(&self) -> String {
         self.pairs.iter().map(|pair| plain(&pair.source)).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Where its values come from, in words.
-    #[must_use]
-    pub fn values_from(&self) -> &'static str {
-        match (self.parents.is_empty(), self.is_deferred) {
-            (true, _) => "filled on the target, from the rows that the table has",
-            (false, false) => {
-                "filled on the target, from the table's rows in this run, once these are judged"
-            }
-            (false, true) => {
-                "filled on the target, from the table's rows in this run; both are judged until nothing changes"
-            }
-        }
     }
 
     /// SQL that sorts values, the smallest first.

@@ -152,11 +152,6 @@ impl TablePlan {
         self.columns.iter().filter(|column| !self.is_filled(&column.name)).chain(&self.match_columns)
     }
 
-    /// What COPY brings into staging, in its order: what the source sends, for lookups fill their columns there.
-    pub fn copied(&self) -> impl Iterator<Item = &ColumnPlan> {
-        self.extracted()
-    }
-
     /// What staging has.
     pub fn staged(&self) -> impl Iterator<Item = &ColumnPlan> {
         self.columns.iter().chain(&self.match_columns)

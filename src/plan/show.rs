@@ -106,12 +106,12 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     }
     for lookup in &table.lookups {
         writeln!(f, "    lookup   {lookup}")?;
-        writeln!(f, "             {}", lookup.values_from())?;
+        writeln!(f, "             filled {}", lookup.judged)?;
     }
     for reference in &table.references {
         writeln!(f, "    refers   {reference} ({})", reference.name)?;
         if reference.on_orphan != OnOrphan::Keep {
-            writeln!(f, "             {}", reference.judged)?;
+            writeln!(f, "             judged {}", reference.judged)?;
         }
     }
     for note in &table.notes {
@@ -180,7 +180,7 @@ impl Serialize for Plan {
             pairs: std::collections::BTreeMap<String, String>,
             value: String,
             on_missing: &'static str,
-            judged: &'static str,
+            judged: String,
         }
         let looks_up = |lookup: &Lookup| LooksUp {
             column: plain(&lookup.column),
@@ -188,7 +188,7 @@ impl Serialize for Plan {
             pairs: lookup.pairs.iter().map(|pair| (plain(&pair.source), plain(&pair.theirs))).collect(),
             value: plain(&lookup.value),
             on_missing: if lookup.rejects_missing { "reject" } else { "null" },
-            judged: lookup.values_from(),
+            judged: lookup.judged.to_string(),
         };
         #[derive(Serialize)]
         struct Refers {

@@ -244,7 +244,7 @@ fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableRepor
     for part in state.landed.values().filter_map(|landed| landed.moved.part.as_ref()) {
         report.rejected += part.tally.rejected;
         rejects.add(&part.rejects);
-        for (&reference, count) in part.references.iter().zip(&part.tally.orphans) {
+        for (&reference, count) in part.numbers.references.iter().zip(&part.tally.orphans) {
             *orphans.entry(reference).or_default() += count;
         }
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
-use super::filter::{Filters, Part};
+use super::filter::{Filters, Part, Work};
 use super::pipeline::{self, Filtering, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::slots::Slots;
@@ -257,16 +257,21 @@ async fn move_rows(
 ) -> (Option<Wire>, Result<Moved>) {
     let table = &shared.plan.tables[job.table];
     let sql = copy_out_sql(table, &job.chunk.extent);
-    let filtering = match filtering(shared, job, is_only) {
-        Ok(filtering) => filtering,
+    let work = match shared.filters.work(&shared.plan, job.table) {
+        Ok(work) => work,
         Err(error) => return (Some(source), Err(error)),
     };
-    let is_filtered = filtering.is_some();
+    let is_filtered = work.is_some();
+    let into = match &work {
+        Some(work) => work.columns(),
+        None => table.extracted().map(|column| column.name.clone()).collect(),
+    };
+    let filtering = work.map(|work| filtering(shared, job, work, is_only));
     let (reader, mut batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone(), filtering);
     let mut reader = AbortOnDrop(reader);
     let loaded = load_chunk(
         target,
-        &copy_in_sql(&staging.name, table),
+        &copy_in_sql(&staging.name, &into, table.format),
         |rows| shared.ledger.enter_sql(table.entry, job.chunk.number, rows),
         &mut batches,
         &shared.pool,
@@ -299,19 +304,18 @@ async fn move_rows(
     (source, moved)
 }
 
-/// What is to be done to a chunk's rows on their way, if anything.
-fn filtering(shared: &Arc<Shared>, job: &Job, is_to_the_end: bool) -> Result<Option<Filtering>> {
-    let Some(work) = shared.filters.work(&shared.plan, job.table)? else { return Ok(None) };
+/// What is to be done to a chunk's rows on their way.
+fn filtering(shared: &Arc<Shared>, job: &Job, work: Arc<Work>, is_to_the_end: bool) -> Filtering {
     let (table, chunk) = (job.table, job.chunk.number);
     let (keeper, bounder) = (shared.clone(), shared.clone());
-    Ok(Some(Filtering {
+    Filtering {
         spool: Spool::new(&work.rejects, chunk),
         work,
         workers: shared.workers.clone(),
         is_to_the_end,
         keep: Box::new(move |part| keeper.filters.keep(table, chunk, part)),
         bound: Box::new(move || bounder.filters.bound(&bounder.plan)),
-    }))
+    }
 }
 
 impl Shared {

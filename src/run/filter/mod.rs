@@ -5,6 +5,7 @@
 //! when all of them have landed, and *given up* when it would need more memory than the run may use or when it turned out
 //! that its rows are not what the table will hold; whoever needs it is then judged on the target.
 
+mod shape;
 mod store;
 mod work;
 
@@ -12,16 +13,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use self::store::{Known, Store, What, lock, position};
+use self::shape::Shape;
+use self::store::{Known, Store, Value, What, lock};
+use self::work::Numbers;
 pub(super) use self::work::{Done, Part, Work};
 use super::id::RunId;
 use crate::config::OnOrphan;
 use crate::error::{Phase, Result};
-use crate::load::{RejectsFile, assemble};
+use crate::load::{RejectsFile, Streamed, assemble};
 use crate::pg::name::{Ident, plain};
 use crate::plan::{Judged, Keys, Plan, TablePlan};
 use crate::report::figures;
-use crate::transform::{Collect, Output, RejectBuffer, Rules};
+use crate::transform::{Collect, RejectBuffer};
 
 /// The filters of a run.
 #[derive(Debug)]
@@ -36,12 +39,19 @@ pub(super) struct Filters {
 struct TableFilter {
     /// The stores that its rows go to.
     collects: Vec<usize>,
-    /// Its references that may be judged while streaming, each with its store.
-    needs: Vec<(usize, usize)>,
+    /// Its references and lookups that may be dealt with while streaming, each with its store.
+    needs: Vec<(Need, usize)>,
     /// What is done to its rows, once that is known; reset when a store is given up.
     work: Mutex<Option<Option<Arc<Work>>>>,
     /// What became of the chunks that were read to the end.
     parts: Mutex<BTreeMap<i32, Part>>,
+}
+
+/// What needs a store, by its number in the plan of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Reference(usize),
+    Lookup(usize),
 }
 
 impl Filters {
@@ -52,22 +62,9 @@ impl Filters {
         let tables = plan.tables.iter().map(|_| TableFilter::default()).collect();
         let mut filters = Self { stores: Vec::new(), tables, memory_max, directory };
         for (table, entry) in plan.tables.iter().enumerate() {
-            for (number, reference) in entry.references.iter().enumerate() {
-                let Judged::Streaming { kinds, keys } = &reference.judged else { continue };
-                if reference.on_orphan == OnOrphan::Keep {
-                    continue;
-                }
-                let store = filters.store(
-                    plan,
-                    What {
-                        keys: *keys,
-                        table: reference.to.clone(),
-                        columns: reference.to_columns.clone(),
-                        kinds: kinds.iter().map(|&(_, theirs)| theirs).collect(),
-                        value: None,
-                    },
-                );
-                filters.tables[table].needs.push((number, store));
+            for (need, what) in wanted(entry) {
+                let store = filters.store(plan, what);
+                filters.tables[table].needs.push((need, store));
             }
         }
         for (number, store) in filters.stores.iter().enumerate() {
@@ -120,45 +117,43 @@ impl Filters {
     }
 
     fn compile(&self, plan: &TablePlan, filter: &TableFilter) -> Result<Option<Work>> {
-        let mut numbers = Vec::new();
-        let mut references = Vec::new();
-        for &(number, store) in &filter.needs {
-            if let Some(Known::Keys(keys)) = self.stores[store].known() {
-                numbers.push(number);
-                references.push(work::reference(plan, &plan.references[number], keys));
+        let mut shape = Shape::new(plan);
+        let known =
+            || filter.needs.iter().filter_map(|&(need, store)| Some((need, self.stores[store].known()?)));
+        for (need, known) in known() {
+            if let (Need::Lookup(number), Known::Values(values)) = (need, known) {
+                shape.look_up(number, values);
             }
         }
-        let collected = |&store: &usize| self.stores[store].collect(|name| position(plan, name));
+        shape.put_out();
+        for (need, known) in known() {
+            if let (Need::Reference(number), Known::Keys(keys)) = (need, known) {
+                shape.refer(number, keys);
+            }
+        }
+        let collected = |&store: &usize| self.stores[store].collect(|name| shape.position(name));
         let collect: Vec<Collect> = filter.collects.iter().filter_map(collected).collect();
-        if references.is_empty() && collect.is_empty() {
+        if shape.is_plain() && collect.is_empty() {
             return Ok(None);
         }
-        let from = |name: &Ident| plan.extracted().position(|c| c.from.as_ref() == Some(name));
-        let output = plan.extracted().enumerate();
-        let rules = Rules {
-            table: plan.name.plain(),
-            format: plan.format,
-            input: plan.extracted().map(work::input).collect(),
-            output: output.map(|(field, column)| work::output(Output::Field(field), column)).collect(),
-            lookups: Vec::new(),
-            null_values: Vec::new(),
-            references,
-            collect,
-            reject_columns: plan.source_columns.iter().map(from).collect(),
-            emits: true,
-        };
-        Ok(Some(Work::new(rules, numbers, self.rejects_path(plan))?))
+        shape.into_work(collect, self.rejects_path(plan)).map(Some)
     }
 
-    /// Whether each reference of a table was judged while its rows streamed by.
-    pub(super) fn streamed(&self, plan: &TablePlan, table: usize) -> Vec<bool> {
+    /// What has been dealt with while a table's rows streamed by.
+    pub(super) fn streamed(&self, plan: &TablePlan, table: usize) -> Streamed {
         let needs = &self.tables[table].needs;
-        let is_known = |number: usize| {
-            needs
-                .iter()
-                .any(|&(reference, store)| reference == number && self.stores[store].known().is_some())
+        let is_known = |wanted: Need| {
+            needs.iter().any(|&(need, store)| need == wanted && self.stores[store].known().is_some())
         };
-        (0..plan.references.len()).map(is_known).collect()
+        let lookups: Vec<bool> =
+            (0..plan.lookups.len()).map(|number| is_known(Need::Lookup(number))).collect();
+        let is_filled_later = |column: &Ident| {
+            plan.lookups.iter().zip(&lookups).any(|(lookup, known)| lookup.column == *column && !known)
+        };
+        let references = plan.references.iter().enumerate().map(|(number, reference)| {
+            is_known(Need::Reference(number)) && !reference.columns.iter().any(is_filled_later)
+        });
+        Streamed { references: references.collect(), lookups }
     }
 
     /// Gives up stores until the rest fits into the memory that the run may use.
@@ -279,11 +274,42 @@ impl Filters {
     /// [`crate::error::Kind::Internal`] if the plan contradicts itself.
     pub(super) fn fetching(&self, store: usize) -> Result<Option<(String, Arc<Work>)>> {
         let Some((sql, rules)) = self.stores[store].fetching() else { return Ok(None) };
-        Ok(Some((sql, Arc::new(Work::new(rules, Vec::new(), PathBuf::new())?))))
+        Ok(Some((sql, Arc::new(Work::new(rules, Numbers::default(), PathBuf::new())?))))
     }
 
     /// All of a store has been collected, or not: it is known now, or given up.
     pub(super) async fn close(&self, store: usize, is_complete: bool) {
         self.stores[store].close(is_complete).await;
     }
+}
+
+/// The stores that an entry of the plan needs.
+fn wanted(entry: &TablePlan) -> Vec<(Need, What)> {
+    let mut wanted = Vec::new();
+    for (number, lookup) in entry.lookups.iter().enumerate() {
+        let Judged::Streaming { kinds, keys } = &lookup.judged else { continue };
+        let what = What {
+            keys: *keys,
+            table: lookup.from.clone(),
+            columns: lookup.pairs.iter().map(|pair| pair.theirs.clone()).collect(),
+            kinds: kinds.iter().map(|&(_, theirs)| theirs).collect(),
+            value: Some(Value { column: lookup.value.clone(), format: entry.format }),
+        };
+        wanted.push((Need::Lookup(number), what));
+    }
+    for (number, reference) in entry.references.iter().enumerate() {
+        let Judged::Streaming { kinds, keys } = &reference.judged else { continue };
+        if reference.on_orphan == OnOrphan::Keep {
+            continue;
+        }
+        let what = What {
+            keys: *keys,
+            table: reference.to.clone(),
+            columns: reference.to_columns.clone(),
+            kinds: kinds.iter().map(|&(_, theirs)| theirs).collect(),
+            value: None,
+        };
+        wanted.push((Need::Reference(number), what));
+    }
+    wanted
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::pg::format::Format;
 use crate::pg::key_kind::KeyKind;
 use crate::pg::name::{Ident, TableName, list};
-use crate::plan::{Keys, TablePlan};
+use crate::plan::Keys;
 use crate::transform::{
     Collect, InputColumn, KeyColumn, KeySet, KeySetBuilder, LookupBuilder, LookupMap, Output, OutputColumn,
     Rules,
@@ -40,8 +40,6 @@ pub(super) struct What {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Value {
     pub(super) column: Ident,
-    /// How its values are ordered where a key has several.
-    pub(super) kind: KeyKind,
     /// The form in which they are wanted.
     pub(super) format: Format,
 }
@@ -79,7 +77,8 @@ impl Builder {
     fn new(what: &What) -> Self {
         match &what.value {
             None => Self::Keys(Arc::default()),
-            Some(value) => Self::Values(Arc::new(LookupBuilder::new(value.format, Some(value.kind)))),
+            // The plan has only keys with one value looked up while rows stream by: their order does not matter.
+            Some(value) => Self::Values(Arc::new(LookupBuilder::new(value.format, None))),
         }
     }
 
@@ -217,11 +216,6 @@ impl Store {
         }
         None
     }
-}
-
-/// Where a column of a table is among those that are loaded.
-pub(super) fn position(plan: &TablePlan, name: &Ident) -> Option<usize> {
-    plan.extracted().position(|column| column.name == *name)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,32 +3,34 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::store::{lock, position};
+use super::store::lock;
 use crate::batch::{Batch, BatchPool};
-use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::key_kind::KeyKind;
-use crate::plan::{ColumnPlan, Judged, Reference, TablePlan};
-use crate::transform::{
-    self, InputColumn, KeyColumn, KeySet, Output, OutputColumn, Program, RejectBuffer, Rejects, Render, Rows,
-    Rules, Scratch, Tally,
-};
+use crate::error::Result;
+use crate::pg::name::Ident;
+use crate::transform::{Program, RejectBuffer, Rejects, Rows, Rules, Scratch, Tally};
 
 /// A table's program, with the buffers of those who run it.
 #[derive(Debug)]
 pub(in crate::run) struct Work {
     program: Program,
     scratches: Mutex<Vec<Scratch>>,
-    /// The program's references by their numbers in the plan.
-    references: Arc<[usize]>,
+    numbers: Arc<Numbers>,
     /// Where the table's rejects will be.
     pub(in crate::run) rejects: PathBuf,
+}
+
+/// What a program's rules are in the plan of the table.
+#[derive(Debug, Default)]
+pub(in crate::run) struct Numbers {
+    pub(in crate::run) references: Vec<usize>,
+    pub(in crate::run) lookups: Vec<usize>,
 }
 
 /// What became of the rows of one chunk.
 #[derive(Debug, Clone, Default)]
 pub(in crate::run) struct Part {
-    /// The references of the plan that the tally's numbers are about.
-    pub(in crate::run) references: Arc<[usize]>,
+    /// What the tally's numbers are about.
+    pub(in crate::run) numbers: Arc<Numbers>,
     /// The counts.
     pub(in crate::run) tally: Tally,
     /// The rejects in short.
@@ -51,15 +53,15 @@ pub(in crate::run) struct Done {
 }
 
 impl Work {
-    pub(super) fn new(rules: Rules, references: Vec<usize>, rejects: PathBuf) -> Result<Self> {
+    pub(super) fn new(rules: Rules, numbers: Numbers, rejects: PathBuf) -> Result<Self> {
         let program = Program::compile(rules)?;
-        Ok(Self { program, scratches: Mutex::default(), references: references.into(), rejects })
+        Ok(Self { program, scratches: Mutex::default(), numbers: Arc::new(numbers), rejects })
     }
 
     /// A chunk of which nothing is known yet.
     pub(in crate::run) fn part(&self) -> Part {
         let rejects_file = self.rejects.clone();
-        Part { references: self.references.clone(), rejects_file, ..Part::default() }
+        Part { numbers: self.numbers.clone(), rejects_file, ..Part::default() }
     }
 
     /// Puts rows through the program. Synchronous, and as long as the rows are many.
@@ -88,48 +90,13 @@ impl Work {
         Ok(done)
     }
 
+    /// The columns that it puts out, as COPY names them.
+    pub(in crate::run) fn columns(&self) -> Vec<Ident> {
+        self.rules().output.iter().map(|column| Ident::new(column.name.as_str())).collect()
+    }
+
     /// What it does.
     pub(in crate::run) fn rules(&self) -> &Rules {
         self.program.rules()
-    }
-}
-
-pub(super) fn input(column: &ColumnPlan) -> InputColumn {
-    let name = column.from.as_ref().unwrap_or(&column.name);
-    InputColumn { name: name.as_str().to_owned(), render: render(column) }
-}
-
-pub(super) fn output(value: Output, column: &ColumnPlan) -> OutputColumn {
-    OutputColumn { name: column.name.as_str().to_owned(), value, render: render(column) }
-}
-
-fn render(column: &ColumnPlan) -> Option<Render> {
-    let renderer = column.renderer.clone()?;
-    Some(Render::new(move |value, out| {
-        renderer
-            .write(value, out)
-            .map_err(|malformed| Error::new(Phase::Load, Kind::Internal, malformed.to_string()))
-    }))
-}
-
-pub(super) fn reference(plan: &TablePlan, reference: &Reference, keys: Arc<KeySet>) -> transform::Reference {
-    let kinds: &[(KeyKind, KeyKind)] = match &reference.judged {
-        Judged::Streaming { kinds, .. } => kinds,
-        Judged::Staged(_) => &[],
-    };
-    let columns: Vec<KeyColumn> = reference
-        .columns
-        .iter()
-        .zip(kinds)
-        .filter_map(|(name, &(kind, _))| Some(KeyColumn { column: position(plan, name)?, kind }))
-        .collect();
-    transform::Reference {
-        to: reference.to.plain(),
-        constraint: Some(reference.name.clone()),
-        nulled: columns.iter().map(|column| column.column).collect(),
-        columns,
-        keys,
-        is_match_full: reference.match_full,
-        on_orphan: reference.on_orphan,
     }
 }
