@@ -187,8 +187,9 @@ fn peak_kb(program: &Bulkload) -> (u64, Outcome) {
 }
 
 #[test]
-fn a_million_rejects_need_no_more_memory_than_none() {
-    let pair = every_other(2_000_000);
+fn a_million_rejects_need_little_memory() {
+    let pair = every_other(10);
+    pair.source.run("insert into child select i, i, 'x' from generate_series(11, 1000000) i");
     let program = Bulkload::on(&pair)
         .config(&tables("chunk = \"128MiB\"\nmemory = \"8MiB\"", &["child", "parent"]).replacen(
             "chunk = \"1MiB\"\n",
@@ -198,10 +199,10 @@ fn a_million_rejects_need_no_more_memory_than_none() {
         .hold_at("record.done");
     let (peak, outcome) = peak_kb(&program);
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(figures(&outcome, "public.child"), [2_000_000, 1_000_000, 1_000_000, 1_000_000]);
+    assert_eq!(figures(&outcome, "public.child"), [1_000_000, 999_995, 5, 5]);
     assert!(peak < (64 + 8) * 1024, "{peak} kB");
     let path = program.dir().join(outcome.table("public.child")["rejects_file"].as_str().unwrap());
-    assert_eq!(csv::Reader::from_path(path).unwrap().records().count(), 1_000_000);
+    assert_eq!(csv::Reader::from_path(path).unwrap().records().count(), 999_995);
 }
 
 #[test]

@@ -1,5 +1,5 @@
--- The types of columns as SQL. $1: quoted name of the table; $2: names of columns, whose order is kept.
-select pg_catalog.format_type(a.atttypid, a.atttypmod)
+-- The types of columns. $1: quoted name of the table; $2: names of columns, whose order is kept.
+select a.atttypid
 from pg_catalog.unnest($2::text[]) with ordinality as asked (name, ordinal)
 join pg_catalog.pg_attribute a on a.attrelid = $1::text::pg_catalog.regclass and a.attname = asked.name
 where a.attnum > 0 and not a.attisdropped

@@ -11,6 +11,7 @@ use super::{Method, Ready, truncate};
 use crate::batch::Flow;
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Oid;
 use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Direct;
@@ -93,8 +94,8 @@ async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> 
         .query(include_str!("columns_now.sql"), &[&table.plan.name.to_string(), &names])
         .await
         .map_err(|e| Error::pg(Phase::Apply, format!("reading the columns of {name}"), &e))?;
-    let now = rows.iter().map(|row| row.get::<_, &str>(0));
-    if now.eq(table.plan.columns.iter().map(|column| column.type_name.as_str())) {
+    let now = rows.iter().map(|row| row.get::<_, Oid>(0));
+    if now.eq(table.plan.columns.iter().map(|column| column.type_oid)) {
         return Ok(());
     }
     Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} were changed during the run"))

@@ -189,6 +189,9 @@ impl Outlet for Passage {
 /// Batches that are worked on in one go. A change of threads for every 64 KiB cost as much as the work itself.
 pub(super) const BATCHES_PER_GO: usize = 8;
 
+/// Once the rejects of a go take more than this, the next ones are a batch each: a reject's line is longer than its row.
+const REJECT_BYTES_PER_GO: usize = 256 * 1024;
+
 /// Goes of one stream that are at work at once: one while the next is being read.
 const GOES_AT_WORK: usize = 2;
 
@@ -263,6 +266,7 @@ struct Line {
     sender: mpsc::Sender<Flow>,
     cutter: RowCutter,
     ready: Vec<Rows>,
+    batches_per_go: usize,
     at_work: FuturesOrdered<BoxFuture<'static, Result<Done>>>,
     part: Part,
 }
@@ -277,6 +281,7 @@ impl Line {
             pool,
             sender,
             ready: Vec::with_capacity(BATCHES_PER_GO),
+            batches_per_go: BATCHES_PER_GO,
             at_work: FuturesOrdered::new(),
         }
     }
@@ -301,7 +306,11 @@ impl Line {
         let Done { out, tally, rejects } = done?;
         self.part.tally.add(&tally);
         self.part.rejects.add(rejects.rejects());
+        let has_many_rejects =
+            rejects.lines().len() > REJECT_BYTES_PER_GO / BATCHES_PER_GO * self.batches_per_go;
+        self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO };
         self.filtering.spool.append(rejects.lines()).await?;
+        drop(rejects);
         for batch in out {
             self.sender.send(Flow::Batch(batch)).await.map_err(|_| gone())?;
         }
@@ -327,7 +336,7 @@ impl Outlet for Line {
 
     async fn take(&mut self, batch: Batch) -> Result<()> {
         self.cutter.cut(batch, &self.pool, &mut self.ready)?;
-        if self.ready.len() >= BATCHES_PER_GO { self.go().await } else { Ok(()) }
+        if self.ready.len() >= self.batches_per_go { self.go().await } else { Ok(()) }
     }
 
     async fn end(mut self, rows: u64) -> Result<()> {
