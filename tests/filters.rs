@@ -288,3 +288,80 @@ fn random_tables_keep_exactly_the_rows_that_may_remain() {
         }
     }
 }
+
+/// Lookups that can be filled while streaming: by a key of another type, by two columns, through a column that was filled
+/// itself, from a live table, into a column that refers to a third table.
+#[test]
+fn random_lookups_are_filled_while_streaming_as_postgresql_fills_them() {
+    let oracle = "
+        update c set pv = (select v from p where p.id = c.p_id), pg = (select g from p where p.id = c.p_id);
+        update c set qn = (select n from q where q.a = c.q_a and q.b = c.q_b);
+        delete from c where pg is not null and not exists (select from g where g.id = c.pg);
+        delete from d where not exists (select from c where c.id = d.c_id);
+        update d set cpv = (select pv from c where c.id = d.c_id), ov = (select v from o where o.k = d.o_k)";
+    let create = "create table g (id int primary key); create table p (id bigint primary key, v text, g int);
+        create table q (a int, b text, n numeric, primary key (a, b));
+        create table c (id int primary key, p_id int, q_a smallint, q_b varchar(9), filler text, pv text, pg int, qn numeric);
+        create table d (id int primary key, c_id bigint, o_k int, cpv varchar, ov uuid)";
+    let live = "create table o (k numeric primary key, v uuid);
+        insert into o select i, md5(i::text)::uuid from generate_series(0, 50, 3) i";
+    for seed in 1..=4u32 {
+        let pair = pair();
+        pair.source.run(create);
+        pair.source.run(&format!(
+            "select setseed(0.{seed});
+             insert into g select i from generate_series(0, 30) i where random() < 0.8;
+             insert into p select i, case when random() < 0.9 then 'v\\\\' || i end, case when random() < 0.9 then i % 31 end
+                 from generate_series(0, 600) i where random() < 0.9;
+             insert into q select i % 20, 'k' || i / 20, i / 7.0 from generate_series(0, 399) i where random() < 0.9;
+             insert into c select i, case when random() < 0.9 then (random() * 620)::int end,
+                 case when random() < 0.9 then (random() * 20)::int end, 'k' || (random() * 20)::int, repeat('x', 300)
+                 from generate_series(1, 9000) i;
+             insert into d select i, (random() * 9500)::int, case when random() < 0.9 then (random() * 60)::int end
+                 from generate_series(1, 3000) i"
+        ));
+        pair.target.run(create);
+        pair.target.run(live);
+        pair.target.run("alter table c add foreign key (pg) references g");
+        let lookup = |column: &str, from: &str, pairs: &str, value: &str, more: &str| {
+            format!(
+                "[[table.lookup]]\ncolumn = '{column}'\nfrom = '{from}'\nmatch = {{ {pairs} }}\nvalue = '{value}'\n{more}\n"
+            )
+        };
+        let table = |name: &str| format!("[[table]]\nname = '{name}'\n");
+        let config = [
+            tables(
+                &format!(
+                    "format = '{}'\njobs = {}",
+                    ["binary", "text"][seed as usize % 2],
+                    [1, 4][seed as usize / 3]
+                ),
+                &["g", "p", "q"],
+            ),
+            table("d"),
+            lookup("cpv", "c", "c_id = 'id'", "pv", "on_missing = 'reject'"),
+            lookup("ov", "o", "o_k = 'k'", "v", ""),
+            table("c"),
+            "columns = { skip = ['q_a', 'q_b'] }\n".to_owned(),
+            lookup("pv", "p", "p_id = 'id'", "v", ""),
+            lookup("pg", "p", "p_id = 'id'", "g", ""),
+            lookup("qn", "q", "q_a = 'a', q_b = 'b'", "n", ""),
+        ]
+        .concat();
+        let (program, outcome) = sync(&pair, &config);
+        assert_eq!(outcome.code, Some(0), "seed {seed}: {outcome}");
+        let plan = program.run(&["plan"]);
+        let n_streaming = plan.stdout.matches("filled while streaming").count();
+        assert!(n_streaming == 5 && !plan.stdout.contains("on the target: "), "{plan}");
+        pair.source.run(live);
+        pair.source.run(oracle);
+        pair.source.run("update c set q_a = null, q_b = null");
+        for table in ["g", "p", "q", "c", "d"] {
+            let of = |db: &Db| fingerprint(db, table);
+            assert_eq!(of(&pair.target), of(&pair.source), "seed {seed}, table {table}");
+        }
+        let warning = "lookup of ov in public.o: ";
+        assert!(outcome.table("public.d")["warnings"].to_string().contains(warning), "{outcome}");
+        assert_eq!(rejects(&program, &outcome, "public.d").len() as u64, figures(&outcome, "public.d")[1]);
+    }
+}

@@ -16,6 +16,7 @@ mod guards;
 mod identifiers;
 mod kills;
 mod locks;
+mod lookups;
 mod lost_replies;
 mod memory;
 mod own_types;

@@ -87,6 +87,20 @@ impl Ledger {
         )
     }
 
+    /// The statement that enters a number without rows yet. It waits for whoever is about to enter the same, and returns a
+    /// row unless that one has.
+    pub(crate) fn claim_sql(&self, entry: usize, chunk: i32) -> String {
+        format!("{} on conflict do nothing returning chunk", self.enter_sql(entry, chunk, 0))
+    }
+
+    /// The statement that enters the rows of a number that was claimed.
+    pub(crate) fn amend_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
+        let (schema, run) = (&self.schema, literal(&self.run_id));
+        format!(
+            "update {schema}.ledger set rows = {rows} where run_id = {run} and entry = {entry} and chunk = {chunk}"
+        )
+    }
+
     /// The statement that asks whether a chunk has landed: its rows, or nothing.
     pub(crate) fn ask_sql(&self, entry: usize, chunk: i32) -> String {
         let (schema, run) = (&self.schema, literal(&self.run_id));

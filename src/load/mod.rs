@@ -8,7 +8,7 @@ mod spool;
 mod staging;
 
 pub(crate) use chunk::{copy_in_sql, load_chunk};
-pub(crate) use judge::{Judged, Judgement, Staged, Streamed, judge, needs_judging, nulled};
+pub(crate) use judge::{Judged, Judgement, Staged, Streamed, judge, missing, needs_judging, nulled};
 pub(crate) use ledger::Ledger;
 pub(crate) use rejects::RejectsFile;
 pub(crate) use spool::{Spool, assemble};

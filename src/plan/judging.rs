@@ -12,6 +12,7 @@
 
 use super::{Facts, Group, Lookup, Pair, Reference, TablePlan};
 use crate::config::OnOrphan;
+use crate::pg::catalog::Oid;
 use crate::pg::key_kind::{KeyKind, comparable, comparable_types};
 use crate::pg::name::{Ident, TableName};
 
@@ -43,6 +44,9 @@ const FETCHED_ROWS_MIN: f64 = 100_000.0;
 
 /// More keys than this for each referring row are not worth fetching.
 const FETCHED_PER_ROW: f64 = 2.0;
+
+/// `text` and `varchar`: one is the other wherever it fits.
+const STRINGS: [Oid; 2] = [25, 1043];
 
 /// Decides for every lookup and every reference. The apply methods must have been chosen.
 pub(super) fn decide(tables: &mut [TablePlan], groups: &[Group], facts: &Facts<'_>) {
@@ -190,7 +194,9 @@ impl Case<'_> {
         let parent = target.relations.get(&lookup.from)?;
         let value = target.base_type(parent.column(&lookup.value)?.type_oid);
         let filled = self.table.columns.iter().find(|column| column.name == lookup.column)?;
-        KeyKind::of(value).filter(|_| value == target.base_type(filled.type_oid))?;
+        let into = target.base_type(filled.type_oid);
+        let travels = value == into || [value, into].iter().all(|oid| STRINGS.contains(oid));
+        KeyKind::of(value).filter(|_| travels)?;
         let pair = |pair: &Pair| {
             let ours = self.table.match_columns.iter().find(|column| column.name == pair.staged)?;
             let theirs = parent.column(&pair.theirs).filter(|_| pair.collation.is_none())?;

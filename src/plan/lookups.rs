@@ -331,7 +331,8 @@ pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
             // Of rows with one key one is loaded.
             [parent] => {
                 let is_matched = |name: &Ident| lookup.pairs.iter().any(|pair| pair.theirs == *name);
-                lookup.is_unique = keys[parent].as_ref().is_some_and(|key| key.iter().all(is_matched));
+                let has_key = keys[parent].as_ref().is_some_and(|key| key.iter().all(is_matched));
+                lookup.is_unique = lookup.is_unique && has_key;
             }
             _ => lookup.is_unique = false,
         }
@@ -391,6 +392,14 @@ pub(super) fn defer(tables: &mut [TablePlan], groups: &[Group]) {
     }
 }
 
+impl Pair {
+    /// The comparison, as SQL: the looked-up table's column as `theirs`, the row of staging as `staged`.
+    pub(crate) fn matches_sql(&self, theirs: &str, staged: &str) -> String {
+        let collate = self.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+        format!("{theirs} {} {staged}.{}{collate}", self.operator, self.staged)
+    }
+}
+
 impl Lookup {
     /// The source's columns that are matched, as people write them.
     #[must_use]
@@ -410,21 +419,14 @@ impl Lookup {
         self.null_values.iter().fold(value.to_owned(), nullif)
     }
 
-    /// `theirs = staged` for every pair, as SQL over two aliases.
-    pub(crate) fn matches_sql(&self, theirs: &str, staged: &str) -> String {
-        let pairs = self.pairs.iter().map(|pair| {
-            let collate = pair.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
-            format!("{theirs}.{} {} {staged}.{}{collate}", pair.theirs, pair.operator, pair.staged)
-        });
-        pairs.collect::<Vec<_>>().join(" and ")
-    }
-
     /// A statement that does nothing, but that the target accepts only if the types can match and the value can be assigned.
     #[must_use]
     pub fn trial_sql(&self, table: &TableName) -> String {
         let nulls: Vec<String> =
             self.pairs.iter().map(|pair| format!("null::{} as {}", pair.type_name, pair.staged)).collect();
         let keys = list(self.pairs.iter().map(|pair| &pair.theirs));
+        let on: Vec<String> =
+            self.pairs.iter().map(|pair| pair.matches_sql(&format!("m.{}", pair.theirs), "s")).collect();
         format!(
             "insert into {table} ({}) overriding system value
              select {} from (
@@ -435,7 +437,7 @@ impl Lookup {
             self.from,
             self.order_sql(&format!("p.{}", self.value)),
             nulls.join(", "),
-            self.matches_sql("m", "s")
+            on.join(" and ")
         )
     }
 }

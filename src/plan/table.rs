@@ -122,9 +122,6 @@ fn refuse_what_is_missing(table: &TableConfig) -> Result<()> {
     if let Some(scope) = &table.scope {
         return not_yet("scope", &scope.at);
     }
-    if let Some(lookup) = table.lookups.first() {
-        return not_yet("[[table.lookup]]", &lookup.column.at);
-    }
     Ok(())
 }
 

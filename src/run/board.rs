@@ -241,11 +241,15 @@ fn load_time(state: &TableState) -> Duration {
 fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableReport) {
     let mut rejects = transform::Rejects::default();
     let mut orphans: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut missing: BTreeMap<usize, u64> = BTreeMap::new();
     for part in state.landed.values().filter_map(|landed| landed.moved.part.as_ref()) {
         report.rejected += part.tally.rejected;
         rejects.add(&part.rejects);
         for (&reference, count) in part.numbers.references.iter().zip(&part.tally.orphans) {
             *orphans.entry(reference).or_default() += count;
+        }
+        for (&lookup, count) in part.numbers.lookups.iter().zip(&part.tally.missing) {
+            *missing.entry(lookup).or_default() += count;
         }
     }
     report.staged = report.extracted.saturating_sub(report.rejected);
@@ -256,5 +260,8 @@ fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableRepor
     }
     for (reference, rows) in orphans.into_iter().filter(|&(_, rows)| rows > 0) {
         report.warnings.push(load::nulled(&plan.references[reference], rows));
+    }
+    for (lookup, rows) in missing.into_iter().filter(|&(_, rows)| rows > 0) {
+        report.warnings.push(load::missing(&plan.lookups[lookup], rows));
     }
 }

@@ -1,0 +1,333 @@
+//! What is judged on the staging tables of a group, before they are counted: lookups, references, duplicates.
+//!
+//! Tables are taken in the order of their references and lookups, so that a table is settled before anything refers to it;
+//! tables that do so in a circle are judged again until nothing changes. Of several rows with one key one remains; that
+//! comes last for a table, so that it is one with a match. All of it is one transaction on the target with a ledger row of
+//! its own, so that a repeat after a lost reply finds out that it was done. Rows that are removed go to the rejects file as
+//! they are deleted.
+
+mod duplicates;
+mod lookups;
+mod places;
+mod references;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::rejects::{RejectsFile, add};
+use super::{Ledger, Staging};
+use crate::batch::BatchPool;
+use crate::config::OnOrphan;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::{Ident, list, literal};
+use crate::pg::wire::Wire;
+use crate::plan::{Lookup, Reference, TablePlan};
+use crate::report::{Rejects, TableReport};
+
+pub(crate) use lookups::missing;
+pub(crate) use references::nulled;
+
+/// The ledger's number for what was removed from staging after loading.
+const REMOVED: i32 = -1;
+
+/// A circle of tables that goes on changing for this long is a bug, not data: every round removes rows.
+const ROUNDS_MAX: u32 = 1_000_000;
+
+/// A table whose rows are all in staging.
+#[derive(Debug, Clone)]
+pub(crate) struct Staged<'p> {
+    /// Index in the plan.
+    pub(crate) table: usize,
+    /// Its plan.
+    pub(crate) plan: &'p TablePlan,
+    /// Where its rows are; `None` for a method without staging, which is left to the constraints.
+    pub(crate) staging: Option<Staging>,
+    /// It will be left as it is, so that its live rows are what others refer to.
+    pub(crate) is_kept: bool,
+    /// What has been dealt with already.
+    pub(crate) streamed: Streamed,
+}
+
+/// What was dealt with while a table's rows streamed by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Streamed {
+    /// Per reference of the plan.
+    pub(crate) references: Vec<bool>,
+    /// Per lookup of the plan.
+    pub(crate) lookups: Vec<bool>,
+}
+
+impl<'p> Staged<'p> {
+    /// The references that have not been judged yet.
+    fn references(&self) -> impl Iterator<Item = &'p Reference> {
+        let streamed = self.plan.references.iter().zip(&self.streamed.references);
+        streamed.filter(|(_, is_judged)| !**is_judged).map(|(reference, _)| reference)
+    }
+
+    /// The lookups that have not been filled yet.
+    fn lookups(&self) -> impl Iterator<Item = &'p Lookup> {
+        let streamed = self.plan.lookups.iter().zip(&self.streamed.lookups);
+        streamed.filter(|(_, is_filled)| !**is_filled).map(|(lookup, _)| lookup)
+    }
+}
+
+/// What was judged of one table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Judged {
+    /// Rows that were removed from staging.
+    pub(crate) removed: u64,
+    /// The rejects in short.
+    pub(crate) rejects: Rejects,
+    /// The rejects file, if there are any.
+    pub(crate) file: Option<String>,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Judged {
+    /// Adds what was judged to a table's report.
+    pub(crate) fn report(&self, report: &mut TableReport) {
+        report.rejected += self.removed;
+        report.staged = report.extracted.saturating_sub(report.rejected);
+        if self.file.is_some() {
+            report.rejects_file.clone_from(&self.file);
+        }
+        for (reason, rows) in &self.rejects.counts {
+            let samples = self.rejects.first.iter().filter(|reject| reject.reason == *reason);
+            add(&mut report.rejects, reason, *rows, samples.map(|reject| reject.text.clone()).collect());
+        }
+        report.warnings.extend(self.warnings.iter().cloned());
+    }
+}
+
+/// How the judging of a group ended.
+pub(crate) enum Judgement {
+    /// Every table was judged, now or before.
+    Done,
+    /// These chunks of a table are not in staging (any more).
+    Incomplete(usize, Vec<i32>),
+    /// A table has what it must not have.
+    Failed(usize, Error),
+}
+
+/// Whether any table of a group has a lookup, a reference, or a key that the source does not keep unique.
+pub(crate) fn needs_judging(order: &[Vec<Staged<'_>>]) -> bool {
+    order.iter().flatten().any(is_judged)
+}
+
+/// Judges the tables of a group, in `order`: referenced ones first, circles together. `judged` is filled before the commit:
+/// when that is not answered and this is called again, it finds in the ledger that it was done, and leaves `judged` alone.
+///
+/// # Errors
+/// The server's; the rejects file's.
+pub(crate) async fn judge(
+    wire: &mut Wire,
+    ledger: &Ledger,
+    order: &[Vec<Staged<'_>>],
+    directory: &Path,
+    pool: &BatchPool,
+    judged: &mut Vec<(usize, Judged)>,
+) -> Result<Judgement> {
+    wire.execute("begin").await?;
+    // In this transaction, because a crash that empties staging ends it.
+    for staged in order.iter().flatten().filter(|staged| staged.staging.is_some()) {
+        let landed = ledger.numbers(wire, staged.plan.entry).await?;
+        let missing: Vec<i32> =
+            staged.plan.chunks.iter().map(|chunk| chunk.number).filter(|n| !landed.contains(n)).collect();
+        if !missing.is_empty() {
+            return Ok(Judgement::Incomplete(staged.table, missing));
+        }
+        if is_judged(staged) && landed.contains(&REMOVED) {
+            return Ok(Judgement::Done);
+        }
+    }
+    // Waits for the end of an earlier attempt whose commit was sent but not answered, and sees what became of it.
+    for staged in order.iter().flatten().filter(|staged| is_judged(staged)) {
+        if !claim(wire, ledger, staged.plan.entry).await? {
+            wire.execute("rollback").await?;
+            return Ok(Judgement::Done);
+        }
+    }
+    judged.clear();
+    let mut judge = Judge { wire, pool, order, tables: Vec::new(), unmatched: BTreeSet::new() };
+    for staged in order.iter().flatten().filter(|staged| is_judged(staged)) {
+        let path = RejectsFile::path(directory, &staged.plan.name);
+        let file = RejectsFile::new(path, &staged.plan.source_columns);
+        judge.tables.push((staged.table, Judged::default(), file));
+    }
+    judge.analyze().await?;
+    for circle in order {
+        if let Some((table, error)) = judge.settle(circle).await? {
+            return Ok(Judgement::Failed(table, error));
+        }
+        for staged in circle {
+            judge.tell_unmatched(staged).await?;
+        }
+    }
+    for (table, mut outcome, file) in judge.tables {
+        outcome.file = file.finish().await?;
+        judged.push((table, outcome));
+    }
+    for staged in order.iter().flatten() {
+        let Some((_, outcome)) = judged.iter().find(|(table, _)| *table == staged.table) else { continue };
+        let removed = i64::try_from(outcome.removed).unwrap_or(i64::MAX);
+        wire.execute(&ledger.amend_sql(staged.plan.entry, REMOVED, -removed)).await?;
+    }
+    fail::fail_point!("verify.judged");
+    wire.execute("commit").await?;
+    Ok(Judgement::Done)
+}
+
+/// Enters into the ledger that a table is judged; false if that was done before.
+async fn claim(wire: &mut Wire, ledger: &Ledger, entry: usize) -> Result<bool> {
+    Ok(!wire.query(&ledger.claim_sql(entry, REMOVED)).await?.is_empty())
+}
+
+fn is_judged(staged: &Staged<'_>) -> bool {
+    let has_reference = staged.references().any(|r| r.on_orphan != OnOrphan::Keep);
+    staged.staging.is_some()
+        && (has_reference || has_doubtful_key(staged.plan) || staged.lookups().next().is_some())
+}
+
+fn has_doubtful_key(plan: &TablePlan) -> bool {
+    plan.may_have_duplicates && plan.key.is_some()
+}
+
+/// The tables of a group as they are being judged.
+struct Judge<'a, 'p> {
+    wire: &'a mut Wire,
+    pool: &'a BatchPool,
+    order: &'a [Vec<Staged<'p>>],
+    tables: Vec<(usize, Judged, RejectsFile)>,
+    /// Tables with a column that a lookup has not filled in every row.
+    unmatched: BTreeSet<(usize, Ident)>,
+}
+
+/// A table that has what it must not have.
+type Failed = Option<(usize, Error)>;
+
+impl Judge<'_, '_> {
+    /// Statistics of what is compared: without them the planner takes a large staging table for a small one.
+    async fn analyze(&mut self) -> Result<()> {
+        for staged in self.order.iter().flatten() {
+            let Some(staging) = &staged.staging else { continue };
+            let mut columns: Vec<&Ident> =
+                staged.references().flat_map(|reference| &reference.columns).collect();
+            columns.extend(staged.plan.match_columns.iter().map(|column| &column.name));
+            for other in self.order.iter().flatten() {
+                let to_us = other.references().filter(|r| r.parents.contains(&staged.table));
+                columns.extend(to_us.flat_map(|reference| &reference.to_columns));
+                let looked_up = other.lookups().filter(|l| l.parents.contains(&staged.table));
+                columns.extend(looked_up.flat_map(|lookup| &lookup.pairs).map(|pair| &pair.theirs));
+            }
+            columns.sort();
+            columns.dedup();
+            if !columns.is_empty() {
+                self.wire.execute(&format!("analyze {} ({})", staging.name, list(columns))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a table, or the tables of a circle, until nothing changes any more.
+    ///
+    /// Lookups in tables of the circle itself come after its references, since these take rows away that must not be looked
+    /// up. Where what they fill takes rows away in turn, all of it is done again: in the end every value comes from a row
+    /// that stays.
+    async fn settle(&mut self, circle: &[Staged<'_>]) -> Result<Failed> {
+        for staged in circle {
+            self.look_up(staged, false).await?;
+        }
+        let is_deferred = circle.iter().any(|staged| staged.lookups().any(|l| l.is_deferred));
+        if is_deferred && let (_, Some(failed)) = self.close(circle, false).await? {
+            return Ok(Some(failed));
+        }
+        for _ in 0..ROUNDS_MAX {
+            let mut removed = 0;
+            for staged in lookups::settled_first(circle) {
+                removed += self.look_up(staged, true).await?;
+            }
+            let (orphans, failed) = self.close(circle, true).await?;
+            if failed.is_some() {
+                return Ok(failed);
+            }
+            removed += orphans;
+            for staged in circle {
+                removed += self.deduplicate(staged).await?;
+            }
+            if removed == 0 || !may_cascade(circle) {
+                return Ok(None);
+            }
+        }
+        Err(endless())
+    }
+
+    async fn count(&mut self, sql: &str) -> Result<u64> {
+        let rows = self.wire.query(sql).await?;
+        Ok(rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()).unwrap_or(0))
+    }
+
+    fn warn(&mut self, staged: &Staged<'_>, warning: String) {
+        if let Some((_, judged, _)) = self.tables.iter_mut().find(|(table, ..)| *table == staged.table) {
+            judged.warnings.push(warning);
+        }
+    }
+
+    /// Runs a COPY whose rows are rejects of one constraint, into the table's file. Returns how many.
+    async fn remove(&mut self, staged: &Staged<'_>, sql: &str, constraint: &str) -> Result<u64> {
+        let Some((_, judged, file)) = self.tables.iter_mut().find(|(table, ..)| *table == staged.table)
+        else {
+            return Ok(0);
+        };
+        let mut copy = self.wire.copy_out(sql).await?;
+        while let Some(batch) = copy.next(self.pool).await? {
+            file.append(batch.data()).await?;
+            self.pool.give_back(batch);
+        }
+        let rows = copy.rows().unwrap_or(0);
+        if rows > 0 {
+            judged.removed += rows;
+            add(&mut judged.rejects, constraint, rows, file.samples());
+        }
+        Ok(rows)
+    }
+}
+
+/// Whether a row that is removed can change what is to be said of others among these tables.
+fn may_cascade(circle: &[Staged<'_>]) -> bool {
+    let is_inside = |parents: &[usize]| circle.iter().any(|other| parents.contains(&other.table));
+    circle.iter().any(|staged| {
+        staged.references().any(|reference| is_inside(&reference.parents))
+            || staged.lookups().any(|lookup| is_inside(&lookup.parents))
+    })
+}
+
+fn endless() -> Error {
+    Error::new(Phase::Verify, Kind::Internal, "the judging of a circle of tables does not come to an end")
+}
+
+/// The COPY that runs a DELETE … RETURNING and gives its rows the shape of the rejects file.
+fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> String {
+    let columns: Vec<String> = plan
+        .source_columns
+        .iter()
+        .map(|name| {
+            let loaded = plan.staged().find(|column| column.from.as_ref() == Some(name));
+            loaded.map_or_else(|| "null".to_owned(), |column| format!("s.{}", column.name))
+        })
+        .collect();
+    let columns = columns.iter().fold(String::new(), |all, column| all + ", " + column);
+    format!(
+        "copy (with s as ({delete}) select {reason}, {}, null{columns} from s) to stdout (format csv)",
+        literal(constraint)
+    )
+}
+
+/// `'name=', s.column` for each column.
+fn pairs(names: &[String], columns: &[Ident]) -> Vec<String> {
+    names
+        .iter()
+        .zip(columns)
+        .map(|(name, column)| format!("{}, coalesce(s.{column}::text, 'NULL')", literal(&format!("{name}="))))
+        .collect()
+}

@@ -1,0 +1,69 @@
+//! Where the rows are that a table will hold after the run.
+
+use super::Staged;
+use crate::config::Strategy;
+use crate::pg::name::{Ident, TableName};
+use crate::plan::TablePlan;
+
+/// The rows that `table` will hold, as items of a FROM clause: staged now, or live ones that stay. `parents` are the entries
+/// that fill it; none, or one that is kept: the live rows stay. `None` if rows are nowhere to be searched yet.
+pub(super) fn after_run(
+    table: &TableName,
+    parents: &[usize],
+    order: &[Vec<Staged<'_>>],
+) -> Option<Vec<String>> {
+    let staged = |entry: &usize| order.iter().flatten().find(|staged| staged.table == *entry);
+    let mut places: Vec<String> = Vec::new();
+    for parent in parents.iter().filter_map(staged) {
+        let staging = &parent.staging.as_ref()?.name;
+        if parent.is_kept {
+            places.push(table.to_string());
+        } else {
+            places.extend(of_entry(parent.plan, staging));
+        }
+    }
+    if places.is_empty() {
+        places.push(table.to_string());
+    }
+    places.sort();
+    places.dedup();
+    Some(places)
+}
+
+/// What an entry brings and what it leaves. Of a staged and a live row with one key one stays: with `insert` the live one,
+/// otherwise the staged one.
+fn of_entry(plan: &TablePlan, staging: &TableName) -> Vec<String> {
+    let Some(staying) = plan.staying_rows() else { return vec![staging.to_string()] };
+    let live = format!("(select * from {} as live where {staying})", plan.name);
+    let Some(key) = &plan.key else { return vec![staging.to_string(), live] };
+    let staged = staging.to_string();
+    if plan.strategy == Strategy::Insert {
+        vec![without(&staged, &live, key), live]
+    } else {
+        let live = without(&live, &staged, key);
+        vec![staged, live]
+    }
+}
+
+/// The rows of one place whose key is not in another.
+fn without(place: &str, other: &str, key: &[Ident]) -> String {
+    let same: Vec<String> = key.iter().map(|column| format!("b.{column} = a.{column}")).collect();
+    format!(
+        "(select a.* from {place} as a where not exists (select from {other} as b where {}))",
+        same.join(" and ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_staged_and_a_live_row_with_one_key_one_is_left() {
+        let key = [Ident::new("x"), Ident::new("y")];
+        assert_eq!(
+            without("\"s\".\"live\"", "\"b\".\"staged\"", &key),
+            "(select a.* from \"s\".\"live\" as a where not exists (select from \"b\".\"staged\" as b where b.\"x\" = a.\"x\" and b.\"y\" = a.\"y\"))"
+        );
+    }
+}

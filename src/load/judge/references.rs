@@ -1,0 +1,139 @@
+//! References: what has no match in what the referenced table will hold.
+
+use super::places::after_run;
+use super::{Failed, Judge, ROUNDS_MAX, Staged, endless, pairs, removal};
+use crate::config::OnOrphan;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::{literal, plain};
+use crate::plan::Reference;
+
+impl Judge<'_, '_> {
+    /// Removes the orphans of a circle until there are none. Returns how many, and the table that must have none and has.
+    /// References by columns that lookups fill late are left out unless `with_filled`.
+    pub(super) async fn close(&mut self, circle: &[Staged<'_>], with_filled: bool) -> Result<(u64, Failed)> {
+        let mut total = 0;
+        for _ in 0..ROUNDS_MAX {
+            let mut removed = 0;
+            let mut may_cascade = false;
+            for staged in circle {
+                for reference in staged.references().filter(|r| with_filled || !is_filled_late(staged, r)) {
+                    match self.orphans(staged, reference).await {
+                        Ok(rows) => removed += rows,
+                        Err(error) if error.kind() == Kind::Guard => {
+                            return Ok((total, Some((staged.table, error))));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                    may_cascade |= circle.iter().any(|other| reference.parents.contains(&other.table));
+                }
+            }
+            total += removed;
+            if removed == 0 || !may_cascade {
+                return Ok((total, None));
+            }
+        }
+        Err(endless())
+    }
+
+    /// Deals with the orphans of one reference. Returns how many rows were removed.
+    async fn orphans(&mut self, staged: &Staged<'_>, reference: &Reference) -> Result<u64> {
+        let Some(staging) = &staged.staging else { return Ok(0) };
+        let Some(condition) = orphan_condition(reference, self.order) else { return Ok(0) };
+        match reference.on_orphan {
+            OnOrphan::Keep => Ok(0),
+            OnOrphan::Reject => {
+                let reason = orphan_reason(reference);
+                let sql = removal(
+                    staged.plan,
+                    &format!("delete from {} as s where {condition} returning s.*", staging.name),
+                    &reason,
+                    &reference.name,
+                );
+                self.remove(staged, &sql, &reference.name).await
+            }
+            OnOrphan::Null => {
+                let nulls: Vec<String> =
+                    reference.columns.iter().map(|column| format!("{column} = null")).collect();
+                let sql = format!(
+                    "with changed as (update {} as s set {} where {condition} returning 1) select pg_catalog.count(*) from changed",
+                    staging.name,
+                    nulls.join(", ")
+                );
+                let rows = self.count(&sql).await?;
+                if rows > 0 {
+                    self.warn(staged, nulled(reference, rows));
+                }
+                Ok(0)
+            }
+            OnOrphan::Fail => {
+                let sql = format!("select pg_catalog.count(*) from {} as s where {condition}", staging.name);
+                match self.count(&sql).await? {
+                    0 => Ok(0),
+                    rows => Err(Error::new(
+                        Phase::Verify,
+                        Kind::Guard,
+                        format!(
+                            "{}: {rows} rows have no match in {} ({}, on_orphan = \"fail\")",
+                            staged.plan.name.plain(),
+                            reference.to.plain(),
+                            reference.name
+                        ),
+                    )
+                    .hint("on_orphan = \"reject\" loads the others and lists these in the rejects file.")),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a reference is by a column that a lookup in the same circle fills.
+fn is_filled_late(staged: &Staged<'_>, reference: &Reference) -> bool {
+    let late = staged.lookups().filter(|lookup| lookup.is_deferred);
+    late.into_iter().any(|lookup| reference.columns.contains(&lookup.column))
+}
+
+/// True for a staged row `s` that has a reference without a match. `None` if there is nothing to search.
+///
+/// MATCH SIMPLE: a NULL in any column is no reference. MATCH FULL: all NULL is none, some NULL cannot match (manual,
+/// CREATE TABLE, "REFERENCES").
+fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<String> {
+    let is_there: Vec<String> =
+        reference.columns.iter().map(|column| format!("s.{column} is not null")).collect();
+    let is_reference = is_there.join(if reference.match_full { " or " } else { " and " });
+    let matches: Vec<String> = reference
+        .columns
+        .iter()
+        .zip(&reference.to_columns)
+        .zip(reference.operators.iter().zip(&reference.collations))
+        .map(|((ours, theirs), (operator, collation))| {
+            let collate = collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+            format!("p.{theirs} {operator} s.{ours}{collate}")
+        })
+        .collect();
+    let matches = matches.join(" and ");
+    // Several entries of one table: any of them may have the match.
+    let places = after_run(&reference.to, &reference.parents, order)?;
+    let searches: Vec<String> =
+        places.iter().map(|place| format!("not exists (select from {place} as p where {matches})")).collect();
+    Some(format!("({is_reference}) and {}", searches.join(" and ")))
+}
+
+/// What the operator is told of orphans that were loaded with NULL.
+pub(crate) fn nulled(reference: &Reference, rows: u64) -> String {
+    let columns: Vec<String> = reference.columns.iter().map(plain).collect();
+    format!(
+        "{rows} rows without a match in {} are loaded with {} = NULL",
+        reference.to.plain(),
+        columns.join(", ")
+    )
+}
+
+/// `loc_id=2 has no match in public.locmaster`, computed by the server.
+fn orphan_reason(reference: &Reference) -> String {
+    let names: Vec<String> = reference.columns.iter().map(plain).collect();
+    format!(
+        "pg_catalog.concat({}, {})",
+        pairs(&names, &reference.columns).join(", ', ', "),
+        literal(&format!(" has no match in {}", reference.to.plain()))
+    )
+}
