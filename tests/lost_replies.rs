@@ -96,6 +96,42 @@ fn rejects_are_taken_out_and_counted_once_though_the_reply_is_lost() {
 }
 
 #[test]
+fn a_judgement_that_is_committed_while_it_is_being_repeated_is_made_once() {
+    let scene = Scene::shared();
+    scene.pair.source.run(
+        "alter table child drop constraint child_code_fkey;
+         insert into child select 10000 + i, 1, 'orphan', 'no code' from generate_series(1, 10) i",
+    );
+    let (proxy, program) = behind_proxy(&scene, "delete", "");
+    let program = program.hold_at("verify.judged");
+    let mut running =
+        program.spawn(&["sync", "--report", "report.json", "--table", "child", "--table", "parent"]);
+    running.wait_until_held();
+    let judging = "from pg_stat_activity where application_name like 'bulkload/%/verify'
+         and datname = current_database()";
+    let backend = scene.pair.target.value(&format!("select pid {judging} and state = 'idle in transaction'"));
+    // A backend that is stopped gets the commit, and acts on it only after its client has begun anew.
+    signal(&backend, Signal::STOP);
+    proxy.lose(Lost::Reply, COMMIT);
+    running.go();
+    wait_until("the judgement is being committed", || proxy.has_lost());
+    proxy.cut();
+    let waiting = format!("select pid {judging} and pid <> {backend} and wait_event_type = 'Lock'");
+    wait_until("it is repeated and waits for the first one", || !scene.pair.target.rows(&waiting).is_empty());
+    signal(&backend, Signal::CONT);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(scene.rows(), (Rows::New, Rows::Old));
+    scene.assert_tidy();
+    let child = outcome.table("public.child");
+    let figures =
+        ["extracted", "rejected", "staged", "inserted"].map(|figure| child[figure].as_u64().unwrap());
+    assert_eq!(figures, [910, 10, 900, 900], "{outcome}");
+    let file = program.dir().join(child["rejects_file"].as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 11);
+}
+
+#[test]
 fn a_chunk_whose_commit_was_not_answered_is_loaded_once() {
     for what in [Lost::Reply, Lost::Request] {
         let scene = Scene::shared();
