@@ -197,6 +197,27 @@ fn what_has_no_size_of_its_own_is_taken_to_be_as_large_as_the_table_that_it_fill
 }
 
 #[test]
+fn a_direct_load_is_accounted_for_like_any_other() {
+    let pair = pair();
+    pair.source.run("create table t (id int); insert into t select generate_series(1, 1000)");
+    pair.target.run("create table t (id int); insert into t values (1)");
+    for (apply, gone) in [("direct", 1), ("truncate", 1000)] {
+        let table = sync(&pair, &format!("[[table]]\nname = 't'\napply = '{apply}'\n")).table("public.t");
+        let figures =
+            ["extracted", "staged", "inserted", "deleted", "streams", "chunks", "bytes_in", "bytes_out"];
+        // Of each row two bytes for the number of columns and eight for the one; header and trailer.
+        let bytes = 1000 * 10 + 19 + 2;
+        assert_eq!(
+            figures.map(|figure| table[figure].as_u64().unwrap()),
+            [1000, 1000, 1000, gone, 1, 1, bytes, bytes],
+            "{apply}"
+        );
+    }
+    let recorded = "select count(distinct (bytes_in, bytes_out, streams)) from bulkload.runs";
+    assert_eq!(pair.target.value(recorded), "1");
+}
+
+#[test]
 fn a_query_that_is_wrong_is_refused_before_anything_is_touched() {
     let pair = pair();
     pair.source.run("create table t (a int); insert into t values (1)");

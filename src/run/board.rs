@@ -32,6 +32,8 @@ struct TableState {
     /// Where rows go that are rejected while they stream by.
     rejects_file: Option<String>,
     outcome: Option<Outcome>,
+    /// Bytes that a method without staging has taken from the source.
+    direct_bytes: u64,
     exchange: Option<(Duration, Duration, u32)>,
     ended: Option<Instant>,
 }
@@ -72,6 +74,11 @@ impl<'p> Board<'p> {
     /// Enters what was rejected of a table after it was loaded.
     pub(super) fn judged(&mut self, table: usize, judged: Judged) {
         self.tables[table].judged = Some(judged);
+    }
+
+    /// Enters how much a method without staging has moved.
+    pub(super) fn moved_directly(&mut self, table: usize, bytes: u64) {
+        self.tables[table].direct_bytes = bytes;
     }
 
     /// Takes chunks off a table that were reported as landed and are not there. Returns how often that has happened.
@@ -210,6 +217,8 @@ impl<'p> Board<'p> {
         if let Some(outcome) = &state.outcome {
             if !plan.uses_staging {
                 report.extracted = outcome.staged;
+                report.streams = 1;
+                (report.bytes_in, report.bytes_out) = (state.direct_bytes, state.direct_bytes);
             }
             report.staged = outcome.staged;
             report.inserted = outcome.inserted;

@@ -127,6 +127,9 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
             for (table, why) in &skipped {
                 tracing::warn!(phase = %Phase::Verify, table = shared.plan.tables[*table].name.plain(), "{why}");
             }
+            for &table in members.iter().filter(|&&table| !shared.plan.tables[table].uses_staging) {
+                board.moved_directly(table, shared.progress.table(table).bytes().0);
+            }
             board.applied(group, applied, skipped);
             members.iter().for_each(|&table| shared.progress.table(table).finish(true));
             if committed {
