@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{Ledger, leftovers};
 use crate::pg::name::{Ident, TableName};
 use crate::pg::session::Side;
+use crate::report::figures;
 use crate::report::state::State;
 
 /// How long others may queue behind one attempt to drop a staging table.
@@ -40,8 +41,11 @@ impl fmt::Display for CleanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.runs.len(), self.dropped.len()) {
             (0, _) => write!(f, "nothing to clean up")?,
-            (runs, 0) => write!(f, "the entries of {runs} dead runs closed")?,
-            (_, n) => write!(f, "{n} staging tables dropped, {} bytes freed", self.bytes)?,
+            (runs, 0) => write!(f, "the entries of {} closed", figures::counted(runs as u64, "dead run"))?,
+            (_, n) => {
+                let tables = figures::counted(n as u64, "staging table");
+                write!(f, "{tables} dropped, {} freed", figures::bytes(self.bytes))?;
+            }
         }
         for table in &self.dropped {
             write!(f, "\n  {table}")?;
@@ -125,5 +129,23 @@ pub(super) async fn drop_tables(
             return Err(error);
         }
         tokio::time::sleep(DROP_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CleanReport;
+
+    #[test]
+    fn what_was_removed_is_counted_in_words() {
+        let report = |runs: usize, dropped: usize| CleanReport {
+            runs: vec!["r".to_owned(); runs],
+            dropped: vec!["bulkload.t__r_0".to_owned(); dropped],
+            bytes: 9_732_096,
+            alive: Vec::new(),
+        };
+        assert_eq!(report(0, 0).to_string(), "nothing to clean up");
+        assert_eq!(report(1, 0).to_string(), "the entries of 1 dead run closed");
+        assert_eq!(report(2, 1).to_string(), "1 staging table dropped, 9.73 MB freed\n  bulkload.t__r_0");
     }
 }
