@@ -45,10 +45,11 @@ pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<S
 }
 
 impl RejectsFile {
-    /// Where a table's rejects go: `<directory>/<table>.csv`.
+    /// Where a table's rejects go: `<directory>/<table>.csv`. A quoted name may hold a slash, which the name of a file
+    /// cannot; no two tables share a file.
     pub(crate) fn path(directory: &Path, table: &TableName) -> PathBuf {
-        // A quoted name may hold what a file's name cannot.
-        directory.join(format!("{}.csv", table.plain().replace('/', "_")))
+        let name = table.plain().replace('%', "%25").replace('/', "%2F");
+        directory.join(format!("{name}.csv"))
     }
 
     /// Where the rejects of rows that were judged while they streamed by wait for those that are judged later.
@@ -150,4 +151,22 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_table_has_a_file_of_its_own_within_the_directory() {
+        let names = ["a/b", "a_b", "a%2Fb", "../../b", "a\"b", "A B"];
+        let directory = Path::new("rejects/r1");
+        let paths: BTreeSet<PathBuf> =
+            names.iter().map(|name| RejectsFile::path(directory, &TableName::new("public", *name))).collect();
+        assert_eq!(paths.len(), names.len());
+        assert!(paths.iter().all(|path| path.parent() == Some(directory)), "{paths:?}");
+        assert!(paths.contains(Path::new("rejects/r1/public.\"a%2Fb\".csv")), "{paths:?}");
+    }
 }
