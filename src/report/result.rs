@@ -183,11 +183,11 @@ fn failures(page: &mut Page, report: &Report) {
     }
 }
 
-/// More names than this would stand between the reader and the error; the table above has them all.
+/// More names than this would stand between the reader and the error.
 const NAMES_MAX: usize = 4;
 
 /// `a, b, c and 12 more`
-fn some_of(names: &[String]) -> String {
+pub(crate) fn some_of(names: &[String]) -> String {
     if names.len() <= NAMES_MAX {
         return names.join(", ");
     }

@@ -14,7 +14,7 @@ use super::queue::Job;
 use super::stage::Staged;
 use super::streams::{Event, Shared};
 use crate::error::{Error, Kind, Phase};
-use crate::report::millis;
+use crate::report::{millis, result};
 
 /// Loads, verifies and applies until every group has ended.
 pub(super) async fn run<'p>(
@@ -151,7 +151,9 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
         Fate::TableFailed(table, error) => fail(board, shared, table, error),
         Fate::GroupFailed(error) => {
             if error.kind() != Kind::Cancelled {
-                tracing::error!(phase = %error.phase(), %error, "a group failed");
+                let names: Vec<String> =
+                    members.iter().map(|&table| shared.plan.tables[table].name.plain()).collect();
+                tracing::error!(phase = %error.phase(), tables = result::some_of(&names), %error, "failed");
             }
             board.fail_group(group, &error);
             give_up(shared, &members);
