@@ -351,6 +351,9 @@ fn a_table_that_fails_while_it_is_loaded_fails_its_group_and_nothing_else() {
     assert_eq!(outcome.report()["ok"], false);
     let ok = ["parent", "child", "free"].map(|table| outcome.table(&format!("public.{table}"))["ok"].clone());
     assert_eq!(ok, [false, false, true]);
+    let why = outcome.table("public.child")["error"].to_string();
+    let target = format!("127.0.0.1:{}/{}: ", scene.pair.target.port(), scene.pair.target.name());
+    assert!(why.contains(&target) && why.contains("[23514]"), "which server said so: {why}");
     let why = outcome.table("public.parent")["error"].to_string();
     assert!(why.contains("public.child"), "{why}");
 }

@@ -36,6 +36,8 @@ pub struct Wire {
     cancel: CancelHandle,
     inbox: Inbox,
     phase: Phase,
+    /// Who is at the other end, for messages: source and target fail with the same words.
+    peer: String,
     in_step: bool,
 }
 
@@ -43,6 +45,7 @@ impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wire")
             .field("phase", &self.phase)
+            .field("peer", &self.peer)
             .field("in_step", &self.in_step)
             .finish_non_exhaustive()
     }
@@ -52,7 +55,8 @@ impl Wire {
     /// Takes over an idle connection. Its errors will be of `phase`.
     #[must_use]
     pub fn new(stream: Stream, phase: Phase) -> Self {
-        Self { io: stream.transport, cancel: stream.cancel, inbox: Inbox::new(), phase, in_step: true }
+        let Stream { transport: io, cancel, label: peer, .. } = stream;
+        Self { io, cancel, inbox: Inbox::new(), phase, peer, in_step: true }
     }
 
     /// Cancels, from outside, what runs on this connection.
@@ -177,18 +181,18 @@ impl Wire {
     }
 
     fn failed(&self, error: ServerError) -> Error {
-        Error::server(self.phase, "the server", error)
+        Error::server(self.phase, &self.peer, error)
     }
 
     fn broken(&self, error: &std::io::Error) -> Error {
-        Error::socket(self.phase, "the connection broke", error)
+        Error::socket(self.phase, format!("the connection to {} broke", self.peer), error)
     }
 
     fn closed(&self) -> Error {
-        Error::new(self.phase, Kind::Transient, "the server closed the connection")
+        Error::new(self.phase, Kind::Transient, format!("{} closed the connection", self.peer))
     }
 
     fn protocol(&self, what: &str) -> Error {
-        Error::new(self.phase, Kind::Transient, format!("the server sent something unexpected: {what}"))
+        Error::new(self.phase, Kind::Transient, format!("{} sent something unexpected: {what}", self.peer))
     }
 }
