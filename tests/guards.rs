@@ -84,7 +84,7 @@ fn a_parent_that_is_skipped_keeps_its_rows_and_its_children_must_fit() {
     for apply in METHODS {
         let scene = Scene::shared();
         // All children of the source reference parents that the target has, too.
-        scene.pair.source.run("update child set parent_id = 1; alter table child drop constraint child_parent_id_fkey; truncate parent");
+        scene.pair.source.run("update child set parent_id = 1, code = 'code 1'; alter table child drop constraint child_parent_id_fkey, drop constraint child_code_fkey; truncate parent");
         let outcome = scene.program(apply, "").sync();
         let (parents, children) = (scene.pair.target.count("parent"), scene.pair.target.count("child"));
         match outcome.code {
