@@ -118,7 +118,8 @@ impl Claim {
         if let Some(why) = self.lost.get() {
             return Err(Error::new(Phase::Stage, Kind::Refused, why));
         }
-        if !control.client.is_closed() {
+        // A round trip, because a connection that broke is not known to be broken before it is used.
+        if !control.client.is_closed() && control.client.batch_execute("").await.is_ok() {
             return Ok(());
         }
         let session = session::connect(&self.connect, &self.settings).await?;

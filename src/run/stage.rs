@@ -14,7 +14,7 @@ use crate::extract::{Scene, Snapshot};
 use crate::load::{Ledger, Staging};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::TableName;
-use crate::pg::session::Side;
+use crate::pg::session::{Session, Side};
 use crate::plan::{Extent, Plan};
 use crate::report::state::{Entry, State};
 use crate::report::{Mode, TableReport};
@@ -115,16 +115,14 @@ impl Staged {
     /// Writes into the state tables what failed, and the figures that were not known when rows were applied.
     pub(super) async fn record(&self, board: &Board<'_>) {
         let reports: Vec<TableReport> = (0..self.plan.tables.len()).map(|i| board.report(i)).collect();
-        let outcome = async {
-            self.claim.restore().await?;
-            let control = self.claim.control().await;
+        let outcome = self.with_control(async |control| {
             let entries = self.entries(&reports);
             for entry in entries.iter().filter(|entry| !entry.table.ok) {
                 self.state.record_failed(&control.client, *entry).await?;
             }
             let done: Vec<Entry<'_>> = entries.into_iter().filter(|entry| entry.table.ok).collect();
             self.state.record_figures(&control.client, &done).await
-        };
+        });
         if let Err(error) = outcome.await {
             tracing::warn!(phase = %Phase::Record, %error, "the run's figures could not be recorded");
         }
@@ -143,16 +141,27 @@ impl Staged {
         }
     }
 
+    /// Works with the control session; once more if it broke, which may show only now. The work can be repeated.
+    async fn with_control(&self, work: impl AsyncFn(&Session) -> Result<()>) -> Result<()> {
+        self.claim.restore().await?;
+        let outcome = work(&*self.claim.control().await).await;
+        match outcome {
+            Err(error) if error.is_transient() => {
+                self.claim.restore().await?;
+                work(&*self.claim.control().await).await
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Drops the run's staging tables and its ledger entries. What cannot be dropped is left to the next run.
     pub(super) async fn tidy(&self) {
-        let outcome = async {
-            self.claim.restore().await?;
-            let control = self.claim.control().await;
+        let outcome = self.with_control(async |control| {
             let names: Vec<TableName> =
                 self.staging.iter().flatten().map(|staging| staging.name.clone()).collect();
             clean::drop_tables(&control.client, &names, DROP_BUDGET, super::claim::CLAIM_WAIT).await?;
             Ledger::new(&self.plan.run.staging_schema, self.run.as_str()).forget(&control.client).await
-        };
+        });
         if let Err(error) = outcome.await {
             tracing::warn!(phase = %Phase::Clean, %error, "staging could not be removed; the next run will");
         }
