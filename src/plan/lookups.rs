@@ -401,10 +401,10 @@ impl Pair {
 }
 
 impl Lookup {
-    /// The source's columns that are matched, as people write them.
+    /// The source's columns that are matched, as the source calls them.
     #[must_use]
     pub fn sources(&self) -> String {
-        self.pairs.iter().map(|pair| plain(&pair.source)).collect::<Vec<_>>().join(", ")
+        self.pairs.iter().map(|pair| pair.source.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// SQL that sorts values, the smallest first.

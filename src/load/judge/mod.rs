@@ -319,7 +319,7 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
     let columns = columns.iter().fold(String::new(), |all, column| all + ", " + column);
     format!(
         "copy (with s as ({delete}) select {reason}, {}, null{columns} from s) to stdout (format csv)",
-        literal(constraint)
+        if constraint.is_empty() { "null".to_owned() } else { literal(constraint) }
     )
 }
 
