@@ -364,6 +364,18 @@ fn plan_tells_what_is_filled_from_where() {
     assert!(plan.stdout.contains("filled while streaming, by the keys of its rows in this run"), "{plan}");
 }
 
+#[test]
+fn plan_does_not_wait_for_who_keeps_writers_out() {
+    let pair = jobs_and_tasks();
+    let program = Bulkload::on(&pair).config(&(client("") + &table("jobs", "")));
+    let session = pair.target.session();
+    session.run("begin; lock table jobs, tasks in share mode");
+    let plan = program.run(&["plan"]);
+    assert_eq!(plan.code, Some(0), "{plan}");
+    assert!(plan.stdout.contains("    lookup   client = "), "{plan}");
+    session.run("rollback");
+}
+
 /// `plan` and `sync` refuse a config with one message about a line of it, and nothing is touched.
 #[track_caller]
 fn refused(pair: &Pair, config: &str, line: usize, message: &str) {

@@ -214,15 +214,24 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
 }
 
 /// Has the target parse what every lookup compares and assigns: only it knows which types match.
+///
+/// Parsing locks the tables for a moment. Where that is not to be had at once, nobody shall queue behind a plan: the lookup is
+/// left untried.
 async fn try_lookups(plan: &Plan, control: &Session) -> Result<()> {
+    let client = &control.client;
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "trying the lookups", &e);
+    let begin = format!("begin; set local lock_timeout = {}", plan.run.lock_timeout.as_millis().max(1));
     for table in &plan.tables {
         for lookup in &table.lookups {
-            let tried = control.client.prepare(&lookup.trial_sql(&table.name)).await;
-            tried.map_err(|e| {
-                let column = plain(&lookup.column);
-                let error = Error::pg(Phase::Plan, format!("the target refuses the lookup of {column}"), &e);
-                blame(error, lookup.at.clone(), &table.name).hint(CAST_HINT)
-            })?;
+            client.batch_execute(&begin).await.map_err(failed)?;
+            let tried = client.prepare(&lookup.trial_sql(&table.name)).await;
+            client.batch_execute("rollback").await.map_err(failed)?;
+            let Err(e) = tried else { continue };
+            let column = plain(&lookup.column);
+            let error = Error::pg(Phase::Plan, format!("the target refuses the lookup of {column}"), &e);
+            if error.kind() != Kind::Lock {
+                return Err(blame(error, lookup.at.clone(), &table.name).hint(CAST_HINT));
+            }
         }
     }
     Ok(())
