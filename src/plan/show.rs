@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Group, Lookup, Plan, Reference, TablePlan};
+use super::{Group, Judged, Lookup, Plan, Reference, TablePlan};
 use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::name::plain;
 use crate::report::figures;
@@ -27,7 +27,13 @@ impl Plan {
     #[must_use]
     pub fn disk_need(&self) -> DiskNeed {
         let rows: u64 = self.tables.iter().map(|table| table.bytes).sum();
-        let staged: u64 = self.tables.iter().filter(|t| t.uses_staging).map(|table| table.bytes).sum();
+        // Filling a column in staging writes its rows again.
+        let times = |table: &TablePlan| {
+            1 + table.lookups.iter().filter(|lookup| matches!(lookup.judged, Judged::Staged(_))).count()
+                as u64
+        };
+        let staged: u64 =
+            self.tables.iter().filter(|t| t.uses_staging).map(|table| table.bytes * times(table)).sum();
         let indexes: u64 = self.tables.iter().map(|table| table.target_index_bytes).sum();
         DiskNeed { staging_bytes: staged, apply_bytes: rows + indexes, wal_bytes: rows + indexes }
     }
