@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
 use crate::pg::catalog::{self, Catalog};
 use crate::pg::conninfo::{ConnInfo, Environment};
-use crate::pg::name::{TableName, plain};
+use crate::pg::name::{TableName, literal, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
 use crate::plan::{self, CAST_HINT, Extent, Facts, Plan, source_name};
@@ -65,6 +65,7 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
         target_label: target.label(),
     };
     let plan = plan::build(&config, &facts, &apply::rules())?;
+    try_constants(&config, &plan, &control).await?;
     try_statements(&config, &plan, &source, &sessions).await?;
     try_lookups(&plan, &control).await?;
     State::new(config.run.staging_schema.clone())
@@ -210,6 +211,35 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
         })
     }))
     .await?;
+    Ok(())
+}
+
+/// Has the target read every constant as its column's type, so that one that does not fit is a mistake in the config
+/// rather than a failure of every row.
+async fn try_constants(config: &Config, plan: &Plan, control: &Session) -> Result<()> {
+    for table in &plan.tables {
+        let rules = &config.tables[table.entry].columns;
+        for (name, value) in rules.set.iter().chain(&rules.default) {
+            let Value::Constant(text) = &value.value else { continue };
+            let Some(column) = table.columns.iter().find(|column| column.name == *name) else { continue };
+            try_constant(control, text, &column.type_name).await.map_err(|error| {
+                let what = format!("the constant for column {} does not fit {}", plain(name), column.type_name);
+                blame(error.context(what), value.at.clone(), &table.name)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+async fn try_constant(control: &Session, text: &str, type_name: &str) -> Result<()> {
+    let sql = format!("select ({}::{type_name})::pg_catalog.text", literal(text));
+    let row = control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, "the target", &e))?;
+    let read: Option<&str> = row.get(0);
+    // A cast cuts a string that is too long, an assignment refuses it (manual, 8.3).
+    let is_cut = read.is_some_and(|read| text.len() > read.len() && text.starts_with(read) && !text[read.len()..].trim_end_matches(' ').is_empty());
+    if is_cut && (type_name.starts_with("character") || type_name.starts_with("bit")) {
+        return Err(Error::new(Phase::Plan, Kind::Schema, "it is too long"));
+    }
     Ok(())
 }
 
