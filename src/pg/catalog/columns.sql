@@ -9,6 +9,7 @@ select
     a.atthasdef as has_default,
     a.attidentity::text as identity,
     a.attgenerated <> '' as generated,
+    pg_catalog.pg_get_expr(d.adbin, d.adrelid) as expression,
     case when a.attcollation <> t.typcollation and a.attcollation <> 0
         then pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname)
     end as collation,
@@ -18,6 +19,7 @@ select
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 join pg_catalog.pg_type t on t.oid = a.atttypid
+left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_catalog.pg_collation co on co.oid = a.attcollation
 left join pg_catalog.pg_namespace cn on cn.oid = co.collnamespace
 where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped

@@ -10,6 +10,7 @@ select
     t.relname::text as to_name,
     k.confmatchtype::text as match_type,
     k.confdeltype::text as on_delete,
+    k.confupdtype::text as on_update,
     k.condeferrable as is_deferrable,
     array(
         select pg_catalog.format('operator(%I.%s)', n.nspname, o.oprname)

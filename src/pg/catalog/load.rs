@@ -6,8 +6,8 @@ use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Catalog, Column, ForeignKey, Identity, Leaf, Oid, Relation, RelationKind, Rights, Sequence, Server, Type,
-    UniqueIndex,
+    Action, Catalog, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Relation, RelationKind, Rights,
+    Sequence, Server, Type, UniqueIndex,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -108,6 +108,7 @@ pub async fn describe_query(client: &Client, query: &str) -> Result<Vec<Column>>
             type_name: column.type_().name().to_owned(),
             not_null: false,
             has_default: false,
+            expression: None,
             identity: None,
             generated: false,
             collation: None,
@@ -182,6 +183,7 @@ fn relation(row: &Row) -> Relation {
             owner: row.get("is_owner"),
             select: row.get("may_select"),
             insert: row.get("may_insert"),
+            update: row.get("may_update"),
             delete: row.get("may_delete"),
             truncate: row.get("may_truncate"),
             rows_hidden: row.get("rows_hidden"),
@@ -204,6 +206,7 @@ fn column(row: &Row) -> Column {
         type_name: row.get("type_name"),
         not_null: row.get("not_null"),
         has_default: row.get("has_default"),
+        expression: row.get("expression"),
         identity: match row.get::<_, &str>("identity") {
             "a" => Some(Identity::Always),
             "d" => Some(Identity::ByDefault),
@@ -236,6 +239,32 @@ fn unique_index(row: &Row) -> UniqueIndex {
         has_expressions: row.get("has_expressions"),
         columns: idents(row, "columns"),
         all_not_null: row.get("all_not_null"),
+        parts: index_parts(row),
+        predicate: row.get("predicate"),
+        uses: idents(row, "uses"),
+        nulls_equal: row.get("nulls_equal"),
+    }
+}
+
+fn index_parts(row: &Row) -> Vec<IndexPart> {
+    let texts = |column: &str| row.get::<_, Vec<String>>(column);
+    texts("expressions")
+        .into_iter()
+        .zip(texts("operators"))
+        .zip(texts("collations"))
+        .map(|((expression, operator), collation)| IndexPart {
+            expression,
+            operator,
+            collation: Some(collation).filter(|collation| !collation.is_empty()),
+        })
+        .collect()
+}
+
+fn action(row: &Row, column: &str) -> Action {
+    match letter(row, column) {
+        'a' => Action::None,
+        'r' => Action::Restrict,
+        _ => Action::Changes,
     }
 }
 
@@ -248,6 +277,8 @@ fn foreign_key(row: &Row) -> ForeignKey {
         to_columns: idents(row, "to_columns"),
         operators: row.get("operators"),
         match_full: letter(row, "match_type") == 'f',
+        on_delete: action(row, "on_delete"),
+        on_update: action(row, "on_update"),
         is_deferrable: row.get("is_deferrable"),
         is_indexed: row.get("is_indexed"),
         from_rows: row.get("from_rows"),

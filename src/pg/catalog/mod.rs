@@ -166,6 +166,8 @@ pub struct Rights {
     pub select: bool,
     /// INSERT
     pub insert: bool,
+    /// UPDATE, of some column at least
+    pub update: bool,
     /// DELETE
     pub delete: bool,
     /// TRUNCATE
@@ -211,6 +213,8 @@ pub struct Column {
     pub not_null: bool,
     /// It has a DEFAULT (or is generated).
     pub has_default: bool,
+    /// What that is, as SQL over the table's columns.
+    pub expression: Option<String>,
     /// It is an identity column.
     pub identity: Option<Identity>,
     /// It is GENERATED … STORED.
@@ -241,6 +245,25 @@ pub struct UniqueIndex {
     pub columns: Vec<Ident>,
     /// All of them are NOT NULL.
     pub all_not_null: bool,
+    /// What it compares, in order.
+    pub parts: Vec<IndexPart>,
+    /// Its WHERE, as SQL over the table's columns.
+    pub predicate: Option<String>,
+    /// The columns that its key and its WHERE look at.
+    pub uses: Vec<Ident>,
+    /// NULLS NOT DISTINCT
+    pub nulls_equal: bool,
+}
+
+/// A column or an expression of a unique index, and how it is compared.
+#[derive(Debug, Clone)]
+pub struct IndexPart {
+    /// As SQL over the table's columns.
+    pub expression: String,
+    /// The equality, as SQL: `operator(pg_catalog.=)`.
+    pub operator: String,
+    /// The collation, as SQL, where there is one.
+    pub collation: Option<String>,
 }
 
 impl UniqueIndex {
@@ -249,6 +272,17 @@ impl UniqueIndex {
     pub fn is_plain(&self) -> bool {
         self.is_immediate && !self.is_partial && !self.has_expressions
     }
+}
+
+/// What a foreign key does when the referenced row goes or changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// NO ACTION: at the end of the statement, or of the transaction, a row with these values must be there.
+    None,
+    /// RESTRICT: the same, but another row with these values does not help.
+    Restrict,
+    /// CASCADE, SET NULL, SET DEFAULT: it changes the referencing rows.
+    Changes,
 }
 
 /// A foreign key.
@@ -268,6 +302,10 @@ pub struct ForeignKey {
     pub operators: Vec<String>,
     /// MATCH FULL rather than SIMPLE.
     pub match_full: bool,
+    /// What it does to the referencing rows when a referenced one is deleted.
+    pub on_delete: Action,
+    /// What it does to them when the referenced columns change.
+    pub on_update: Action,
     /// The constraint can be deferred.
     pub is_deferrable: bool,
     /// An index of the referencing table begins with its columns.

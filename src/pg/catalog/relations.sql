@@ -11,6 +11,7 @@ select
     pg_catalog.pg_has_role(c.relowner, 'USAGE') as is_owner,
     pg_catalog.has_table_privilege(c.oid, 'SELECT') or pg_catalog.has_any_column_privilege(c.oid, 'SELECT') as may_select,
     pg_catalog.has_table_privilege(c.oid, 'INSERT') or pg_catalog.has_any_column_privilege(c.oid, 'INSERT') as may_insert,
+    pg_catalog.has_table_privilege(c.oid, 'UPDATE') or pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') as may_update,
     pg_catalog.has_table_privilege(c.oid, 'DELETE') as may_delete,
     pg_catalog.has_table_privilege(c.oid, 'TRUNCATE') as may_truncate,
     c.relrowsecurity

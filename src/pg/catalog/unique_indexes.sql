@@ -13,6 +13,48 @@ select
         where k.ordinal <= i.indnkeyatts
         order by k.ordinal
     ) as columns,
+    array(
+        select pg_catalog.pg_get_indexdef(i.indexrelid, n, false)
+        from pg_catalog.generate_series(1, i.indnkeyatts) as n
+        order by n
+    ) as expressions,
+    -- The equality of its operator class, which need not be the type's own.
+    array(
+        select pg_catalog.format('operator(%I.%s)', pn.nspname, o.oprname)
+        from pg_catalog.generate_series(1, i.indnkeyatts) as n
+        join pg_catalog.pg_opclass p on p.oid = (i.indclass::oid[])[n - 1]
+        join pg_catalog.pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3
+            and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype
+        join pg_catalog.pg_operator o on o.oid = m.amopopr
+        join pg_catalog.pg_namespace pn on pn.oid = o.oprnamespace
+        order by n
+    ) as operators,
+    array(
+        select case when l.oid is null then '' else
+            pg_catalog.quote_ident(ln.nspname) || '.' || pg_catalog.quote_ident(l.collname) end
+        from pg_catalog.generate_series(1, i.indnkeyatts) as n
+        left join pg_catalog.pg_collation l on l.oid = (i.indcollation::oid[])[n - 1]
+        left join pg_catalog.pg_namespace ln on ln.oid = l.collnamespace
+        order by n
+    ) as collations,
+    pg_catalog.pg_get_expr(i.indpred, i.indrelid) as predicate,
+    array(
+        select a.attname::text
+        from pg_catalog.pg_attribute a
+        where a.attrelid = i.indrelid and a.attnum > 0
+            and (
+                a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+                or exists (
+                    select
+                    from pg_catalog.pg_depend d
+                    where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = i.indexrelid
+                        and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = i.indrelid
+                        and d.refobjsubid = a.attnum
+                )
+            )
+    ) as uses,
+    -- A column of version 15.
+    coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false) as nulls_equal,
     not exists (
         select
         from pg_catalog.unnest(i.indkey::int2[]) with ordinality as k (attnum, ordinal)
