@@ -104,6 +104,7 @@ fn a_key_set_larger_than_memory_is_left_to_the_target_with_the_same_result() {
     );
     for memory in ["4MiB", "256MiB"] {
         let names = ["grandchild", "child", "parent"];
+        pair.target.run("truncate grandchild, child, parent");
         let (program, outcome) = sync(&pair, &tables(&format!("memory = \"{memory}\""), &names));
         assert_eq!(outcome.code, Some(0), "{outcome}");
         assert_eq!(figures(&outcome, "public.child"), [150_000, 50_000, 100_000, 100_000], "{memory}");

@@ -82,6 +82,11 @@ fn a_delete_killed_while_it_is_applied_is_all_or_nothing() {
 }
 
 #[test]
+fn a_delta_killed_while_it_is_applied_is_all_or_nothing() {
+    killed_while_applying("delta", "");
+}
+
+#[test]
 fn a_truncate_killed_while_it_is_applied_is_all_or_nothing() {
     killed_while_applying("truncate", "");
 }
@@ -98,7 +103,7 @@ fn a_run_of_one_transaction_killed_while_it_is_applied_is_all_or_nothing() {
 
 #[test]
 fn a_run_killed_at_any_moment_is_all_or_nothing() {
-    for apply in ["delete", "truncate", "direct"] {
+    for apply in ["delta", "delete", "truncate", "direct"] {
         let scene = Scene::shared();
         let program = scene.program(apply, "");
         // How long a run takes here, so that the moments are spread over all of it.
@@ -122,6 +127,7 @@ fn clean_removes_by_hand_what_a_killed_run_left() {
         ("delete", "stage.done"),
         ("delete", "load.chunk_committed"),
         ("direct", "apply.removed"),
+        ("delta", "apply.compared"),
         ("truncate", "record.done"),
     ] {
         let scene = Scene::shared();

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use tokio_postgres::Client;
 
-use super::{Method, Ready};
+use super::{Exchange, Method, Ready, Way};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::ForeignKey;
@@ -65,6 +65,12 @@ impl Rules for Delete {
 }
 
 impl Method for Delete {
+    fn way(&self) -> Way<'_> {
+        Way::Exchange(self)
+    }
+}
+
+impl Exchange for Delete {
     fn remove<'a>(
         &'a self,
         client: &'a Client,
@@ -75,8 +81,9 @@ impl Method for Delete {
             for table in tables {
                 let name = &table.plan.name;
                 // `where true` is for servers with safeupdate loaded, which refuse a DELETE without WHERE.
+                let scope = table.plan.in_scope().unwrap_or_else(|| "true".to_owned());
                 let rows = client
-                    .execute(&format!("delete from {name} where true"), &[])
+                    .execute(&format!("delete from {name} where {scope}"), &[])
                     .await
                     .map_err(|e| Error::pg(Phase::Apply, format!("deleting from {}", name.plain()), &e))?;
                 removed.push(rows);

@@ -7,7 +7,7 @@ use futures::SinkExt as _;
 use futures::future::BoxFuture;
 use tokio_postgres::Client;
 
-use super::{Method, Ready, truncate};
+use super::{Exchange, Method, Ready, Way, truncate};
 use crate::batch::Flow;
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
@@ -62,6 +62,12 @@ impl Rules for Direct {
 }
 
 impl Method for Direct {
+    fn way(&self) -> Way<'_> {
+        Way::Exchange(self)
+    }
+}
+
+impl Exchange for Direct {
     fn remove<'a>(
         &'a self,
         client: &'a Client,

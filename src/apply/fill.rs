@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::Ready;
+use super::merge::Sides;
 use crate::error::{Error, Kind, Phase, Result};
 
 /// INSERT … SELECT from staging, for one table or for several that reference each other in a circle.
@@ -30,13 +31,31 @@ pub(super) async fn from_staging(client: &Client, tables: &[&Ready<'_>]) -> Resu
     Ok(counts)
 }
 
+/// Counts the staged rows that are left out because a row that stays has their key, or their value in a unique index.
+pub(super) async fn left_out(client: &Client, table: &Ready<'_>) -> Result<u64> {
+    let Some(staging) = &table.staging else { return Ok(0) };
+    let Some(blocked) = (Sides { plan: table.plan, staging }).blocked(None) else { return Ok(0) };
+    let sql = format!("select pg_catalog.count(*) from ({blocked}) as blocked");
+    let row = client.query_one(&sql, &[]).await.map_err(|e| {
+        Error::pg(Phase::Apply, format!("comparing staging with {}", table.plan.name.plain()), &e)
+    })?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+}
+
 fn insert(table: &Ready<'_>) -> Result<String> {
     let staging = table.staging.as_ref().ok_or_else(|| {
         Error::new(Phase::Apply, Kind::Internal, format!("{} has no staging table", table.plan.name.plain()))
     })?;
     let columns = table.plan.column_list();
     let overriding = if table.plan.overrides_identity() { " overriding system value" } else { "" };
-    Ok(format!("insert into {} ({columns}){overriding} select {columns} from {staging}", table.plan.name))
+    let blocked = Sides { plan: table.plan, staging }.blocked(None);
+    let filter = blocked
+        .map(|rows| format!(" where not exists (select from ({rows}) as b where b.place = staged.ctid)"));
+    let filter = filter.unwrap_or_default();
+    Ok(format!(
+        "insert into {} ({columns}){overriding} select {columns} from {staging} as staged{filter}",
+        table.plan.name
+    ))
 }
 
 fn circle(tables: &[&Ready<'_>]) -> Result<String> {

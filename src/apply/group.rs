@@ -8,12 +8,13 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::locks::{self, Wanted};
-use super::{METHODS, Ready, blockers, method, sequences, verify};
+use super::merge::{self, Merge};
+use super::{METHODS, Ready, Way, blockers, fill, method, sequences, verify};
 use crate::backoff::Backoff;
-use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, Session, SessionSettings};
+use crate::report::TableReport;
 
 /// The first pause after a lock was not to be had; it doubles, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -64,10 +65,27 @@ pub(crate) struct Outcome {
     pub(crate) staged: u64,
     /// Rows inserted.
     pub(crate) inserted: u64,
+    /// Rows that took the place of one with the same key.
+    pub(crate) updated: u64,
+    /// Rows that were there already.
+    pub(crate) unchanged: u64,
+    /// Rows that were left out.
+    pub(crate) skipped: u64,
     /// Rows removed.
     pub(crate) deleted: u64,
     /// What the operator should know.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Outcome {
+    /// Enters its counts into a report.
+    pub(crate) fn count(&self, report: &mut TableReport) {
+        report.inserted = self.inserted;
+        report.updated = self.updated;
+        report.deleted = self.deleted;
+        report.unchanged = self.unchanged;
+        report.skipped = self.skipped;
+    }
 }
 
 /// What was done with a group.
@@ -93,9 +111,11 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     let mut session = session::connect(context.connect, context.settings).await?;
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut attempt = 1;
+    let merges = merges(group)?;
+    compare(context, &session, &merges).await?;
     loop {
         let began = Instant::now();
-        let error = match try_once(context, &session, group).await {
+        let error = match try_once(context, &session, group, &merges).await {
             Ok((outcomes, lock)) => {
                 return Ok(Applied { outcomes, lock, apply: began.elapsed(), lock_attempts: attempt });
             }
@@ -123,6 +143,28 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
         attempt += 1;
         if session.client.is_closed() {
             session = session::connect(context.connect, context.settings).await?;
+            compare(context, &session, &merges).await?;
+        }
+    }
+}
+
+/// The tables of a group of which only the differences are written.
+fn merges<'a>(group: &[Vec<&'a Ready<'a>>]) -> Result<Vec<Merge<'a>>> {
+    let mut merges = Vec::new();
+    for &table in group.iter().flatten() {
+        if let Way::Merge(policy) = method(table.plan.apply)?.way() {
+            merges.push(Merge::new(table, policy)?);
+        }
+    }
+    Ok(merges)
+}
+
+async fn compare(context: &Context<'_>, session: &Session, merges: &[Merge<'_>]) -> Result<()> {
+    tokio::select! {
+        compared = merge::compare(&session.client, merges, context.lock_wait) => compared,
+        () = context.cancel.cancelled() => {
+            session.cancel().await;
+            Err(Error::cancelled(Phase::Apply))
         }
     }
 }
@@ -156,6 +198,7 @@ async fn try_once(
     context: &Context<'_>,
     session: &Session,
     group: &[Vec<&Ready<'_>>],
+    merges: &[Merge<'_>],
 ) -> Result<(Vec<Outcome>, Duration)> {
     let client = &session.client;
     let prepared = async {
@@ -166,7 +209,7 @@ async fn try_once(
         context.books.check_claim(client).await?;
         locks::take(client, &wanted(group)?, context.lock_timeout).await?;
         fail::fail_point!("apply.locked");
-        let outcomes = exchange(client, group).await?;
+        let outcomes = exchange(client, group, merges).await?;
         context.books.record(client, &outcomes).await?;
         fail::fail_point!("apply.exchanged");
         let xid = transaction_id(session).await?;
@@ -188,34 +231,66 @@ async fn try_once(
     Ok((outcomes, lock))
 }
 
-/// Removes all old rows, referencing tables first; brings all new ones, referenced tables first; moves sequences.
-async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<Vec<Outcome>> {
+/// Removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
+/// sequences.
+///
+/// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
+/// whatever refers to them is emptied.
+async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_>]) -> Result<Vec<Outcome>> {
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
     // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
     let mut methods: Vec<_> = METHODS.iter().collect();
     methods.sort_by_key(|method| std::cmp::Reverse(method.lock()));
     for method in methods {
+        let Way::Exchange(way) = method.way() else { continue };
         let tables: Vec<&Ready<'_>> =
             children_first.iter().filter(|table| table.plan.apply == method.method()).copied().collect();
         if tables.is_empty() {
             continue;
         }
-        let rows = method.remove(client, &tables).await?;
+        let rows = way.remove(client, &tables).await?;
         removed.extend(tables.iter().map(|table| table.plan.entry).zip(rows));
     }
     fail::fail_point!("apply.removed");
     let mut outcomes = Vec::new();
+    for (merge, counts) in merges.iter().zip(merge::apply(client, merges).await?) {
+        outcomes.push(settle_merged(client, merge.table(), counts).await?);
+    }
     for circle in group {
-        let applied_by: ApplyMethod = circle[0].plan.apply;
-        let filled = method(applied_by)?.fill(client, circle).await?;
-        for (table, inserted) in circle.iter().zip(filled) {
+        // Tables of a circle that are exchanged have one method, or methods that fill alike.
+        let mut way = None;
+        let mut exchanged = Vec::new();
+        for &table in circle {
+            if let Way::Exchange(exchange) = method(table.plan.apply)?.way() {
+                way.get_or_insert(exchange);
+                exchanged.push(table);
+            }
+        }
+        let Some(way) = way else { continue };
+        let filled = way.fill(client, &exchanged).await?;
+        for (table, inserted) in exchanged.iter().zip(filled) {
             let deleted =
                 removed.iter().find(|(entry, _)| *entry == table.plan.entry).map_or(0, |(_, rows)| *rows);
             outcomes.push(settle(client, table, inserted, deleted).await?);
         }
     }
     Ok(outcomes)
+}
+
+/// Moves the sequences of a table whose differences were written, and counts every staged row.
+async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts) -> Result<Outcome> {
+    let warnings = sequences::advance(client, &table.extremes).await?;
+    let merge::Counts { inserted, updated, deleted, unchanged, skipped } = counts;
+    let staged = table.staged;
+    if inserted + updated + unchanged + skipped != staged {
+        let name = table.plan.name.plain();
+        let message = format!(
+            "{name}: {staged} rows were staged, but {inserted} inserted, {updated} updated, {unchanged} unchanged, {skipped} skipped; nothing was changed"
+        );
+        return Err(Error::new(Phase::Apply, Kind::Guard, message));
+    }
+    Ok(Outcome { entry: table.plan.entry, staged, inserted, updated, deleted, unchanged, skipped, warnings })
 }
 
 /// Counts what was inserted against what was to be inserted, and moves the table's sequences.
@@ -233,15 +308,27 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
         warnings.extend(sequences::advance(client, &extremes).await?);
         inserted
     };
-    if inserted != staged {
+    let skipped = fill::left_out(client, table).await?;
+    if inserted + skipped != staged {
         return Err(Error::new(
             Phase::Apply,
             Kind::Guard,
-            format!("{name}: {staged} rows were staged but {inserted} inserted; nothing was changed"),
+            format!(
+                "{name}: {staged} rows were staged but {inserted} inserted and {skipped} left out; nothing was changed"
+            ),
         )
         .hint("A trigger or a rule of the table keeps rows out."));
     }
-    Ok(Outcome { entry: table.plan.entry, staged, inserted, deleted, warnings })
+    Ok(Outcome {
+        entry: table.plan.entry,
+        staged,
+        inserted,
+        updated: 0,
+        deleted,
+        unchanged: 0,
+        skipped,
+        warnings,
+    })
 }
 
 async fn transaction_id(session: &Session) -> Result<String> {

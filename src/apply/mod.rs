@@ -1,20 +1,26 @@
 //! The exchange: what is in staging becomes what the live tables hold, one transaction for each group.
 //!
 //! 1. [`verify()`] counts staging and judges the guards; only what it returns can be applied.
-//! 2. [`apply_group`] takes the locks within their budget, lets each method remove and fill, moves sequences,
-//!    records, commits, and repeats the whole when a lock was not to be had.
+//! 2. [`apply_group`] has those tables compared of which only the differences are written, takes the locks within their
+//!    budget, lets each method do its work, moves sequences, records, commits, and repeats the whole when a lock was not
+//!    to be had.
 //!
-//! A method is one file here: it implements [`Rules`] for the planner and [`Method`] for this module, and is listed in
-//! [`METHODS`].
+//! A method is one file here, and so is a strategy that needs none: it implements [`Rules`] for the planner and [`Method`]
+//! for this module, and is listed in [`METHODS`].
 
 mod blockers;
 mod delete;
+mod delta;
 mod direct;
 mod fill;
 mod group;
+mod insert;
 mod locks;
+mod merge;
+mod scope;
 mod sequences;
 mod truncate;
+mod upsert;
 mod verify;
 
 use futures::future::BoxFuture;
@@ -29,8 +35,22 @@ use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::plan::method::Rules;
 
-/// How the rows of a live table are exchanged.
+/// How rows get into a live table.
 pub(crate) trait Method: Rules {
+    /// Its way.
+    fn way(&self) -> Way<'_>;
+}
+
+/// One of two ways.
+pub(crate) enum Way<'a> {
+    /// Old rows are removed, new ones brought.
+    Exchange(&'a dyn Exchange),
+    /// What differs is written.
+    Merge(merge::Policy),
+}
+
+/// How the rows of a live table are exchanged.
+pub(crate) trait Exchange: Sync {
     /// Removes the old rows of this method's tables of a group, referencing tables first. Returns how many, per table.
     fn remove<'a>(
         &'a self,
@@ -50,7 +70,8 @@ pub(crate) trait Method: Rules {
 }
 
 /// Every apply method there is, in `auto`'s order of preference.
-pub(crate) const METHODS: &[&dyn Method] = &[&delete::Delete, &truncate::Truncate, &direct::Direct];
+pub(crate) const METHODS: &[&dyn Method] =
+    &[&delta::Delta, &delete::Delete, &truncate::Truncate, &direct::Direct, &upsert::Upsert, &insert::Insert];
 
 /// The methods as the planner sees them.
 pub(crate) fn rules() -> Vec<&'static dyn Rules> {
@@ -66,6 +87,11 @@ pub(crate) fn method(name: ApplyMethod) -> Result<&'static dyn Method> {
             format!("the plan chose {}, which does not exist", name.name()),
         )
     })
+}
+
+/// Whether a method writes only what differs.
+pub(crate) fn writes_differences(name: ApplyMethod) -> bool {
+    method(name).is_ok_and(Rules::compares)
 }
 
 /// Starts extracting a table anew, for a method that takes rows straight from the source.

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use tokio_postgres::Client;
 
-use super::{Method, Ready};
+use super::{Exchange, Method, Ready, Way};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Phase, Result};
 use crate::plan::method::{Case, Rules, TableLock};
@@ -12,6 +12,9 @@ pub(super) struct Truncate;
 
 /// Why a table cannot be truncated, for the methods that begin with a TRUNCATE.
 pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
+    if case.table.scope.is_some() {
+        return Some("it has a scope".to_owned());
+    }
     if !case.target.rights.truncate {
         return Some("the role has no TRUNCATE privilege on it".to_owned());
     }
@@ -62,6 +65,12 @@ impl Rules for Truncate {
 }
 
 impl Method for Truncate {
+    fn way(&self) -> Way<'_> {
+        Way::Exchange(self)
+    }
+}
+
+impl Exchange for Truncate {
     fn remove<'a>(
         &'a self,
         client: &'a Client,

@@ -2,12 +2,12 @@
 
 use tokio_postgres::Client;
 
-use super::{Feed, blockers};
-use crate::config::OnEmpty;
+use super::{Feed, blockers, method, scope};
+use crate::config::{OnEmpty, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{Ledger, Staging};
 use crate::pg::catalog::Sequence;
-use crate::pg::name::TableName;
+use crate::pg::name::{TableName, list};
 use crate::plan::TablePlan;
 
 /// A table whose chunks have all been reported as landed.
@@ -78,10 +78,14 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
                 return Err(Error::new(Phase::Verify, Kind::Guard, message));
             }
             judge_rejects(plan, loaded.removed, loaded.extracted)?;
+            scope::refuse_strays(client, plan, staging).await?;
             (staged, extremes)
         }
     };
     let live_rows = count_live(client, plan).await?;
+    if staged > 0 {
+        refuse_ambiguous_key(client, plan).await?;
+    }
     if (staging.is_some() || loaded.extracted == 0)
         && let Judgement::Skip(why) = judge(plan, staged, live_rows)?
     {
@@ -126,7 +130,7 @@ pub(super) fn judge(plan: &TablePlan, rows: u64, live_rows: u64) -> Result<Judge
                 .hint("Set on_empty = \"apply\" if the table shall be emptied.")),
         };
     }
-    let lost = live_rows.saturating_sub(rows);
+    let lost = if plan.strategy == Strategy::Replace { live_rows.saturating_sub(rows) } else { 0 };
     if lost > 0 && plan.guards.max_shrink.is_exceeded_by(lost, live_rows) {
         let limit = plan.guards.max_shrink;
         return Err(guard(format!(
@@ -137,11 +141,41 @@ pub(super) fn judge(plan: &TablePlan, rows: u64, live_rows: u64) -> Result<Judge
     Ok(Judgement::Apply)
 }
 
-/// Rows of the live table. Who has locked it exclusively for longer than may be waited is named.
+/// A key that no unique index watches over must tell the live rows apart nevertheless, where they are found by it.
+async fn refuse_ambiguous_key(client: &Client, plan: &TablePlan) -> Result<()> {
+    let Some(key) = plan.key.as_ref().filter(|_| !plan.has_unique_key()) else { return Ok(()) };
+    if !method(plan.apply)?.compares() {
+        return Ok(());
+    }
+    let name = plan.name.plain();
+    let columns = list(key);
+    let is_there: Vec<String> = key.iter().map(|column| format!("{column} is not null")).collect();
+    let scope = plan.in_scope().map(|scope| format!(" and {scope}")).unwrap_or_default();
+    let sql = format!(
+        "select pg_catalog.count(*) from (
+             select from {} where {}{scope} group by {columns} having pg_catalog.count(*) > 1) as twice",
+        plan.name,
+        is_there.join(" and ")
+    );
+    let failed = |e| Error::pg(Phase::Verify, format!("{name}: looking for duplicate keys"), &e);
+    let row = scope::ask(client, &sql).await.map_err(failed)?;
+    match row.first().and_then(Option::as_deref) {
+        Some("0") | None => Ok(()),
+        Some(count) => Err(Error::new(
+            Phase::Verify,
+            Kind::Guard,
+            format!("{name}: {count} keys ({columns}) are there more than once on the target"),
+        )
+        .hint("Rows are recognised by their key: remove the duplicates, or choose another key.")),
+    }
+}
+
+/// Rows of the live table, of its scope if it has one. Who has locked it exclusively for longer than may be waited is named.
 async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
-    let sql = format!("select pg_catalog.count(*) from {}", plan.name);
-    let error = match client.query_one(&sql, &[]).await {
-        Ok(row) => return Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0)),
+    let scope = plan.in_scope().map(|scope| format!(" where {scope}")).unwrap_or_default();
+    let sql = format!("select pg_catalog.count(*) from {}{scope}", plan.name);
+    let error = match scope::ask(client, &sql).await {
+        Ok(row) => return Ok(row.first().and_then(|count| count.as_deref()?.parse().ok()).unwrap_or(0)),
         Err(error) => Error::pg(Phase::Verify, format!("counting {}", plan.name.plain()), &error),
     };
     if error.kind() != Kind::Lock {

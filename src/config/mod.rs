@@ -165,6 +165,10 @@ pub enum ApplyMethod {
     Truncate,
     /// TRUNCATE and COPY into the live table.
     Direct,
+    /// How `strategy = "upsert"` is done; not a word of the config.
+    Upsert,
+    /// How `strategy = "insert"` is done; not a word of the config.
+    Insert,
 }
 
 impl ApplyMethod {
@@ -178,6 +182,8 @@ impl ApplyMethod {
             Self::Delete => "delete",
             Self::Truncate => "truncate",
             Self::Direct => "direct",
+            Self::Upsert => "upsert",
+            Self::Insert => "insert",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Which apply method a table gets: an explicitly chosen one must be possible, `auto` takes the best that is.
 
-use super::method::{Case, Rules};
+use super::method::{Case, Fate, Rules};
 use super::{Group, TablePlan, chunks};
-use crate::config::{ApplyMethod, Config};
+use crate::config::{ApplyMethod, Config, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Catalog;
 use crate::pg::name::TableName;
@@ -91,20 +91,33 @@ impl Choice<'_> {
     }
 
     fn configured_or(&self, table: usize, automatic: ApplyMethod) -> ApplyMethod {
-        if self.is_automatic(table) { automatic } else { self.tables[table].apply }
+        let plan = &self.tables[table];
+        if !self.is_automatic(table) {
+            plan.apply
+        } else if self.compares(automatic) && plan.key.is_none() {
+            ApplyMethod::Delete
+        } else {
+            automatic
+        }
+    }
+
+    fn compares(&self, method: ApplyMethod) -> bool {
+        self.rules(method).is_some_and(Rules::compares)
     }
 
     /// Nobody can be kept from any row of this group.
     fn is_empty(&self) -> bool {
-        self.members.iter().all(|&table| self.tables[table].target_bytes == 0)
+        let is_empty = |&table: &usize| self.tables[table].live.leaves.iter().all(|leaf| leaf.pages == 0);
+        self.members.iter().all(is_empty)
     }
 
-    /// The methods that `auto` tries, best first. A live table is best served by what lets readers go on; where all
-    /// tables of the group are empty, the cheapest comes first, which is the one that locks most.
+    /// The methods that `auto` tries, best first. A live table is best served by what writes its differences only, or
+    /// else by what lets readers go on; where all tables of the group are empty, nothing is to be compared and the
+    /// cheapest comes first, which is the one that locks most.
     fn preference(&self) -> Vec<ApplyMethod> {
         let mut automatic: Vec<_> = self.methods.iter().filter(|rules| rules.is_automatic()).collect();
         if self.is_empty() {
-            automatic.sort_by_key(|rules| std::cmp::Reverse(rules.lock()));
+            automatic.sort_by_key(|rules| (rules.compares(), std::cmp::Reverse(rules.lock())));
         }
         automatic.iter().map(|rules| rules.method()).collect()
     }
@@ -119,7 +132,7 @@ impl Choice<'_> {
             self.members
                 .iter()
                 .find(|&&table| self.tables[table].name == *name)
-                .map(|&table| method_of(table))
+                .map(|&table| Fate { method: method_of(table), is_whole: self.tables[table].scope.is_none() })
         };
         self.members.iter().find_map(|&table| {
             let method = method_of(table);
@@ -144,6 +157,9 @@ impl Choice<'_> {
             let reason = match (self.is_automatic(table), self.is_empty()) {
                 (false, _) => format!("as configured: {}", waits(method)),
                 (true, true) => format!("auto: the table is empty; {}{note}", waits(method)),
+                (true, false) if method != automatic => {
+                    format!("auto: it has no key; {}{note}", waits(method))
+                }
                 (true, false) => format!("auto: {}{note}", waits(method)),
             };
             Chosen { table, method, reason }
@@ -173,6 +189,8 @@ impl Choice<'_> {
                 plan.name.plain(),
                 method.name()
             )
+        } else if plan.strategy != Strategy::Replace {
+            format!("{}: strategy = \"{}\" is not possible: {why}", plan.name.plain(), plan.strategy)
         } else {
             format!("{}: apply = \"{}\" is not possible: {why}", plan.name.plain(), method.name())
         };
@@ -183,8 +201,10 @@ impl Choice<'_> {
 
     /// The methods that would work for a table if every `auto` table of its group used them too.
     fn alternatives(&self, table: usize) -> Vec<String> {
+        let strategy = self.tables[table].strategy;
         self.methods
             .iter()
+            .filter(|rules| rules.strategy() == strategy)
             .map(|rules| rules.method())
             .filter(|&method| {
                 let method_of = |other: usize| {

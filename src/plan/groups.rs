@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::TablePlan;
-use crate::config::Strategy;
 use crate::pg::name::TableName;
 
 /// Tables that are applied in one transaction.
@@ -25,18 +24,15 @@ impl Group {
 
 /// Groups by references and lookups; `one` makes a single group of all tables.
 ///
-/// Groups come out so that none references a later one: a table of a group may reference a table of an earlier group
-/// only where neither is replaced.
+/// Tables whose rows are only added to are no exception: what a group's rows refer to must be there when it is applied,
+/// and fails with it.
 pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
     let references = references(tables);
     let edges = with_lookups(references.clone(), tables);
     let mut leader: Vec<usize> = (0..tables.len()).collect();
     for (&child, parents) in &edges {
         for &parent in parents {
-            let replaced = [child, parent].iter().any(|&i| tables[i].strategy == Strategy::Replace);
-            if replaced {
-                unite(&mut leader, child, parent);
-            }
+            unite(&mut leader, child, parent);
         }
     }
     // Two entries of one table share its locks and its rows.

@@ -3,7 +3,7 @@
 //! Each method brings its own [`Rules`]: whether it is possible for a table, whom it makes wait, what it needs.
 
 use super::TablePlan;
-use crate::config::ApplyMethod;
+use crate::config::{ApplyMethod, Strategy};
 use crate::pg::catalog::Relation;
 use crate::pg::name::TableName;
 
@@ -52,6 +52,16 @@ pub trait Rules: Sync {
     /// Whether rows go through a staging table.
     fn uses_staging(&self) -> bool;
 
+    /// Whether it compares the staged rows with the live ones by key, so that only differences are written.
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// The strategy that it is a way of.
+    fn strategy(&self) -> Strategy {
+        Strategy::Replace
+    }
+
     /// Whether it leaves the old rows on disk beside the new ones until VACUUM.
     fn doubles_table(&self) -> bool;
 }
@@ -62,8 +72,17 @@ pub struct Case<'a> {
     pub table: &'a TablePlan,
     /// The live table.
     pub target: &'a Relation,
-    /// The method that each table of the same group gets under this assumption; `None` for any other table.
-    pub fate: &'a dyn Fn(&TableName) -> Option<ApplyMethod>,
+    /// What becomes of each table of the same group under this assumption; `None` for any other table.
+    pub fate: &'a dyn Fn(&TableName) -> Option<Fate>,
+}
+
+/// What the run does to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fate {
+    /// The method that it gets.
+    pub method: ApplyMethod,
+    /// It has no scope.
+    pub is_whole: bool,
 }
 
 impl Case<'_> {
@@ -72,10 +91,13 @@ impl Case<'_> {
     pub fn foreign_referrer(&self, methods: &[ApplyMethod]) -> Option<String> {
         self.target.referenced_by.iter().find_map(|key| {
             let fate = (self.fate)(&key.from);
-            let handled = fate.is_some_and(|method| methods.contains(&method));
+            let handled = fate.is_some_and(|fate| fate.is_whole && methods.contains(&fate.method));
             (!handled).then(|| {
-                let why =
-                    if fate.is_none() { "is not part of this run" } else { "is applied by another method" };
+                let why = match fate {
+                    None => "is not part of this run",
+                    Some(fate) if !fate.is_whole => "is not emptied whole, for its scope",
+                    Some(_) => "is applied by another method",
+                };
                 format!("{} references it ({}) and {why}", key.from.plain(), key.name.as_str())
             })
         })

@@ -13,13 +13,16 @@ mod groups;
 mod judging;
 mod lookups;
 pub mod method;
+mod owned;
 mod references;
 mod show;
 mod table;
 
+use std::sync::Arc;
+
 use crate::config::{ApplyMethod, Commit, Config, Limit, OnEmpty, RunConfig, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::{Catalog, Identity, Oid, RelationKind, Sequence};
+use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName};
 use crate::pg::render::Renderer;
@@ -30,6 +33,7 @@ pub use groups::Group;
 pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;
 pub use lookups::{Lookup, Pair};
+pub use owned::KeyPart;
 pub use references::Reference;
 pub use show::DiskNeed;
 pub use table::source_name;
@@ -103,6 +107,10 @@ pub struct TablePlan {
     pub lookups: Vec<Lookup>,
     /// Whether other entries look up what this one loads.
     pub is_looked_up: bool,
+    /// The rows of the target that this entry owns, as SQL of the config over its columns; none: all of them.
+    pub scope: Option<String>,
+    /// What the target's catalog says of the table.
+    pub live: Arc<Relation>,
     /// What must have a match.
     pub references: Vec<Reference>,
     /// Whether several rows of the source can have one key: nothing on the source rules it out.
@@ -163,13 +171,10 @@ impl TablePlan {
         self.lookups.iter().any(|lookup| lookup.column == *name)
     }
 
-    /// A predicate over the rows of the live table: which of them stay whatever is loaded. `None`: none does.
+    /// The apply method, where the strategy is `replace`.
     #[must_use]
-    pub fn staying_rows(&self) -> Option<String> {
-        match self.strategy {
-            Strategy::Replace => None,
-            Strategy::Upsert | Strategy::Insert => Some("true".to_owned()),
-        }
+    pub fn replaces_by(&self) -> Option<ApplyMethod> {
+        (self.strategy == Strategy::Replace).then_some(self.apply)
     }
 
     /// The loaded columns, quoted and comma-separated.

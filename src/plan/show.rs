@@ -95,7 +95,11 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     if let Some(filter) = &table.filter {
         writeln!(f, "    where    {}", filter.trim())?;
     }
-    writeln!(f, "    method   {} by {} ({})", table.strategy.name(), table.apply.name(), table.apply_reason)?;
+    let by = table.replaces_by().map_or_else(String::new, |method| format!(" by {}", method.name()));
+    writeln!(f, "    method   {}{by} ({})", table.strategy.name(), table.apply_reason)?;
+    if let Some(scope) = &table.scope {
+        writeln!(f, "    scope    {}", scope.trim())?;
+    }
     writeln!(f, "    format   {} ({})", table.format, table.format_reason)?;
     match &table.key {
         Some(key) => {
@@ -164,10 +168,11 @@ impl Serialize for Plan {
             #[serde(rename = "where")]
             filter: Option<&'a str>,
             strategy: &'static str,
-            apply: &'static str,
+            apply: Option<&'static str>,
             apply_reason: &'a str,
             format: &'static str,
             format_reason: &'a str,
+            scope: Option<&'a str>,
             key: Option<Vec<String>>,
             columns: Vec<&'a str>,
             lookups: Vec<LooksUp>,
@@ -227,10 +232,11 @@ impl Serialize for Plan {
                     from: &t.from,
                     filter: t.filter.as_deref(),
                     strategy: t.strategy.name(),
-                    apply: t.apply.name(),
+                    apply: t.replaces_by().map(ApplyMethod::name),
                     apply_reason: &t.apply_reason,
                     format: t.format.name(),
                     format_reason: &t.format_reason,
+                    scope: t.scope.as_deref(),
                     key: t.key.as_ref().map(|key| key.iter().map(plain).collect()),
                     columns: t.columns.iter().map(|column| column.name.as_str()).collect(),
                     lookups: t.lookups.iter().map(looks_up).collect(),

@@ -1,7 +1,9 @@
 //! One entry of the config against both catalogs.
 
-use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, lookups};
-use crate::config::{Config, From, Strategy, TableConfig};
+use std::sync::Arc;
+
+use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, lookups, owned};
+use crate::config::{ApplyMethod, Config, From, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::pg::name::{Ident, TableName, list, plain};
@@ -39,6 +41,7 @@ pub(super) fn plan(
     };
     let loaded = |name: &Ident| matched.columns.iter().any(|column| column.name == *name);
     let key = key(table, target, loaded)?;
+    refuse_unusable_key(table, target, key.as_deref())?;
     let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
     let mut warnings = [matched.warnings, found.warnings].concat();
     if !target.is_permanent {
@@ -50,7 +53,11 @@ pub(super) fn plan(
         oid: target.oid,
         is_partitioned: target.kind == RelationKind::Partitioned,
         strategy: table.strategy,
-        apply: table.apply.value,
+        apply: match table.strategy {
+            Strategy::Replace => table.apply.value,
+            Strategy::Upsert => ApplyMethod::Upsert,
+            Strategy::Insert => ApplyMethod::Insert,
+        },
         apply_reason: String::new(),
         uses_staging: true,
         format: wire,
@@ -61,6 +68,8 @@ pub(super) fn plan(
         match_columns: found.matched,
         lookups: found.lookups,
         is_looked_up: false,
+        scope: table.scope.as_ref().map(|scope| scope.value.clone()),
+        live: Arc::new(target.clone()),
         references: Vec::new(),
         source_columns: source_columns.iter().map(|column| column.name.clone()).collect(),
         source_types: source_columns.iter().map(|column| column.type_oid).collect(),
@@ -115,12 +124,6 @@ fn refuse_what_is_missing(table: &TableConfig) -> Result<()> {
     match &table.from {
         From::Csv(csv) => return not_yet("csv", &csv.at),
         From::Relation(_) | From::Query(_) => {}
-    }
-    if table.strategy != Strategy::Replace {
-        return not_yet(&format!("strategy = \"{}\"", table.strategy.name()), &table.name.at);
-    }
-    if let Some(scope) = &table.scope {
-        return not_yet("scope", &scope.at);
     }
     Ok(())
 }
@@ -242,6 +245,21 @@ fn key(
             index.is_plain() && (index.is_primary || index.all_not_null) && index.columns.iter().all(&loaded)
         })
         .map(|index| index.columns.clone()))
+}
+
+/// `upsert` and `insert` find out by the key whether a row is there, which takes a unique index on it.
+fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ident]>) -> Result<()> {
+    if table.strategy == Strategy::Replace {
+        return Ok(());
+    }
+    let Some((why, hint)) = owned::unusable_key(target, key) else { return Ok(()) };
+    let at = table.key.as_ref().map_or(&table.name.at, |key| &key.at);
+    let message = format!(
+        "{}: strategy = \"{}\" is not possible: {why}",
+        table.name.value.plain(),
+        table.strategy.name()
+    );
+    Err(Error::new(Phase::Plan, Kind::Refused, message).at(at.clone()).hint(hint))
 }
 
 /// Whether the source itself sees to it that no two rows have one key: a unique index over columns that travel as they

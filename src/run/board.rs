@@ -199,7 +199,7 @@ impl<'p> Board<'p> {
         let plan = &self.plan.tables[table];
         let state = &self.tables[table];
         let mut report =
-            TableReport::new(plan.name.plain(), Mode::Full, plan.strategy, Some(plan.apply), plan.format);
+            TableReport::new(plan.name.plain(), Mode::Full, plan.strategy, plan.replaces_by(), plan.format);
         report.chunks = plan.chunks.len() as u64;
         report.streams = state.streams.len() as u64;
         report.attempts = u64::from(state.attempts);
@@ -221,8 +221,7 @@ impl<'p> Board<'p> {
                 (report.bytes_in, report.bytes_out) = (state.direct_bytes, state.direct_bytes);
             }
             report.staged = outcome.staged;
-            report.inserted = outcome.inserted;
-            report.deleted = outcome.deleted;
+            outcome.count(&mut report);
             report.warnings.extend(outcome.warnings.iter().cloned());
         }
         if let Some((apply, lock, attempts)) = state.exchange {

@@ -271,8 +271,12 @@ fn keeps_what_it_references(
     skipped: &[(usize, String)],
 ) -> Option<(usize, Error)> {
     let is_skipped = |table: usize| skipped.iter().any(|(skipped, _)| *skipped == table);
-    let (child, parent) =
-        group.references.iter().find(|(child, parent)| is_skipped(*child) && !is_skipped(*parent))?;
+    // Where only differences are written, what vanishes is known one by one, and what refers to it is searched for.
+    let is_exchanged = |table: usize| !apply::writes_differences(plan.tables[table].apply);
+    let (child, parent) = group
+        .references
+        .iter()
+        .find(|(child, parent)| is_skipped(*child) && !is_skipped(*parent) && is_exchanged(*parent))?;
     let (child_name, parent_name) = (plan.tables[*child].name.plain(), plan.tables[*parent].name.plain());
     let error = Error::new(
         Phase::Verify,
@@ -306,8 +310,7 @@ impl RunBooks<'_> {
             report.extracted = outcome.staged;
             report.staged = outcome.staged;
         }
-        report.inserted = outcome.inserted;
-        report.deleted = outcome.deleted;
+        outcome.count(&mut report);
         Some((known.table, report))
     }
 }

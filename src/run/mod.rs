@@ -20,6 +20,7 @@ mod live_keys;
 mod pipeline;
 mod prepare;
 mod queue;
+mod scope;
 mod sessions;
 mod slots;
 mod stage;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 
 use super::id::RunId;
+use super::scope::try_scopes;
 use super::sessions::Sessions;
 use super::{Options, select};
 use crate::config::{Config, From, Located, Secret, Value};
@@ -64,10 +65,11 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
         source_label: source.label(),
         target_label: target.label(),
     };
-    let plan = plan::build(&config, &facts, &apply::rules())?;
+    let mut plan = plan::build(&config, &facts, &apply::rules())?;
     try_constants(&config, &plan, &control).await?;
     try_statements(&config, &plan, &source, &sessions).await?;
     try_lookups(&plan, &control).await?;
+    try_scopes(&config, &mut plan, &target, &sessions).await?;
     State::new(config.run.staging_schema.clone())
         .check(&control.client)
         .await

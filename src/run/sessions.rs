@@ -36,6 +36,13 @@ impl Sessions {
         self.of(Side::Source, "plan").for_users_sql()
     }
 
+    /// Parses the user's SQL on the target.
+    pub(super) fn target_statements(&self) -> SessionSettings {
+        let mut settings = self.of(Side::Target, "plan");
+        settings.keep_search_path = true;
+        settings
+    }
+
     /// Reads the snapshot. The user's SQL runs in it.
     pub(super) fn extract(&self) -> SessionSettings {
         self.of(Side::Source, "extract").for_users_sql()

@@ -173,7 +173,7 @@ impl Staged {
                 table.name.plain(),
                 Mode::Full,
                 table.strategy,
-                Some(table.apply),
+                table.replaces_by(),
                 table.format,
             );
             report.chunks = table.chunks.len() as u64;
@@ -188,7 +188,7 @@ impl Staged {
             run_id: self.run.as_str(),
             entry: u32::try_from(self.plan.tables[table].entry).unwrap_or(u32::MAX),
             source: &self.plan.source_label,
-            scope: None,
+            scope: self.plan.tables[table].scope.as_deref(),
             table: report,
         }
     }

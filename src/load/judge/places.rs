@@ -1,7 +1,6 @@
 //! Where the rows are that a table will hold after the run.
 
 use super::Staged;
-use crate::config::Strategy;
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
 
@@ -30,19 +29,22 @@ pub(super) fn after_run(
     Some(places)
 }
 
-/// What an entry brings and what it leaves. Of a staged and a live row with one key one stays: with `insert` the live one,
-/// otherwise the staged one.
+/// What an entry brings and what it leaves. Of a staged and a live row with one key one stays: the live one where nothing may
+/// take its place, otherwise the staged one.
 fn of_entry(plan: &TablePlan, staging: &TableName) -> Vec<String> {
-    let Some(staying) = plan.staying_rows() else { return vec![staging.to_string()] };
-    let live = format!("(select * from {} as live where {staying})", plan.name);
-    let Some(key) = &plan.key else { return vec![staging.to_string(), live] };
     let staged = staging.to_string();
-    if plan.strategy == Strategy::Insert {
-        vec![without(&staged, &live, key), live]
-    } else {
-        let live = without(&live, &staged, key);
-        vec![staged, live]
+    let Some(staying) = plan.staying_rows() else { return vec![staged] };
+    // Without an alias: the config's SQL may call the table by its name.
+    let live = |rows: &str| format!("(select * from {} where {rows})", plan.name);
+    let Some(key) = &plan.key else { return vec![staged, live(&staying)] };
+    let untouchable = plan.untouchable_rows();
+    let staged =
+        untouchable.as_ref().map_or_else(|| staged.clone(), |rows| without(&staged, &live(rows), key));
+    if untouchable.as_ref() == Some(&staying) {
+        return vec![staged, live(&staying)];
     }
+    let live = without(&live(&staying), &staged, key);
+    vec![staged, live]
 }
 
 /// The rows of one place whose key is not in another.

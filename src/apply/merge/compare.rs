@@ -1,0 +1,315 @@
+//! What differs between staging and the live table: found without a lock, and found again under it.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::sides::{DIFFER, image, indexed, same_value};
+use super::{Counts, Merge, change};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Identity;
+use crate::pg::name::{Ident, list};
+
+/// More memory than this for one hash table gains nothing, in kB.
+const WORK_MEM_KB_MAX: u64 = 256 * 1024;
+
+/// The rows of the difference by what is to be done with them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Planned {
+    /// Staged rows in the difference.
+    differing: u64,
+    pub(super) inserts: u64,
+    pub(super) updates: u64,
+    pub(super) replaces: u64,
+    pub(super) deletes: u64,
+    skips: u64,
+    skips_and_deletes: u64,
+    same: u64,
+}
+
+impl Planned {
+    /// Live rows that are deleted.
+    pub(super) fn gone(&self) -> u64 {
+        self.deletes + self.skips_and_deletes + self.replaces
+    }
+
+    /// As the report counts.
+    pub(super) fn counts(&self, merge: &Merge<'_>) -> Counts {
+        let alike = merge.table.staged.saturating_sub(self.differing) + self.same;
+        let skipped = self.skips + self.skips_and_deletes;
+        // An insert leaves a row alone because it is there, whether it is the same or not.
+        let (unchanged, skipped) = if merge.policy.updates { (alike, skipped) } else { (0, skipped + alike) };
+        Counts {
+            inserted: self.inserts,
+            updated: self.updates + self.replaces,
+            deleted: self.deletes + self.skips_and_deletes,
+            unchanged,
+            skipped,
+        }
+    }
+}
+
+/// Finds what differs, outside any lock, on the session that will apply it.
+///
+/// # Errors
+/// [`Kind::Transient`] when staging does not hold the rows that it held: a crash of the server emptied it, and it must be
+/// verified anew; the server's.
+pub(in crate::apply) async fn compare(
+    client: &Client,
+    merges: &[Merge<'_>],
+    lock_wait: Duration,
+) -> Result<()> {
+    if merges.is_empty() {
+        return Ok(());
+    }
+    set_up(client, lock_wait).await?;
+    for merge in merges {
+        let (difference, staging) = (merge.difference(), merge.sides.staging);
+        let key: Vec<&Ident> = merge.table.plan.key.iter().flatten().collect();
+        let sql = format!(
+            "analyze {staging} ({});
+             drop table if exists {difference};
+             {};
+             analyze {difference}",
+            list(key),
+            difference_sql(merge)
+        );
+        client.batch_execute(&sql).await.map_err(merge.fails("comparing staging with"))?;
+        let sql = format!("select pg_catalog.count(*) from {staging}");
+        let row = client.query_one(&sql, &[]).await.map_err(merge.fails("counting the staging table of"))?;
+        if row.get::<_, i64>(0) != i64::try_from(merge.table.staged).unwrap_or(i64::MAX) {
+            let message = format!("{}: staging no longer holds its rows", merge.name());
+            return Err(Error::new(Phase::Apply, Kind::Transient, message));
+        }
+        fail::fail_point!("apply.compared");
+    }
+    Ok(())
+}
+
+/// How a session that compares is set up.
+///
+/// Nobody can tell how many rows differ; taken for many, they would keep the planner from reading in parallel. Hash tables may
+/// have a quarter of shared_buffers, which says how much memory the server is meant to use. Nobody queues behind the weak
+/// lock of a comparison, so that it may wait as long as locks may be waited for at all.
+async fn set_up(client: &Client, lock_wait: Duration) -> Result<()> {
+    let sql = format!(
+        "set lock_timeout = {};
+         set jit = off;
+         set parallel_setup_cost = 0;
+         set parallel_tuple_cost = 0;
+         select pg_catalog.set_config('work_mem', greatest(
+             least(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 4096, {WORK_MEM_KB_MAX}),
+             pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) / 1024)::text || 'kB', false)",
+        lock_wait.as_millis().clamp(1, 2_000_000_000)
+    );
+    client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "setting up the comparison", &e))
+}
+
+/// The statement that keeps the difference: staged rows that are not on the target as they are, by their places; live
+/// rows that are not in staging, by their keys.
+fn difference_sql(merge: &Merge<'_>) -> String {
+    let sides = &merge.sides;
+    let keys = key_columns(merge);
+    let no_keys: String =
+        keys.iter().map(|&i| format!(", null::{} as k{i}", merge.table.plan.columns[i].type_name)).collect();
+    let columns = sides.compared(!merge.policy.removes);
+    let (join, differs) = if merge.policy.updates {
+        let outside = sides.plan.untouchable_rows();
+        // A flag rather than two joins: one pass over both sides tells everything.
+        let live = match &outside {
+            None => sides.live("t", None),
+            Some(rows) => sides.flagged("t", rows),
+        };
+        let is_outside = if outside.is_some() { " or t.is_outside" } else { "" };
+        (live, format!("t.place is null{is_outside} or {DIFFER}"))
+    } else {
+        (sides.live("t", None), "t.place is null".to_owned())
+    };
+    let images = if merge.policy.updates {
+        format!("{} {}", image("s", &columns, "s_image"), image("t", &columns, "t_image"))
+    } else {
+        String::new()
+    };
+    // Where the key is not unique on the target, a staged row can differ from several live ones.
+    let distinct = if sides.plan.has_unique_key() { "" } else { "distinct " };
+    let mut sql = format!(
+        "create temporary table {} as
+         select {distinct}s.place as s_place, null::oid as t_part, null::tid as t_place, null::xid as t_version{no_keys}
+         from {} left join {join} on {} {images}
+         where {differs}",
+        merge.difference().name,
+        sides.staged("s"),
+        sides.same_key("t", "s"),
+    );
+    if merge.policy.removes {
+        let gone: String = keys.iter().map(|i| format!(", t.c{i}")).collect();
+        sql.push_str(&format!(
+            " union all
+             select null, t.part, t.place, t.version{gone} from {} where not exists (select from {} where {})",
+            sides.ours("t"),
+            sides.staged("s"),
+            sides.same_key("t", "s")
+        ));
+    }
+    sql
+}
+
+fn key_columns(merge: &Merge<'_>) -> Vec<usize> {
+    merge.sides.plan.key_parts().iter().map(|part| part.column).collect()
+}
+
+/// Compares the rows of the difference once more, now that nobody writes, and keeps what is to be done.
+pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned> {
+    let failed = merge.fails("comparing once more with");
+    let changes = merge.changes();
+    let sql = format!("{}; analyze {changes}", changes_sql(merge));
+    client.batch_execute(&sql).await.map_err(&failed)?;
+    for sql in replacing_sql(merge) {
+        client.execute(&sql, &[]).await.map_err(&failed)?;
+    }
+    let sql = format!(
+        "select change, pg_catalog.count(*), pg_catalog.count(distinct s_place) from {changes} group by change
+         union all select '', 0, pg_catalog.count(s_place) from {}",
+        merge.difference()
+    );
+    let rows = client.query(&sql, &[]).await.map_err(&failed)?;
+    let mut planned = Planned::default();
+    let mut staged = 0;
+    for row in &rows {
+        let count = |i: usize| u64::try_from(row.get::<_, i64>(i)).unwrap_or(0);
+        let (rows, places) = (count(1), count(2));
+        match row.get::<_, &str>(0) {
+            "" => planned.differing = places,
+            change::INSERT => planned.inserts = rows,
+            change::UPDATE => planned.updates = rows,
+            change::REPLACE => planned.replaces = rows,
+            change::DELETE => planned.deletes = rows,
+            change::SKIP => planned.skips = rows,
+            change::SKIP_AND_DELETE => planned.skips_and_deletes = rows,
+            _ => planned.same = rows,
+        }
+        if row.get::<_, &str>(0) != change::DELETE && !row.get::<_, &str>(0).is_empty() {
+            staged += rows;
+        }
+    }
+    if staged != planned.differing {
+        let message = format!(
+            "{}: {} staged rows differ, but {staged} rows of the target belong to them; nothing was changed",
+            merge.name(),
+            planned.differing
+        );
+        return Err(Error::new(Phase::Apply, Kind::Guard, message)
+            .hint("Several rows of the target have one key: make it unique there, or choose another key."));
+    }
+    Ok(planned)
+}
+
+/// What is to be done with every row of the difference.
+fn changes_sql(merge: &Merge<'_>) -> String {
+    let Merge { sides, policy, .. } = merge;
+    let difference = merge.difference();
+    let columns = sides.compared(!policy.removes);
+    let blocked = sides.blocked(Some(&format!("select s_place from {difference}")));
+    let skips = if policy.removes {
+        format!("when b.place is not null and t.place is not null then '{}' ", change::SKIP_AND_DELETE)
+    } else {
+        String::new()
+    };
+    let (with, join, skips) = match &blocked {
+        None => (String::new(), String::new(), String::new()),
+        Some(blocked) => (
+            format!("with blocked as ({blocked}) "),
+            "left join blocked as b on b.place = s.place ".to_owned(),
+            format!("{skips}when b.place is not null then '{}' ", change::SKIP),
+        ),
+    };
+    let live = if policy.updates { sides.ours("t") } else { sides.live("t", Some("false")) };
+    let mut sql = format!(
+        "create temporary table {} on commit drop as {with}
+         select (case {skips}when t.place is null then '{}' when {DIFFER} then '{}' else '{}' end)::text as change,
+             s.place as s_place, t.part as t_part, t.place as t_place
+         from {difference} as d join {} on s.place = d.s_place {join}
+         left join {live} on {} {} {}",
+        merge.changes().name,
+        change::INSERT,
+        change::UPDATE,
+        change::SAME,
+        sides.staged("s"),
+        sides.same_key("t", "s"),
+        image("s", &columns, "s_image"),
+        image("t", &columns, "t_image"),
+    );
+    if policy.removes {
+        let keys = key_columns(merge);
+        let known: String = keys.iter().map(|i| format!(", k{i} as c{i}")).collect();
+        let gone = format!(
+            "(select t_part, t_place, t_version{known} from {difference} where s_place is null) as d"
+        );
+        sql.push_str(&format!(
+            " union all select '{}', null, t.part, t.place from {gone} join {} on {}",
+            change::DELETE,
+            sides.ours("t"),
+            sides.same_key("t", "d")
+        ));
+        if !merge.sides.plan.key_index().is_some_and(|index| index.all_not_null || index.nulls_equal) {
+            // NULL matches nothing: such a row is known by its place, if it is the same version.
+            let is_null: Vec<String> = keys.iter().map(|i| format!("d.c{i} is null")).collect();
+            sql.push_str(&format!(
+                " union all select '{}', null, t.part, t.place from {gone} join {}
+                 on t.place = d.t_place and t.part = d.t_part and t.version = d.t_version and ({})",
+                change::DELETE,
+                sides.ours("t"),
+                is_null.join(" or ")
+            ));
+        }
+    }
+    sql
+}
+
+/// The statements that turn into replacements the updates that cannot be done: of an identity that is GENERATED ALWAYS, and of
+/// a row that holds the value of a unique index which another updated row is to get. It lets go of that value by a DELETE,
+/// before the other is updated, and comes back last.
+fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
+    let Merge { sides, policy, .. } = merge;
+    if !policy.updates {
+        return Vec::new();
+    }
+    let changes = merge.changes();
+    let turn = |which: String| {
+        format!(
+            "update {changes} as c set change = '{}' from ({which}) as x
+             where c.change = '{}' and c.s_place = x.s_place",
+            change::REPLACE,
+            change::UPDATE
+        )
+    };
+    let update = change::UPDATE;
+    let mut sql = Vec::new();
+    let fixed = |i: &usize| sides.plan.columns[*i].identity == Some(Identity::Always);
+    let identities: Vec<usize> = (0..sides.plan.columns.len()).filter(fixed).collect();
+    if policy.removes && !identities.is_empty() {
+        sql.push(turn(format!(
+            "select u.s_place from {changes} as u join {} on s.place = u.s_place
+             join {} on t.place = u.t_place and t.part = u.t_part {} {}
+             where u.change = '{update}' and {DIFFER}",
+            sides.staged("s"),
+            sides.live("t", None),
+            image("s", &identities, "s_image"),
+            image("t", &identities, "t_image"),
+        )));
+    }
+    for index in sides.plan.other_indexes().filter(|index| index.is_immediate) {
+        sql.push(turn(format!(
+            "select h.s_place
+             from {changes} as h
+             join {} on t.place = h.t_place and t.part = h.t_part
+             join {} on {}
+             join {changes} as w on w.s_place = s.place
+             where h.change = '{update}' and w.change = '{update}' and h.s_place <> w.s_place",
+            indexed(index, &sides.plan.name.to_string(), "tableoid as part, ctid as place", None, "t"),
+            indexed(index, &sides.staging.to_string(), "ctid as place", None, "s"),
+            same_value(index, "t", "s"),
+        )));
+    }
+    sql
+}

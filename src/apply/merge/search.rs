@@ -1,0 +1,228 @@
+//! No row that stays may be left referring to one that vanishes, and no action of a foreign key may run because of it.
+
+use tokio_postgres::Client;
+
+use super::compare::Planned;
+use super::{Merge, change};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::{Action, ForeignKey};
+use crate::pg::name::{Ident, literal, plain};
+
+/// Locks the rows that vanish, then searches for rows that refer to them and stay.
+///
+/// FOR UPDATE keeps out whoever is about to refer to such a row (a foreign key's check takes FOR KEY SHARE); the search is a
+/// statement of its own, so that it sees the references that were committed before the locks were granted (READ COMMITTED).
+///
+/// # Errors
+/// [`Kind::Guard`] with the number of such rows and the first keys; the server's.
+pub(super) async fn refuse_dangling(
+    client: &Client,
+    merges: &[Merge<'_>],
+    planned: &[Planned],
+) -> Result<()> {
+    for (merge, planned) in merges.iter().zip(planned) {
+        let keys: Vec<&ForeignKey> = merge
+            .table
+            .plan
+            .live
+            .referenced_by
+            .iter()
+            .filter(|key| may_dangle(merge, planned, key))
+            .collect();
+        if keys.is_empty() {
+            continue;
+        }
+        let failed = merge.fails("locking the rows that vanish from");
+        client.execute(&lock_sql(merge), &[]).await.map_err(failed)?;
+    }
+    for (merge, planned) in merges.iter().zip(planned) {
+        for key in &merge.table.plan.live.referenced_by {
+            if may_dangle(merge, planned, key) {
+                search(client, merge, key, merges).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether any value that a foreign key refers to may vanish.
+fn may_dangle(merge: &Merge<'_>, planned: &Planned, key: &ForeignKey) -> bool {
+    planned.gone() > 0 || (planned.updates > 0 && changes_referenced(merge, key))
+}
+
+/// Whether an update may change the referenced columns: if they are not the key, by which rows are recognised.
+fn changes_referenced(merge: &Merge<'_>, key: &ForeignKey) -> bool {
+    let known = merge.table.plan.key.as_deref().unwrap_or_default();
+    key.to_columns.iter().any(|column| merge.table.plan.is_loaded(column) && !known.contains(column))
+}
+
+fn lock_sql(merge: &Merge<'_>) -> String {
+    let referenced = merge.table.plan.live.referenced_by.iter();
+    let update =
+        if referenced.clone().any(|key| changes_referenced(merge, key)) { change::UPDATE } else { "" };
+    format!(
+        "select from {} as t, {} as c
+         where t.ctid = c.t_place and t.tableoid = c.t_part and c.change in ('{}', '{}', '{}', '{update}')
+         for update of t",
+        merge.table.plan.name,
+        merge.changes(),
+        change::DELETE,
+        change::SKIP_AND_DELETE,
+        change::REPLACE,
+    )
+}
+
+/// As many keys are named in an error.
+const KEYS_SHOWN: usize = 5;
+
+async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
+    let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
+    let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
+    let rows: i64 = row.get(0);
+    if rows == 0 {
+        return Ok(());
+    }
+    let keys: Option<String> = row.get(1);
+    let message = format!(
+        "{}: {rows} rows of {} ({}) stay and refer to rows that would vanish: {}",
+        merge.name(),
+        key.from.plain(),
+        plain(&key.name),
+        keys.unwrap_or_default()
+    );
+    Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
+        "Nothing was changed. Remove these rows or have them refer to others first, or leave theirs in the source.",
+    ))
+}
+
+/// Counts the rows that stay and whose reference vanishes, and shows the first of their keys.
+fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> String {
+    let referring: String =
+        key.from_columns.iter().enumerate().map(|(i, column)| format!(", {column} as f{i}")).collect();
+    let matches = refers(key, "v", "r");
+    // What happens to the referring table in the same transaction.
+    let departs: String = merges
+        .iter()
+        .filter(|other| other.table.plan.name == key.from)
+        .map(|other| departs(other, key))
+        .collect();
+    let names: Vec<String> = key
+        .to_columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| format!("{}, f.v{i}::text", literal(&format!("{}=", plain(column)))))
+        .collect();
+    let values: String = (0..key.to_columns.len()).map(|i| format!(", v.v{i}")).collect();
+    format!(
+        "with vanishing as ({}), found as (
+             select r.part{values}
+             from (select tableoid as part, ctid as place{referring} from {}) as r join vanishing as v on {matches}
+             where true{departs})
+         select pg_catalog.count(*), (
+             select pg_catalog.string_agg(shown.text, '; ')
+             from (select distinct pg_catalog.concat({}) as text from found as f order by 1 limit {KEYS_SHOWN}) as shown)
+         from found",
+        vanishing(merge, key),
+        key.from,
+        names.join(", ', ', ")
+    )
+}
+
+/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more.
+fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
+    let old: Vec<String> =
+        key.to_columns.iter().enumerate().map(|(i, column)| format!("t.{column} as v{i}")).collect();
+    let old = old.join(", ");
+    let mut gone = vec![change::DELETE, change::SKIP_AND_DELETE];
+    // A row that is deleted and comes back in one statement is no event for NO ACTION, but it is for all others.
+    if key.on_delete != Action::None {
+        gone.push(change::REPLACE);
+    }
+    let gone: Vec<String> = gone.iter().map(|change| format!("'{change}'")).collect();
+    let changes = merge.changes();
+    let place = format!(
+        "{} as t join {changes} as c on t.ctid = c.t_place and t.tableoid = c.t_part",
+        merge.table.plan.name
+    );
+    let mut sql = format!("select {old} from {place} where c.change in ({})", gone.join(", "));
+    if changes_referenced(merge, key) {
+        let loaded = |column: &&Ident| merge.table.plan.is_loaded(column);
+        let columns: Vec<&Ident> = key.to_columns.iter().filter(loaded).collect();
+        let of = |alias: &str| {
+            let columns: Vec<String> = columns.iter().map(|column| format!("{alias}.{column}")).collect();
+            format!("cross join lateral (select {}) as {alias}_image", columns.join(", "))
+        };
+        sql.push_str(&format!(
+            " union all select {old} from {place} join {} as s on s.ctid = c.s_place {} {}
+             where c.change in ('{}', '{}') and {}",
+            merge.sides.staging,
+            of("s"),
+            of("t"),
+            change::UPDATE,
+            change::REPLACE,
+            super::sides::DIFFER
+        ));
+    }
+    if key.on_delete == Action::None
+        && key.on_update == Action::None
+        && let Some(kept) = still_there(merge, key)
+    {
+        // Another row may bring the value back: the constraint is content with that.
+        sql = format!("select * from ({sql}) as v where not exists ({kept})");
+    }
+    sql
+}
+
+/// Whether a row that is inserted or updated brings the values of `v`.
+fn still_there(merge: &Merge<'_>, key: &ForeignKey) -> Option<String> {
+    if !key.to_columns.iter().all(|column| merge.table.plan.is_loaded(column)) {
+        return None;
+    }
+    let same: Vec<String> =
+        key.to_columns.iter().enumerate().map(|(i, column)| format!("s.{column} = v.v{i}")).collect();
+    Some(format!(
+        "select from {} as c join {} as s on s.ctid = c.s_place where c.change in ('{}', '{}', '{}') and {}",
+        merge.changes(),
+        merge.sides.staging,
+        change::INSERT,
+        change::UPDATE,
+        change::REPLACE,
+        same.join(" and ")
+    ))
+}
+
+/// `and` the referring row `r` neither vanishes itself nor is made to refer to something else than `v`.
+fn departs(other: &Merge<'_>, key: &ForeignKey) -> String {
+    let changes = other.changes();
+    let here = "c.t_place = r.place and c.t_part = r.part";
+    let mut sql = format!(
+        " and not exists (select from {changes} as c where {here} and c.change in ('{}', '{}'))",
+        change::DELETE,
+        change::SKIP_AND_DELETE
+    );
+    if key.from_columns.iter().all(|column| other.table.plan.is_loaded(column)) {
+        let names: String =
+            key.from_columns.iter().enumerate().map(|(i, column)| format!(", {column} as f{i}")).collect();
+        sql.push_str(&format!(
+            " and not exists (
+                 select from {changes} as c
+                 join (select ctid as place{names} from {}) as s on s.place = c.s_place
+                 where {here} and c.change in ('{}', '{}') and ({}) is not true)",
+            other.sides.staging,
+            change::UPDATE,
+            change::REPLACE,
+            refers(key, "v", "s")
+        ));
+    }
+    sql
+}
+
+/// Whether the referenced values of one alias are those of the referring columns of another.
+fn refers(key: &ForeignKey, referenced: &str, referring: &str) -> String {
+    let pairs = key
+        .operators
+        .iter()
+        .enumerate()
+        .map(|(i, operator)| format!("{referenced}.v{i} {operator} {referring}.f{i}"));
+    pairs.collect::<Vec<_>>().join(" and ")
+}

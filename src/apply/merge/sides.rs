@@ -1,0 +1,159 @@
+//! The two sides of a comparison as SQL: staged rows and live rows, under names that no column of a table can take.
+//!
+//! Each side is a subquery whose columns are called `c0`, `c1`, … in the order of the plan, so that neither the names of a
+//! table's columns nor those in a user's scope can collide with ours.
+
+use crate::pg::catalog::{Identity, UniqueIndex};
+use crate::pg::name::{TableName, plain};
+use crate::plan::TablePlan;
+
+/// Both sides of one table.
+#[derive(Clone, Copy)]
+pub(in crate::apply) struct Sides<'a> {
+    /// The table.
+    pub(in crate::apply) plan: &'a TablePlan,
+    /// Its staged rows.
+    pub(in crate::apply) staging: &'a TableName,
+}
+
+impl Sides<'_> {
+    /// Staged rows as `alias`: `place` (ctid) and the columns.
+    pub(in crate::apply) fn staged(&self, alias: &str) -> String {
+        format!("(select ctid as place{} from {}) as {alias}", self.columns(), self.staging)
+    }
+
+    /// Live rows as `alias`: `part` (tableoid), `place` (ctid), `version` (xmin), the columns; only those where `rows`.
+    pub(super) fn live(&self, alias: &str, rows: Option<&str>) -> String {
+        let filter = rows.map(|rows| format!(" where {rows}")).unwrap_or_default();
+        self.rows(alias, "", &filter)
+    }
+
+    /// All live rows, likewise, and of each whether it `is_outside`: whether it is one of `rows`.
+    pub(super) fn flagged(&self, alias: &str, rows: &str) -> String {
+        self.rows(alias, &format!(", ({rows}) as is_outside"), "")
+    }
+
+    fn rows(&self, alias: &str, more: &str, filter: &str) -> String {
+        let (columns, name) = (self.columns(), &self.plan.name);
+        format!(
+            "(select tableoid as part, ctid as place, xmin as version{more}{columns} from {name}{filter}) as {alias}"
+        )
+    }
+
+    /// The live rows that a staged row may take the place of, as `alias`.
+    pub(super) fn ours(&self, alias: &str) -> String {
+        let scope = self.plan.untouchable_rows().map(|rows| format!("({rows}) is not true"));
+        self.live(alias, scope.as_deref())
+    }
+
+    fn columns(&self) -> String {
+        let columns = self.plan.columns.iter().enumerate();
+        columns.map(|(i, column)| format!(", {} as c{i}", column.name)).collect()
+    }
+
+    /// Whether the keys of `a` and `b` match. Without a key nothing does.
+    pub(super) fn same_key(&self, a: &str, b: &str) -> String {
+        let parts = self.plan.key_parts();
+        let pairs: Vec<String> = parts
+            .iter()
+            .map(|part| {
+                let collate = collate(part.collation.as_deref());
+                let (x, y) = (format!("{a}.c{}", part.column), format!("{b}.c{}", part.column));
+                equal(&x, &part.operator, &y, &collate, part.nulls_equal)
+            })
+            .collect();
+        if pairs.is_empty() { "false".to_owned() } else { pairs.join(" and ") }
+    }
+
+    /// The columns that tell whether a row has changed, by their places.
+    ///
+    /// An identity that is GENERATED ALWAYS cannot be updated: an upsert leaves it as it is.
+    pub(super) fn compared(&self, has_fixed_identity: bool) -> Vec<usize> {
+        let key = self.plan.key_parts();
+        let is_fixed = |i: usize| {
+            has_fixed_identity
+                && self.plan.columns[i].identity == Some(Identity::Always)
+                && !key.iter().any(|part| part.column == i)
+        };
+        (0..self.plan.columns.len()).filter(|&i| !is_fixed(i)).collect()
+    }
+
+    /// `keys of row as people read them`, from the key's columns of `alias`, or else from all columns.
+    pub(in crate::apply) fn key_text(&self, alias: &str) -> String {
+        let parts: Vec<usize> = self.plan.key_parts().iter().map(|part| part.column).collect();
+        let shown = if parts.is_empty() { (0..self.plan.columns.len()).collect() } else { parts };
+        let texts: Vec<String> = shown
+            .into_iter()
+            .map(|i| {
+                let name = crate::pg::name::literal(&format!("{}=", plain(&self.plan.columns[i].name)));
+                format!("{name}, coalesce({alias}.c{i}::text, 'NULL')")
+            })
+            .collect();
+        format!("pg_catalog.concat({})", texts.join(", ', ', "))
+    }
+
+    /// The staged rows whose key, or whose value in a unique index, a live row has that nothing may take the place of: a
+    /// query for their places. `of` restricts it to these places, a query too. `None` if no live row is untouchable.
+    pub(in crate::apply) fn blocked(&self, of: Option<&str>) -> Option<String> {
+        let untouchable = self.plan.untouchable_rows()?;
+        let only = of.map(|of| format!(" and s.place in ({of})")).unwrap_or_default();
+        let by_key = format!(
+            "select s.place from {} join {} on {}{only}",
+            self.staged("s"),
+            self.live("o", Some(&untouchable)),
+            self.same_key("o", "s")
+        );
+        let by_index = self.plan.other_indexes().map(|index| {
+            format!(
+                "select s.place from {} join {} on {}{only}",
+                indexed(index, &self.staging.to_string(), "ctid as place", None, "s"),
+                indexed(index, &self.plan.name.to_string(), "1", Some(&untouchable), "o"),
+                same_value(index, "o", "s")
+            )
+        });
+        Some(std::iter::once(by_key).chain(by_index).collect::<Vec<_>>().join(" union "))
+    }
+}
+
+/// The values of a unique index `v0`, `v1`, … for the rows of a relation that are in it, and `more`.
+pub(super) fn indexed(
+    index: &UniqueIndex,
+    from: &str,
+    more: &str,
+    rows: Option<&str>,
+    alias: &str,
+) -> String {
+    let values: String =
+        index.parts.iter().enumerate().map(|(i, part)| format!(", {} as v{i}", part.expression)).collect();
+    let mut filters: Vec<String> = index.predicate.iter().map(|predicate| format!("({predicate})")).collect();
+    filters.extend(rows.map(|rows| format!("({rows})")));
+    let filter = if filters.is_empty() { String::new() } else { format!(" where {}", filters.join(" and ")) };
+    format!("(select {more}{values} from {from}{filter}) as {alias}")
+}
+
+/// Whether two rows have the same value in a unique index.
+pub(super) fn same_value(index: &UniqueIndex, a: &str, b: &str) -> String {
+    let pairs = index.parts.iter().enumerate().map(|(i, part)| {
+        let collate = collate(part.collation.as_deref());
+        equal(&format!("{a}.v{i}"), &part.operator, &format!("{b}.v{i}"), &collate, index.nulls_equal)
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
+}
+
+fn collate(collation: Option<&str>) -> String {
+    collation.map(|collation| format!(" collate {collation}")).unwrap_or_default()
+}
+
+fn equal(x: &str, operator: &str, y: &str, collate: &str, nulls_equal: bool) -> String {
+    let equal = format!("{x} {operator} {y}{collate}");
+    if nulls_equal { format!("({equal} or ({x} is null and {y} is null))") } else { equal }
+}
+
+/// `alias` as a row of these columns of `of`, to be compared by its image.
+pub(super) fn image(of: &str, columns: &[usize], alias: &str) -> String {
+    let columns: Vec<String> = columns.iter().map(|i| format!("{of}.c{i}")).collect();
+    format!("cross join lateral (select {}) as {alias}", columns.join(", "))
+}
+
+/// Whether two images differ: 1.0 and 1.00 do.
+pub(super) const DIFFER: &str = "s_image.* operator(pg_catalog.*<>) t_image.*";

@@ -1,0 +1,159 @@
+//! One statement that deletes, updates and inserts what differs, in all tables of a group.
+
+use tokio_postgres::Client;
+
+use super::compare::Planned;
+use super::{Merge, change};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Identity;
+use crate::pg::name::list;
+
+/// A part of the statement, and how many rows it is to write.
+struct Part {
+    name: String,
+    sql: String,
+    rows: u64,
+    what: String,
+}
+
+/// Writes the differences of all tables.
+///
+/// The parts of a WITH run in no particular order unless they refer to each other; these do, so that unique values are let
+/// go of before others take them.
+///
+/// # Errors
+/// [`Kind::Guard`] when other rows were written than were planned; the server's.
+pub(super) async fn write(client: &Client, merges: &[Merge<'_>], planned: &[Planned]) -> Result<()> {
+    let mut parts: Vec<Part> = Vec::new();
+    for step in [deletes, updates, inserts] {
+        let before: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+        for (merge, planned) in merges.iter().zip(planned) {
+            parts.extend(step(merge, planned, &after(&before)));
+        }
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let with: Vec<String> =
+        parts.iter().map(|part| format!("{} as ({} returning 1)", part.name, part.sql)).collect();
+    let counts: Vec<String> = parts.iter().map(|part| count_of(&part.name)).collect();
+    let sql = format!("with {} select {}", with.join(",\n"), counts.join(", "));
+    let names: Vec<String> = merges.iter().map(Merge::name).collect();
+    let failed = |e| Error::pg(Phase::Apply, format!("writing the differences of {}", names.join(", ")), &e);
+    let row = client.query_one(&sql, &[]).await.map_err(failed)?;
+    for (i, part) in parts.iter().enumerate() {
+        let written = u64::try_from(row.get::<_, i64>(i)).unwrap_or(0);
+        if written != part.rows {
+            let message = format!(
+                "{}: {} rows were to be written but {written} were; nothing was changed",
+                part.what, part.rows
+            );
+            return Err(Error::new(Phase::Apply, Kind::Guard, message)
+                .hint("A trigger or a rule of the table keeps rows out."));
+        }
+    }
+    Ok(())
+}
+
+fn count_of(part: &str) -> String {
+    format!("(select pg_catalog.count(*) from {part})")
+}
+
+/// A condition that is true once these parts are done.
+fn after(parts: &[String]) -> String {
+    if parts.is_empty() {
+        return String::new();
+    }
+    let counts: Vec<String> = parts.iter().map(|part| count_of(part)).collect();
+    format!(" and {} >= 0", counts.join(" + "))
+}
+
+/// Whether the live row `t` is where the change `c` is to be made.
+const HERE: &str = "t.ctid = c.t_place and t.tableoid = c.t_part";
+
+fn part(merge: &Merge<'_>, step: &str, rows: u64, sql: impl FnOnce() -> String) -> Option<Part> {
+    (rows > 0).then(|| Part {
+        name: format!("{step}_{}", merge.table.plan.entry),
+        sql: sql(),
+        rows,
+        what: format!("{} ({step})", merge.name()),
+    })
+}
+
+fn deletes(merge: &Merge<'_>, planned: &Planned, _after: &str) -> Vec<Part> {
+    let sql = || {
+        format!(
+            "delete from {} as t using {} as c where {HERE} and c.change in ('{}', '{}', '{}')",
+            merge.table.plan.name,
+            merge.changes(),
+            change::DELETE,
+            change::SKIP_AND_DELETE,
+            change::REPLACE
+        )
+    };
+    Vec::from_iter(part(merge, "deleted", planned.gone(), sql))
+}
+
+fn updates(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
+    let sql = || {
+        let plan = merge.table.plan;
+        // An identity that is GENERATED ALWAYS takes no value by an UPDATE.
+        let updatable = plan.columns.iter().filter(|column| column.identity != Some(Identity::Always));
+        let set: Vec<String> = updatable.map(|column| format!("{0} = s.{0}", column.name)).collect();
+        format!(
+            "update {} as t set {} from {} as c join {} as s on s.ctid = c.s_place
+             where {HERE} and c.change = '{}'{after}",
+            plan.name,
+            set.join(", "),
+            merge.changes(),
+            merge.sides.staging,
+            change::UPDATE
+        )
+    };
+    Vec::from_iter(part(merge, "updated", planned.updates, sql))
+}
+
+fn inserts(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
+    let plan = merge.table.plan;
+    let staged =
+        || format!("{} as c join {} as s on s.ctid = c.s_place", merge.changes(), merge.sides.staging);
+    let (columns, loaded) =
+        (plan.column_list(), prefixed("s", plan.columns.iter().map(|column| &column.name)));
+    let insert = || {
+        let overriding = if plan.overrides_identity() { " overriding system value" } else { "" };
+        format!(
+            "insert into {} ({columns}){overriding} select {loaded} from {} where c.change = '{}'{after}",
+            plan.name,
+            staged(),
+            change::INSERT
+        )
+    };
+    // What is not loaded comes back as it was: the statement still sees the rows that it has deleted.
+    let bring_back = || {
+        let is_left =
+            |column: &&crate::pg::catalog::Column| !column.generated && !plan.is_loaded(&column.name);
+        let left: Vec<_> = plan.live.columns.iter().filter(is_left).map(|column| &column.name).collect();
+        let (more, old) = if left.is_empty() {
+            (String::new(), String::new())
+        } else {
+            (
+                format!(", {}", list(left.iter().copied())),
+                format!(", {}", prefixed("t", left.iter().copied())),
+            )
+        };
+        format!(
+            "insert into {} ({columns}{more}) overriding system value select {loaded}{old}
+             from {} join {} as t on {HERE} where c.change = '{}'{after}",
+            plan.name,
+            staged(),
+            plan.name,
+            change::REPLACE
+        )
+    };
+    let inserted = part(merge, "inserted", planned.inserts, insert);
+    inserted.into_iter().chain(part(merge, "replaced", planned.replaces, bring_back)).collect()
+}
+
+fn prefixed<'a>(alias: &str, columns: impl Iterator<Item = &'a crate::pg::name::Ident>) -> String {
+    columns.map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
+}

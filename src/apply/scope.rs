@@ -1,0 +1,99 @@
+//! What a scope means before anything is applied: how many live rows it has, and that every staged row is in it.
+//!
+//! The scope is the user's SQL, so these statements keep the role's `search_path`: each is sent together with a SET LOCAL, as
+//! one implicit transaction.
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::merge::Sides;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Column;
+use crate::pg::name::TableName;
+use crate::plan::TablePlan;
+
+/// As many keys are named in an error.
+const KEYS_SHOWN: usize = 5;
+
+/// The values of the one row that a statement with the user's SQL returns.
+pub(super) async fn ask(
+    client: &Client,
+    sql: &str,
+) -> std::result::Result<Vec<Option<String>>, tokio_postgres::Error> {
+    let messages = client.simple_query(&format!("set local search_path to default; {sql}")).await?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    Ok(row.map_or_else(Vec::new, |row| (0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()))
+}
+
+/// Fails if staged rows would not be in the scope once they are loaded: the next run would load them again.
+///
+/// # Errors
+/// [`Kind::Guard`] with their number and the first keys; the server's.
+pub(super) async fn refuse_strays(client: &Client, plan: &TablePlan, staging: &TableName) -> Result<()> {
+    let Some(scope) = plan.in_scope() else { return Ok(()) };
+    let name = plan.name.plain();
+    let failed = |e| Error::pg(Phase::Verify, format!("{name}: evaluating the scope"), &e);
+    let sql = strays_sql(plan, staging, &scope);
+    let row = ask(client, &sql).await.map_err(failed)?;
+    let value = |i: usize| row.get(i).cloned().flatten().unwrap_or_default();
+    if value(0) == "0" {
+        return Ok(());
+    }
+    let message = format!(
+        "{name}: {} of the rows that the source sent are not in the scope themselves: {}",
+        value(0),
+        value(1)
+    );
+    Err(Error::new(Phase::Verify, Kind::Guard, message).hint(
+        "The next run would not know them as its own. Have where leave them out, or set the scope's columns with [table.columns] set.",
+    ))
+}
+
+fn strays_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {
+    let sides = Sides { plan, staging };
+    let places = places_sql(plan, staging, scope);
+    format!(
+        "with strays as materialized (select s.* from {} where s.place in ({places}))
+         select pg_catalog.count(*), (
+             select pg_catalog.string_agg(shown.text, '; ')
+             from (select {} as text from strays as s order by 1 limit {KEYS_SHOWN}) as shown)
+         from strays",
+        sides.staged("s"),
+        sides.key_text("s"),
+    )
+}
+
+/// The places of staged rows outside the scope. Columns that it names and that the target fills in, by their default or by
+/// generating them, are computed.
+fn places_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {
+    let is_named =
+        |column: &Column, sql: &str| sql.to_lowercase().contains(&column.name.as_str().to_lowercase());
+    let missing: Vec<&Column> =
+        plan.live.columns.iter().filter(|column| !plan.is_loaded(&column.name)).collect();
+    let generated: Vec<&Column> =
+        missing.iter().copied().filter(|column| column.generated && is_named(column, scope)).collect();
+    let sources: Vec<&str> = generated.iter().filter_map(|column| column.expression.as_deref()).collect();
+    let defaults = missing.iter().filter(|column| {
+        !column.generated && (is_named(column, scope) || sources.iter().any(|sql| is_named(column, sql)))
+    });
+    let defaults: String = defaults
+        .map(|column| {
+            // A sequence is not to be moved by looking.
+            let default = column.expression.as_deref().filter(|sql| !sql.contains("nextval("));
+            format!(", ({})::{} as {}", default.unwrap_or("null"), column.type_name, column.name)
+        })
+        .collect();
+    let columns = plan.column_list();
+    // The user's SQL may call the table by its name.
+    let name = &plan.name.name;
+    let loaded = format!("select ctid as place, {columns}{defaults} from {staging} as {name}");
+    let generated: String = generated
+        .iter()
+        .filter_map(|column| Some(format!(", ({}) as {}", column.expression.as_deref()?, column.name)))
+        .collect();
+    format!(
+        "select place from (select *{generated} from ({loaded}) as {name}) as {name} where ({scope}) is not true"
+    )
+}

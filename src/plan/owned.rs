@@ -1,0 +1,148 @@
+//! What of a target table an entry owns, and how it recognises a row there: scope, key and unique indexes.
+
+use super::TablePlan;
+use crate::config::Strategy;
+use crate::pg::catalog::{Relation, UniqueIndex};
+use crate::pg::name::{Ident, TableName, list};
+
+/// A column of the key and how the target compares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPart {
+    /// Its place among the loaded columns.
+    pub column: usize,
+    /// The equality, as SQL.
+    pub operator: String,
+    /// The collation of the comparison, as SQL, where it must be named.
+    pub collation: Option<String>,
+    /// Whether two NULLs are one key.
+    pub nulls_equal: bool,
+}
+
+impl TablePlan {
+    /// The live rows that are left alone whatever is loaded, as SQL over the target's columns. `None`: there are none.
+    #[must_use]
+    pub fn staying_rows(&self) -> Option<String> {
+        match self.strategy {
+            Strategy::Replace => self.outside(),
+            Strategy::Upsert | Strategy::Insert => Some("true".to_owned()),
+        }
+    }
+
+    /// The live rows that no staged row may take the place of, likewise.
+    #[must_use]
+    pub fn untouchable_rows(&self) -> Option<String> {
+        match self.strategy {
+            Strategy::Replace | Strategy::Upsert => self.outside(),
+            Strategy::Insert => Some("true".to_owned()),
+        }
+    }
+
+    /// The rows of the scope, as SQL over the target's columns; `None`: all of them.
+    #[must_use]
+    pub fn in_scope(&self) -> Option<String> {
+        // The line break ends a comment that the user's SQL may end with.
+        self.scope.as_ref().map(|scope| format!("({scope}\n)"))
+    }
+
+    fn outside(&self) -> Option<String> {
+        self.in_scope().map(|scope| format!("({scope} is not true)"))
+    }
+
+    /// The unique index over exactly the key's columns that tells at once whether a row is there.
+    #[must_use]
+    pub fn key_index(&self) -> Option<&UniqueIndex> {
+        index_of(&self.live, self.key.as_ref()?)
+    }
+
+    /// How rows are recognised by their key; nothing without one.
+    ///
+    /// Keys match as their index compares them; without an index, as the type does.
+    #[must_use]
+    pub fn key_parts(&self) -> Vec<KeyPart> {
+        let index = self.key_index();
+        let part = |name: &Ident| {
+            let column = self.columns.iter().position(|column| column.name == *name)?;
+            let indexed = index.and_then(|index| {
+                let place = index.columns.iter().position(|column| column == name)?;
+                index.parts.get(place)
+            });
+            Some(KeyPart {
+                column,
+                operator: indexed.map_or_else(|| "=".to_owned(), |part| part.operator.clone()),
+                collation: indexed.and_then(|part| part.collation.clone()),
+                nulls_equal: index.is_some_and(|index| index.nulls_equal),
+            })
+        };
+        self.key.iter().flatten().filter_map(part).collect()
+    }
+
+    /// Whether the target itself keeps two rows from having one key.
+    #[must_use]
+    pub fn has_unique_key(&self) -> bool {
+        self.key_index().is_some()
+    }
+
+    /// Unique indexes besides the key's that can be compared with what is loaded.
+    pub fn other_indexes(&self) -> impl Iterator<Item = &UniqueIndex> {
+        let of_key = self.key_index().map(|index| &index.name);
+        self.live.unique_indexes.iter().filter(move |index| {
+            Some(&index.name) != of_key && index.uses.iter().all(|column| self.is_loaded(column))
+        })
+    }
+
+    /// Whether a column of the target is loaded.
+    #[must_use]
+    pub fn is_loaded(&self, name: &Ident) -> bool {
+        self.columns.iter().any(|column| column.name == *name)
+    }
+}
+
+fn same_columns(a: &[Ident], b: &[Ident]) -> bool {
+    a.len() == b.len() && a.iter().all(|column| b.contains(column))
+}
+
+fn index_of<'a>(target: &'a Relation, key: &[Ident]) -> Option<&'a UniqueIndex> {
+    target.unique_indexes.iter().find(|index| index.is_plain() && same_columns(&index.columns, key))
+}
+
+/// Why a key cannot tell an INSERT whether its row is there, and what to do about it. `None` if it can.
+pub(super) fn unusable_key(target: &Relation, key: Option<&[Ident]>) -> Option<(String, String)> {
+    let Some(key) = key else {
+        return Some((
+            "it has no key: no unique index without NULLs whose columns are all loaded".to_owned(),
+            "Name the key's columns with key, and have a unique index on them.".to_owned(),
+        ));
+    };
+    if index_of(target, key).is_some() {
+        return None;
+    }
+    let create = create_index(&target.name, key);
+    let near = target
+        .unique_indexes
+        .iter()
+        .find(|index| same_columns(&index.uses, key) || same_columns(&index.columns, key));
+    let why = match near {
+        Some(index) if index.has_expressions => {
+            format!("the unique index {} is over expressions, not over the key's columns", index.name)
+        }
+        Some(index) if index.is_partial => {
+            format!(
+                "the unique index {} on the key is partial, so that rows outside it may share a key",
+                index.name
+            )
+        }
+        Some(index) if !index.is_immediate => {
+            format!(
+                "the unique constraint {} on the key is deferrable, so that it does not tell at once",
+                index.name
+            )
+        }
+        _ => format!("no unique index is on the key ({})", list(key)),
+    };
+    Some((why, format!("On the target: {create}")))
+}
+
+fn create_index(table: &TableName, columns: &[Ident]) -> String {
+    let columns: Vec<String> = columns.iter().map(crate::pg::name::plain).collect();
+    format!("create unique index on {} ({});", table.plain(), columns.join(", "))
+}

@@ -1,0 +1,99 @@
+//! The scopes of a config, tried on the target before anything is touched.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::sessions::Sessions;
+use crate::config::{Config, Located};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::conninfo::ConnInfo;
+use crate::pg::name::plain;
+use crate::pg::session;
+use crate::plan::{Plan, TablePlan};
+
+/// Has the target parse every scope, and notes which index would serve one that none serves.
+///
+/// # Errors
+/// [`Kind::Schema`], with the place in the config, where a scope is not a predicate over the columns of its table.
+pub(super) async fn try_scopes(
+    config: &Config,
+    plan: &mut Plan,
+    target: &ConnInfo,
+    sessions: &Sessions,
+) -> Result<()> {
+    if plan.tables.iter().all(|table| table.scope.is_none()) {
+        return Ok(());
+    }
+    let session = session::connect(target, &sessions.target_statements()).await?;
+    for table in &mut plan.tables {
+        let Some(Located { at, .. }) = &config.tables[table.entry].scope else { continue };
+        let tried = try_scope(&session.client, table).await;
+        tried.map_err(|e| e.context(format!("{}: scope", table.name.plain())).at(at.clone()))?;
+        let note = missing_index(&session.client, table).await?;
+        table.notes.extend(note);
+    }
+    Ok(())
+}
+
+async fn try_scope(client: &Client, table: &TablePlan) -> Result<()> {
+    let Some(scope) = table.in_scope() else { return Ok(()) };
+    let refused = |error: &tokio_postgres::Error| {
+        let error = Error::pg(Phase::Plan, "the target refuses it", error);
+        let kind = if error.is_transient() { error.kind() } else { Kind::Schema };
+        error.kind_is(kind)
+    };
+    client.prepare(&format!("select from {} where {scope}", table.name)).await.map_err(|e| refused(&e))?;
+    // A check constraint allows just what a scope may be: it looks at the row alone.
+    let sql = format!(
+        "begin; create temporary table {0} (like {1}) on commit drop; alter table pg_temp.{0} add check {scope}; rollback",
+        table.name.name, table.name
+    );
+    let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
+    let _ = client.batch_execute("rollback").await;
+    let reason = error.code().cloned();
+    // Without the right to make temporary tables nothing is known. The statement that uses the scope will tell.
+    if reason == Some(SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Ok(());
+    }
+    Err(refused(&error)
+        .hint("A scope is a condition on the columns of the row alone: no subquery, no aggregate."))
+}
+
+/// Which index to create, if none can serve the scope.
+async fn missing_index(client: &Client, table: &TablePlan) -> Result<Option<String>> {
+    let Some(scope) = table.in_scope() else { return Ok(None) };
+    let failed = |e| Error::pg(Phase::Plan, "looking for an index that serves the scope", &e);
+    // With all else made expensive a plan has a bitmap exactly where an index can serve.
+    let sql = format!(
+        "set local enable_seqscan = off; set local enable_indexscan = off; set local enable_indexonlyscan = off;
+         explain (costs off, verbose off) select from {} where {scope}",
+        table.name
+    );
+    let messages = client.simple_query(&sql).await.map_err(failed)?;
+    let is_served = messages.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).is_some_and(|line| line.contains("Bitmap Index Scan")),
+        _ => false,
+    });
+    if is_served {
+        return Ok(None);
+    }
+    let text = scope.to_lowercase();
+    let named: Vec<String> = table
+        .live
+        .columns
+        .iter()
+        .filter(|column| words(&text).any(|word| word == column.name.as_str().to_lowercase()))
+        .map(|column| plain(&column.name))
+        .collect();
+    Ok((!named.is_empty()).then(|| {
+        format!(
+            "no index serves the scope; on the target: create index on {} ({});",
+            table.name.plain(),
+            named.join(", ")
+        )
+    }))
+}
+
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).filter(|word| !word.is_empty())
+}
