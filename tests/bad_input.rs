@@ -480,11 +480,30 @@ fn what_this_version_does_not_have() {
         &format!("{}: public.plain: csv is not available in this version", at(3, 7)),
         "Limits",
     );
-    let outcome = Bulkload::on(&pair).config(PLAIN).run(&["-q", "sync", "--mode", "incremental"]);
-    assert_eq!(outcome.code, Some(2), "{outcome}");
-    assert_eq!(
-        outcome.stderr,
-        "error: incremental runs are not available in this version\n  hint: Run with --mode full.\n"
+}
+
+#[test]
+fn a_watermark_that_cannot_serve() {
+    let pair = world();
+    for (watermark, message, hint) in [
+        ("['id']", "watermark column id is of type integer, which is not compared with a time", "\"xmin\""),
+        ("['v']", "watermark column v is of type text, which is not compared with a time", "timestamptz"),
+    ] {
+        config_refused(
+            &pair,
+            &format!("{PLAIN}watermark = {watermark}"),
+            &format!("{}: public.plain: {message}", at(3, 13)),
+            hint,
+        );
+    }
+    config_refused(
+        &pair,
+        &format!("{PLAIN}from = 'seen'\nwatermark = 'xmin'"),
+        &format!(
+            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen is a view, and only rows of tables have one",
+            at(4, 13)
+        ),
+        "[\"updated_at\"]",
     );
 }
 

@@ -309,7 +309,10 @@ fn rules_skip_rename_set_and_default_columns() {
 fn rules_that_columns_cannot_follow_are_refused() {
     let pair = with("create table t (a int, b int)", "create table t (a int, b int, c varchar(3), d date)");
     for (rule, message) in [
-        ("set = { a = 'abc' }", "bulkload.toml:10:13: public.t: the constant for column a does not fit integer"),
+        (
+            "set = { a = 'abc' }",
+            "bulkload.toml:10:13: public.t: the constant for column a does not fit integer",
+        ),
         ("default = { d = '2026-02-30' }", "the constant for column d does not fit date"),
         ("set = { c = 'four' }", "does not fit character varying(3): it is too long"),
         ("skip = ['x']", "the source has no column x"),

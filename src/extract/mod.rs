@@ -1,7 +1,9 @@
 //! Rows out of the source: one snapshot for all streams, and the COPY TO statement of each chunk.
 
+mod horizon;
 mod snapshot;
 mod statement;
 
+pub(crate) use horizon::{Horizon, Mark};
 pub(crate) use snapshot::{Reader, Scene, Snapshot};
 pub use statement::{copy_out_sql, select_sql};

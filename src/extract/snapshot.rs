@@ -1,7 +1,7 @@
 //! The one snapshot that all streams of a run read.
 //!
-//! The order is fixed: lock the source's tables ACCESS SHARE, then export. A TRUNCATE or a DDL statement of somebody
-//! else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
+//! The order is fixed: lock the source's tables ACCESS SHARE, read what watermarks depend on ([`Horizon`]), then export.
+//! A TRUNCATE or a DDL statement of somebody else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
 //! "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe). Attaching a partition does not wait for that
 //! lock, and what came before it may have come after the plan: so the snapshot itself is asked whether the tables still
 //! have the parts and the types that the plan reads. A binary COPY of another type would not always fail.
@@ -14,6 +14,7 @@ use futures::future::join_all;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::Horizon;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Oid, RelationKind};
@@ -50,6 +51,7 @@ pub(crate) struct Scene {
     relations: BTreeSet<(TableName, bool)>,
     parts: BTreeSet<(TableName, TableName)>,
     columns: BTreeSet<(TableName, Ident, Oid)>,
+    has_watermarks: bool,
 }
 
 impl Scene {
@@ -68,6 +70,11 @@ impl Scene {
     /// A column of a relation, which is expected to be of a type.
     pub(crate) fn column(&mut self, relation: &TableName, column: &Ident, type_oid: Oid) {
         self.columns.insert((relation.clone(), column.clone(), type_oid));
+    }
+
+    /// A table is read for which a watermark is recorded.
+    pub(crate) fn watermark(&mut self) {
+        self.has_watermarks = true;
     }
 
     /// Statements that lock everything ACCESS SHARE, which makes nobody wait but those who want a table for themselves.
@@ -133,6 +140,8 @@ pub(crate) struct Snapshot {
     opened: usize,
     /// Connections that nobody uses, inside reading transactions.
     idle: Mutex<Vec<Wire>>,
+    /// How far it reaches, where that was asked for.
+    horizon: Option<Horizon>,
     kind: Held,
 }
 
@@ -221,6 +230,11 @@ impl Snapshot {
         let take = format!("; set local lock_timeout = '{}ms'{locks}", lock_wait.as_millis().max(1));
         wire.execute(&format!("{BEGIN_EXPORTING}{take}")).await.map_err(blame_lock)?;
         fail::fail_point!("snapshot.locked");
+        let horizon = match scene.has_watermarks {
+            true => Some(Horizon::read(&mut wire).await?),
+            false => None,
+        };
+        fail::fail_point!("snapshot.horizon");
         let shape = scene.shape_sql();
         let exported = wire.query(&format!("select pg_catalog.pg_export_snapshot(), {shape}")).await;
         let (found, id) = match exported {
@@ -250,6 +264,7 @@ impl Snapshot {
             locks,
             opened: idle.len(),
             idle: Mutex::new(idle),
+            horizon,
             kind,
         })
     }
@@ -290,6 +305,11 @@ impl Snapshot {
         let locks = format!("set local lock_timeout = '{READER_LOCK_TIMEOUT}'{}; {SAVE}", self.locks);
         wire.execute(&locks).await.map_err(blame_lock)?;
         Ok(wire)
+    }
+
+    /// How far it reaches; `None` unless the scene asked for it.
+    pub(crate) fn horizon(&self) -> Option<&Horizon> {
+        self.horizon.as_ref()
     }
 
     /// How many streams can read it at once, of `wanted`.

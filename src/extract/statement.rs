@@ -12,7 +12,7 @@ pub fn copy_out_sql(table: &TablePlan, extent: &Extent) -> String {
     let format = table.format;
     let path = if has_users_sql(table) { "default" } else { "''" };
     let what = match extent {
-        Extent::Only(name) if table.filter.is_none() && table.extracted().all(|c| c.is_plain) => {
+        Extent::Only(name) if conditions(table).is_empty() && table.extracted().all(|c| c.is_plain) => {
             let columns: Vec<&str> = table.extracted().map(|column| column.source.as_str()).collect();
             format!("{name} ({})", columns.join(", "))
         }
@@ -51,9 +51,15 @@ pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
         // On lines of its own, so that a comment at the query's end does not swallow the bracket.
         Extent::Query(query) => (format!("(\n{query}\n) as source"), None),
     };
-    let filter = table.filter.as_ref().map(|filter| format!("(\n{filter}\n)"));
-    let conditions: Vec<String> = range.into_iter().chain(filter).collect();
+    let conditions: Vec<String> = range.into_iter().chain(conditions(table)).collect();
     let condition =
         if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
     format!("select {} from {from}{condition}", columns.join(", "))
+}
+
+/// What restricts a table's rows, whichever chunk they are in.
+fn conditions(table: &TablePlan) -> Vec<String> {
+    // On lines of its own, as a query.
+    let filter = table.filter.as_ref().map(|filter| format!("(\n{filter}\n)"));
+    filter.into_iter().chain(table.since.as_ref().map(|since| format!("({since})"))).collect()
 }

@@ -10,6 +10,7 @@ mod columns;
 mod comparison;
 mod format;
 mod groups;
+mod incremental;
 mod judging;
 mod lookups;
 pub mod method;
@@ -26,10 +27,11 @@ use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequenc
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName};
 use crate::pg::render::Renderer;
-use crate::report::figures;
+use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
 pub use groups::Group;
+pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
 pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;
 pub use lookups::{Lookup, Pair};
@@ -51,6 +53,8 @@ pub struct Facts<'a> {
     pub source_label: String,
     /// Where rows go to, likewise.
     pub target_label: String,
+    /// What earlier runs left.
+    pub past: Past,
 }
 
 /// What a run will do.
@@ -123,6 +127,14 @@ pub struct TablePlan {
     pub from: String,
     /// Predicate that the source evaluates.
     pub filter: Option<String>,
+    /// Whether all rows are read or those that changed.
+    pub mode: Mode,
+    /// The rows that changed, as a predicate that the source evaluates.
+    pub since: Option<String>,
+    /// What is recorded for the next run to begin from.
+    pub watermark: Option<WatermarkPlan>,
+    /// What its rows are read by, see [`crate::report::TableReport::fingerprint`].
+    pub fingerprint: Option<String>,
     /// Relations to lock ACCESS SHARE on the source before the snapshot.
     pub source_relation: Option<TableName>,
     /// What that relation is.

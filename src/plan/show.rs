@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Group, Judged, Lookup, Plan, Reference, TablePlan};
 use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::name::plain;
-use crate::report::figures;
+use crate::report::{Mode, figures};
 
 /// Disk space that a run needs on the target, in bytes, estimated from the sizes on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,6 +95,10 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     if let Some(filter) = &table.filter {
         writeln!(f, "    where    {}", filter.trim())?;
     }
+    if let Some(watermark) = table.watermark.as_ref().filter(|_| table.mode == Mode::Incremental) {
+        let last = watermark.last.as_deref().unwrap_or_default();
+        writeln!(f, "    reads    incrementally, what was written since {last}")?;
+    }
     let by = table.replaces_by().map_or_else(String::new, |method| format!(" by {}", method.name()));
     writeln!(f, "    method   {}{by} ({})", table.strategy.name(), table.apply_reason)?;
     if let Some(scope) = &table.scope {
@@ -109,9 +113,11 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
         None => writeln!(f, "    key      none: every row is loaded, duplicates too")?,
     }
     if table.key.is_some() && table.may_have_duplicates {
+        let is_dated = table.watermark.as_ref().is_some_and(|watermark| !watermark.dated_by.is_empty());
+        let which = if is_dated { "newest" } else { "greatest" };
         writeln!(
             f,
-            "             the source does not rule out duplicates: of rows with one key the greatest is loaded"
+            "             the source does not rule out duplicates: of rows with one key the {which} is loaded"
         )?;
     }
     for lookup in &table.lookups {
@@ -167,6 +173,9 @@ impl Serialize for Plan {
             from: &'a str,
             #[serde(rename = "where")]
             filter: Option<&'a str>,
+            mode: &'static str,
+            /// Where an incremental run begins.
+            since: Option<&'a str>,
             strategy: &'static str,
             apply: Option<&'static str>,
             apply_reason: &'a str,
@@ -231,6 +240,12 @@ impl Serialize for Plan {
                     name: table(t),
                     from: &t.from,
                     filter: t.filter.as_deref(),
+                    mode: t.mode.name(),
+                    since: t
+                        .watermark
+                        .as_ref()
+                        .filter(|_| t.mode == Mode::Incremental)
+                        .and_then(|watermark| watermark.last.as_deref()),
                     strategy: t.strategy.name(),
                     apply: t.replaces_by().map(ApplyMethod::name),
                     apply_reason: &t.apply_reason,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, lookups, owned};
-use crate::config::{ApplyMethod, Config, From, Strategy, TableConfig};
+use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, incremental, lookups, owned};
+use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::pg::name::{Ident, TableName, list, plain};
+use crate::report::Mode;
 
 /// The name of the source relation that an entry reads, if it reads one.
 #[must_use]
@@ -32,18 +33,25 @@ pub(super) fn plan(
     let text_only = [matched.text_only, found.text_only].concat();
     let (wire, format_reason) = format::choose(table.format, &text_only, &table.name.at)?;
     let (bytes, row_estimate) = size(source, target);
-    let chunks = match (&table.from, source) {
+    let reading = incremental::decide(entry, table, &matched.columns, (source, source_columns), facts)?;
+    let mut chunks = match (&table.from, source) {
         (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
         (From::Query(query), None) => {
             vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes }]
         }
         _ => Vec::new(),
     };
+    if reading.is_indexed {
+        chunks::one_of_all(&mut chunks, source.map(|relation| &relation.name));
+    }
     let loaded = |name: &Ident| matched.columns.iter().any(|column| column.name == *name);
     let key = key(table, target, loaded)?;
     refuse_unusable_key(table, target, key.as_deref())?;
     let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
     let mut warnings = [matched.warnings, found.warnings].concat();
+    warnings.extend(reading.warnings);
+    let mut notes = matched.notes;
+    notes.extend(reading.notes);
     if !target.is_permanent {
         warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
     }
@@ -87,14 +95,27 @@ pub(super) fn plan(
         target_bytes: target.bytes(),
         target_index_bytes: target.index_bytes,
         sequences,
-        guards: Guards {
-            max_rejects: table.max_rejects,
-            max_shrink: table.max_shrink,
-            on_empty: table.on_empty,
-        },
+        guards: guards(table, reading.mode),
+        mode: reading.mode,
+        since: reading.since,
+        watermark: reading.watermark,
+        fingerprint: reading.fingerprint,
         warnings,
-        notes: matched.notes,
+        notes,
     })
+}
+
+/// A run that reads what changed may well find nothing. What removes nothing tells nothing by how few rows it brings.
+fn guards(table: &TableConfig, mode: Mode) -> Guards {
+    let max_shrink = match table.strategy {
+        Strategy::Replace => table.max_shrink,
+        Strategy::Upsert | Strategy::Insert => Limit::Percent(100.0),
+    };
+    let on_empty = match mode {
+        Mode::Full => table.on_empty,
+        Mode::Incremental => OnEmpty::Apply,
+    };
+    Guards { max_rejects: table.max_rejects, max_shrink, on_empty }
 }
 
 /// Bytes and rows to expect. Nobody knows those of a query, a view or a foreign table before they have been read: what

@@ -161,6 +161,9 @@ pub struct TableReport {
     pub rejects_file: Option<String>,
     /// What the operator should know although it worked.
     pub warnings: Vec<String>,
+    /// What its rows are read by: an incremental run follows only where it is the same. For the state: not in the JSON.
+    #[serde(skip)]
+    pub fingerprint: Option<String>,
     /// What to do about the error. For people: not in the JSON.
     #[serde(skip)]
     pub hint: Option<String>,
@@ -211,6 +214,7 @@ impl TableReport {
             watermark: None,
             rejects_file: None,
             warnings: Vec::new(),
+            fingerprint: None,
             hint: None,
             failed_with_another: false,
             rejects: Rejects::default(),

@@ -5,12 +5,16 @@
 //! On a target that has everything already no DDL is run, not even DDL that does nothing: on Supabase each
 //! such statement makes `PostgREST` reload its schema cache, and requests wait meanwhile.
 
-use std::time::{Duration, SystemTime};
+mod last;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
+
+pub use last::LastState;
 
 use super::TableReport;
 use crate::error::{Error, Kind, Phase, Result};
@@ -31,6 +35,7 @@ const COLUMNS: [(&str, &[&str]); 2] = [
             "duration_ms",
             "error_message",
             "updated_at",
+            "fingerprint",
         ],
     ),
     (
@@ -71,6 +76,8 @@ const COLUMNS: [(&str, &[&str]); 2] = [
             "watermark",
             "rejects_file",
             "warnings",
+            "source",
+            "scope",
         ],
     ),
 ];
@@ -98,25 +105,6 @@ pub struct Entry<'a> {
     pub scope: Option<&'a str>,
     /// Name and figures.
     pub table: &'a TableReport,
-}
-
-/// What the last runs left about a table.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LastState {
-    /// The point in the source up to which it was read.
-    pub watermark: Option<String>,
-    /// When it was last applied.
-    pub last_sync_at: Option<SystemTime>,
-    /// When it was last applied from a full run.
-    pub last_full_at: Option<SystemTime>,
-    /// Rows staged then.
-    pub records_synced: Option<i64>,
-    /// Why the last run failed, if it did.
-    pub error_message: Option<String>,
-    /// Age of `last_sync_at` by the target's clock.
-    pub sync_age: Option<Duration>,
-    /// Age of `last_full_at` by the target's clock.
-    pub full_age: Option<Duration>,
 }
 
 impl State {
@@ -255,8 +243,7 @@ impl State {
                 let mut row = row(entry, None)?;
                 row["ok"] = json!(true);
                 row["error"] = Value::Null;
-                row["source"] = json!(entry.source);
-                row["scope"] = json!(entry.scope.unwrap_or_default());
+                row["fingerprint"] = json!(entry.table.fingerprint);
                 Ok(row)
             })
             .collect::<Result<Vec<Value>>>()?;
@@ -345,37 +332,6 @@ impl State {
              where run_id = $1::text and finished_at is null",
         );
         client.execute(&sql, &[&run_id]).await.map_err(|error| self.cannot_record(&error))
-    }
-
-    /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub async fn last_state(
-        &self,
-        client: &impl GenericClient,
-        table: &str,
-        source: &str,
-        scope: Option<&str>,
-    ) -> Result<Option<LastState>> {
-        let failed =
-            |error| Error::pg(Phase::Plan, format!("cannot read {}.sync_state", self.schema), &error);
-        let found = self.inspect(client).await?;
-        if !found.columns.iter().any(|column| column == "sync_state.watermark") {
-            return Ok(None);
-        }
-        let sql = self.sql(include_str!("state/last_state.sql"));
-        let row =
-            client.query_opt(&sql, &[&table, &source, &scope.unwrap_or_default()]).await.map_err(failed)?;
-        Ok(row.map(|row| LastState {
-            watermark: row.get("watermark"),
-            last_sync_at: row.get("last_sync_at"),
-            last_full_at: row.get("last_full_at"),
-            records_synced: row.get("records_synced"),
-            error_message: row.get("error_message"),
-            sync_age: age(row.get("sync_age_s")),
-            full_age: age(row.get("full_age_s")),
-        }))
     }
 
     /// Writes rows of `runs`; finished ones if no phase is given.
@@ -481,14 +437,11 @@ fn row(entry: &Entry<'_>, phase: Option<Phase>) -> Result<Value> {
     row["entry"] = json!(entry.entry);
     row["version"] = json!(env!("CARGO_PKG_VERSION"));
     row["phase"] = json!(phase.map(Phase::name));
+    row["source"] = json!(entry.source);
+    row["scope"] = json!(entry.scope.unwrap_or_default());
     if phase.is_some() {
         // Neither ok nor failed yet.
         row["ok"] = Value::Null;
     }
     Ok(row)
-}
-
-/// A clock that was set back makes an age negative; then nothing is old.
-fn age(seconds: Option<f64>) -> Option<Duration> {
-    seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use super::streams::Landed;
 use crate::apply::{Applied, Outcome};
 use crate::error::{Error, Kind};
+use crate::extract::Mark;
 use crate::load::{self, Judged};
 use crate::plan::{Plan, TablePlan};
-use crate::report::{Mode, Reject, Rejects, TableReport, millis};
+use crate::report::{Reject, Rejects, TableReport, millis};
 use crate::transform;
 
 /// The state of a run's tables. The run's loop is its only owner.
 pub(super) struct Board<'p> {
     plan: &'p Plan,
+    /// Per table, what is recorded for the next run to begin from.
+    marks: &'p [Mark],
     started: Instant,
     tables: Vec<TableState>,
     groups: Vec<GroupState>,
@@ -49,9 +52,10 @@ enum GroupState {
 }
 
 impl<'p> Board<'p> {
-    pub(super) fn new(plan: &'p Plan, started: Instant) -> Self {
+    pub(super) fn new(plan: &'p Plan, marks: &'p [Mark], started: Instant) -> Self {
         Self {
             plan,
+            marks,
             started,
             tables: plan.tables.iter().map(|_| TableState { attempts: 1, ..TableState::default() }).collect(),
             groups: vec![GroupState::Loading; plan.groups.len()],
@@ -199,7 +203,8 @@ impl<'p> Board<'p> {
         let plan = &self.plan.tables[table];
         let state = &self.tables[table];
         let mut report =
-            TableReport::new(plan.name.plain(), Mode::Full, plan.strategy, plan.replaces_by(), plan.format);
+            TableReport::new(plan.name.plain(), plan.mode, plan.strategy, plan.replaces_by(), plan.format);
+        let mark = &self.marks[table];
         report.chunks = plan.chunks.len() as u64;
         report.streams = state.streams.len() as u64;
         report.attempts = u64::from(state.attempts);
@@ -208,7 +213,8 @@ impl<'p> Board<'p> {
         report.bytes_in = state.landed.values().map(|landed| landed.moved.bytes_in).sum();
         report.bytes_out = state.landed.values().map(|landed| landed.moved.bytes_out).sum();
         report.load_ms = millis(load_time(state));
-        report.warnings = plan.warnings.iter().chain(&state.warnings).cloned().collect();
+        report.warnings = plan.warnings.iter().chain(&mark.warning).chain(&state.warnings).cloned().collect();
+        report.fingerprint.clone_from(&plan.fingerprint);
         report.duration_ms = millis(state.ended.unwrap_or_else(Instant::now).duration_since(self.started));
         report_streamed(plan, state, &mut report);
         if let Some(judged) = &state.judged {
@@ -220,6 +226,7 @@ impl<'p> Board<'p> {
                 report.streams = 1;
                 (report.bytes_in, report.bytes_out) = (state.direct_bytes, state.direct_bytes);
             }
+            report.watermark.clone_from(&mark.watermark);
             report.staged = outcome.staged;
             outcome.count(&mut report);
             report.warnings.extend(outcome.warnings.iter().cloned());

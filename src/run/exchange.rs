@@ -23,7 +23,7 @@ pub(super) async fn run<'p>(
     mut events: mpsc::Receiver<Event>,
     started: Instant,
 ) -> Board<'p> {
-    let mut board = Board::new(&staged.plan, started);
+    let mut board = Board::new(&staged.plan, &shared.marks, started);
     let mut applying: Option<BoxFuture<'p, Ended>> = None;
     let cancelled = shared.cancel.cancelled();
     let mut cancelled = std::pin::pin!(cancelled);

@@ -310,6 +310,7 @@ impl RunBooks<'_> {
             report.extracted = outcome.staged;
             report.staged = outcome.staged;
         }
+        report.watermark.clone_from(&self.shared.marks[known.table].watermark);
         outcome.count(&mut report);
         Some((known.table, report))
     }

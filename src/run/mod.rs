@@ -17,6 +17,7 @@ mod filter;
 mod group;
 mod id;
 mod live_keys;
+mod past;
 mod pipeline;
 mod prepare;
 mod queue;
@@ -43,7 +44,7 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::Snapshot;
 use crate::load::Ledger;
 use crate::pg::name::TableName;
-use crate::plan::Plan;
+use crate::plan::{Plan, TablePlan};
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
 use crate::report::{Mode, Report, millis};
 
@@ -129,12 +130,18 @@ async fn load_and_exchange(
     let renderer = progress.spawn_renderer(options.cancel.clone());
     let streams = snapshot.streams(plan.streams);
     let filters = filter::Filters::new(&plan, &staged.run);
+    let mark = |table: &TablePlan| {
+        let (horizon, watermark) = snapshot.horizon().zip(table.watermark.as_ref())?;
+        Some(horizon.mark(watermark))
+    };
+    let marks = plan.tables.iter().map(|table| mark(table).unwrap_or_default()).collect();
     let shared = Arc::new(streams::Shared {
         queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some(), |i| filters.is_ready(i)),
         filters,
         workers: Arc::default(),
         plan: plan.clone(),
         snapshot,
+        marks,
         ledger: Ledger::new(&plan.run.staging_schema, staged.run.as_str()),
         staging: staged.staging.clone(),
         failed: plan.tables.iter().map(|_| AtomicBool::new(false)).collect(),

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use super::id::RunId;
 use super::scope::try_scopes;
 use super::sessions::Sessions;
-use super::{Options, select};
+use super::{Options, past, select};
 use crate::config::{Config, From, Located, Secret, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
@@ -18,7 +18,6 @@ use crate::pg::name::{TableName, literal, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
 use crate::plan::{self, CAST_HINT, Extent, Facts, Plan, source_name};
-use crate::report::Mode;
 use crate::report::state::State;
 use crate::{apply, config};
 
@@ -34,14 +33,6 @@ pub(super) struct Prepared {
 
 /// Connects, reads, decides; changes nothing.
 pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) -> Result<Prepared> {
-    if options.mode == Mode::Incremental {
-        return Err(Error::new(
-            Phase::Plan,
-            Kind::Refused,
-            "incremental runs are not available in this version",
-        )
-        .hint("Run with --mode full."));
-    }
     select(&mut config, &options.tables)?;
     if let Some(jobs) = options.jobs {
         config.run.jobs = jobs;
@@ -58,22 +49,24 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
         target_catalog(&config, &control),
     )?;
     refuse_read_only(&target_catalog, &control, &target, &config)?;
+    let state = State::new(config.run.staging_schema.clone());
+    let past =
+        past::load(&config, options.mode, &source_session.client, &control.client, (&state, &source.label()))
+            .await?;
     let facts = Facts {
         source: &source_catalog,
         target: &target_catalog,
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         source_label: source.label(),
         target_label: target.label(),
+        past,
     };
     let mut plan = plan::build(&config, &facts, &apply::rules())?;
     try_constants(&config, &plan, &control).await?;
     try_statements(&config, &plan, &source, &sessions).await?;
     try_lookups(&plan, &control).await?;
     try_scopes(&config, &mut plan, &target, &sessions).await?;
-    State::new(config.run.staging_schema.clone())
-        .check(&control.client)
-        .await
-        .map_err(|e| e.at(config.target.at.clone()))?;
+    state.check(&control.client).await.map_err(|e| e.at(config.target.at.clone()))?;
     Ok(Prepared { plan, source, target, sessions, control })
 }
 
@@ -192,7 +185,10 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
         .iter()
         .filter(|table| {
             let is_query = table.chunks.iter().any(|chunk| matches!(chunk.extent, Extent::Query(_)));
-            is_query || table.filter.is_some() || table.extracted().any(|column| !column.is_plain)
+            is_query
+                || table.filter.is_some()
+                || table.since.is_some()
+                || table.extracted().any(|column| !column.is_plain)
         })
         .collect();
     if doubtful.is_empty() {
@@ -225,7 +221,8 @@ async fn try_constants(config: &Config, plan: &Plan, control: &Session) -> Resul
             let Value::Constant(text) = &value.value else { continue };
             let Some(column) = table.columns.iter().find(|column| column.name == *name) else { continue };
             try_constant(control, text, &column.type_name).await.map_err(|error| {
-                let what = format!("the constant for column {} does not fit {}", plain(name), column.type_name);
+                let what =
+                    format!("the constant for column {} does not fit {}", plain(name), column.type_name);
                 blame(error.context(what), value.at.clone(), &table.name)
             })?;
         }
@@ -235,10 +232,15 @@ async fn try_constants(config: &Config, plan: &Plan, control: &Session) -> Resul
 
 async fn try_constant(control: &Session, text: &str, type_name: &str) -> Result<()> {
     let sql = format!("select ({}::{type_name})::pg_catalog.text", literal(text));
-    let row = control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, "the target", &e))?;
+    let row =
+        control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, "the target", &e))?;
     let read: Option<&str> = row.get(0);
     // A cast cuts a string that is too long, an assignment refuses it (manual, 8.3).
-    let is_cut = read.is_some_and(|read| text.len() > read.len() && text.starts_with(read) && !text[read.len()..].trim_end_matches(' ').is_empty());
+    let is_cut = read.is_some_and(|read| {
+        text.len() > read.len()
+            && text.starts_with(read)
+            && !text[read.len()..].trim_end_matches(' ').is_empty()
+    });
     if is_cut && (type_name.starts_with("character") || type_name.starts_with("bit")) {
         return Err(Error::new(Phase::Plan, Kind::Schema, "it is too long"));
     }

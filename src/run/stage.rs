@@ -16,8 +16,8 @@ use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::TableName;
 use crate::pg::session::{Session, Side};
 use crate::plan::{Extent, Plan};
+use crate::report::TableReport;
 use crate::report::state::{Entry, State};
-use crate::report::{Mode, TableReport};
 
 /// How long our own staging tables may be waited for when they are dropped.
 const DROP_BUDGET: Duration = Duration::from_millis(500);
@@ -104,6 +104,9 @@ impl Staged {
                 }
             }
         }
+        if self.plan.tables.iter().any(|table| table.watermark.is_some()) {
+            scene.watermark();
+        }
         // A method without staging reads beside the streams.
         let readers = self.plan.streams + usize::from(self.plan.tables.iter().any(|t| !t.uses_staging));
         tracing::info!(phase = %Phase::Snapshot, "locking the source tables (ACCESS SHARE) and taking a snapshot");
@@ -171,7 +174,7 @@ impl Staged {
         let blank = |table: &crate::plan::TablePlan| {
             let mut report = TableReport::new(
                 table.name.plain(),
-                Mode::Full,
+                table.mode,
                 table.strategy,
                 table.replaces_by(),
                 table.format,

@@ -17,7 +17,7 @@ use super::slots::Slots;
 use crate::backoff::Backoff;
 use crate::batch::{BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::extract::{Reader, Snapshot, copy_out_sql};
+use crate::extract::{Mark, Reader, Snapshot, copy_out_sql};
 use crate::load::{Ledger, Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, SessionSettings};
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     /// Per table of the plan; `None` where its method needs none.
     pub(super) staging: Vec<Option<Staging>>,
+    /// Per table of the plan, what is recorded for the next run to begin from.
+    pub(super) marks: Vec<Mark>,
     /// Per table: it has failed, its chunks are not worth loading.
     pub(super) failed: Vec<AtomicBool>,
     pub(super) target: ConnInfo,

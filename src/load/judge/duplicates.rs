@@ -3,10 +3,11 @@
 use super::{Judge, Staged, has_doubtful_key, pairs, removal};
 use crate::error::Result;
 use crate::pg::name::{list, plain};
+use crate::plan::WatermarkPlan;
 
 impl Judge<'_, '_> {
-    /// Keeps of several rows with one key the greatest as text, of the columns that are loaded. Returns how many were
-    /// removed.
+    /// Keeps of several rows with one key the newest by its watermark, or the greatest as text, of the columns that are
+    /// loaded. Returns how many were removed.
     pub(super) async fn deduplicate(&mut self, staged: &Staged<'_>) -> Result<u64> {
         let (Some(staging), Some(key)) = (&staged.staging, &staged.plan.key) else { return Ok(0) };
         if !has_doubtful_key(staged.plan) {
@@ -23,10 +24,12 @@ impl Judge<'_, '_> {
             return Ok(0);
         }
         let loaded = staged.plan.column_list();
+        let newest = staged.plan.watermark.as_ref().and_then(WatermarkPlan::changed_at);
+        let newest = newest.map(|time| format!("{time} desc nulls last, ")).unwrap_or_default();
         let gone = format!(
             "delete from {name} as s using (
                 select ctid as place, pg_catalog.row_number() over (
-                    partition by {columns} order by row({loaded})::text collate \"C\" desc, ctid) as nth
+                    partition by {columns} order by {newest}row({loaded})::text collate \"C\" desc, ctid) as nth
                 from {name} as t where {is_there}) as ranked
              where s.ctid = ranked.place and ranked.nth > 1 returning s.*"
         );

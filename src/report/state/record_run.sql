@@ -42,4 +42,6 @@ set version = excluded.version,
     duration_ms = excluded.duration_ms,
     watermark = excluded.watermark,
     rejects_file = excluded.rejects_file,
-    warnings = excluded.warnings
+    warnings = excluded.warnings,
+    source = excluded.source,
+    scope = excluded.scope

@@ -14,7 +14,8 @@ alter table {schema}.sync_state
     add column if not exists records_synced bigint,
     add column if not exists duration_ms bigint,
     add column if not exists error_message text,
-    add column if not exists updated_at timestamptz;
+    add column if not exists updated_at timestamptz,
+    add column if not exists fingerprint text;
 
 create table if not exists {schema}.runs (
     run_id text not null,
@@ -55,4 +56,6 @@ alter table {schema}.runs
     add column if not exists duration_ms bigint,
     add column if not exists watermark text,
     add column if not exists rejects_file text,
-    add column if not exists warnings text[];
+    add column if not exists warnings text[],
+    add column if not exists source text,
+    add column if not exists scope text;

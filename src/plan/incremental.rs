@@ -1,0 +1,464 @@
+//! Which tables are read from their watermark on, and from where; which are read whole although an incremental run was
+//! asked for, and why.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{ColumnPlan, Facts};
+use crate::config::{From, Located, Strategy, TableConfig, Watermark};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::{Column, Oid, Relation, RelationKind};
+use crate::pg::name::{Ident, TableName, list, literal, plain};
+use crate::report::state::LastState;
+use crate::report::{Mode, figures};
+
+/// What is known of earlier runs, and of the source besides its catalog.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Whether all rows are wanted or those that changed.
+    pub mode: Mode,
+    /// What the last runs recorded, per entry of the config. Needed of entries with a watermark only.
+    pub last: Vec<Option<LastState>>,
+    /// Where the source's transactions are, if a table is read by their numbers and the role may see it.
+    pub transactions: Option<Transactions>,
+    /// The leading columns of the source's indexes.
+    pub indexed: HashMap<TableName, Vec<Ident>>,
+}
+
+/// Where the transactions of a server are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transactions {
+    /// Which server: numbers of another one mean nothing.
+    pub system_identifier: String,
+    /// The oldest one that is open, as 64 bits.
+    pub xmin: u64,
+}
+
+/// What a run records of a table, for the next one to begin from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatermarkPlan {
+    /// What it is taken from.
+    pub kind: WatermarkKind,
+    /// The one that is recorded.
+    pub last: Option<String>,
+    /// The loaded columns that tell when a row changed, on the target: of several rows with one key the newest is loaded.
+    pub dated_by: Vec<Ident>,
+}
+
+impl WatermarkPlan {
+    /// When a staged row changed, as SQL; `None` if no column tells.
+    pub(crate) fn changed_at(&self) -> Option<String> {
+        let times: Vec<String> =
+            self.dated_by.iter().map(|column| format!("{column}::pg_catalog.timestamptz")).collect();
+        (!times.is_empty()).then(|| format!("greatest({})", times.join(", ")))
+    }
+}
+
+/// What a watermark is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatermarkKind {
+    /// The clock of the source: the start of the oldest open transaction, less this.
+    Time(Duration),
+    /// The number of the oldest open transaction.
+    Xmin,
+}
+
+/// How a table is read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) mode: Mode,
+    /// The rows that an incremental run reads, as SQL for the source.
+    pub(super) since: Option<String>,
+    /// Whether an index finds them, so that there is no use in several streams.
+    pub(super) is_indexed: bool,
+    pub(super) watermark: Option<WatermarkPlan>,
+    pub(super) fingerprint: Option<String>,
+    pub(super) warnings: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// PostgreSQL's own types of columns that a time can be compared with (catalog `pg_type`).
+const TIMESTAMPTZ: Oid = 1184;
+const TIMESTAMP: Oid = 1114;
+const DATE: Oid = 1082;
+
+/// How far clocks that show local time are set back at the most, with much to spare (the summer time of some places is
+/// two hours ahead).
+const SET_BACK: &str = "3 hours";
+
+/// Transactions after which a number of 32 bits is not to be told from an older one is 2^31; less what may begin while
+/// the run reads.
+const TRANSACTIONS_MAX: u64 = (1 << 31) - 100_000_000;
+
+/// Decides how a table is read.
+///
+/// # Errors
+/// [`Kind::Schema`] where a column of the watermark has a type without an order in time, [`Kind::Refused`] where the rows
+/// have no transaction numbers.
+pub(super) fn decide(
+    entry: usize,
+    table: &TableConfig,
+    columns: &[ColumnPlan],
+    (source, source_columns): (Option<&Relation>, &[Column]),
+    facts: &Facts<'_>,
+) -> Result<Reading> {
+    let mut reading = Reading {
+        mode: Mode::Full,
+        since: None,
+        is_indexed: false,
+        watermark: None,
+        fingerprint: None,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    };
+    let last = facts.past.last.get(entry).and_then(Option::as_ref);
+    let found = match &table.watermark {
+        None => Err("it has no watermark".to_owned()),
+        Some(Located { value: Watermark::Xmin, at }) => {
+            refuse_without_xmin(source).map_err(|e| e.context(table.name.value.plain()).at(at.clone()))?;
+            Ok(None)
+        }
+        Some(Located { value: Watermark::Columns(names), at }) => of_time(names, source_columns, facts)
+            .map_err(|e| e.context(table.name.value.plain()).at(at.clone()))?
+            .map(Some),
+    };
+    if let Ok(times) = &found {
+        let kind = match times {
+            Some(_) => WatermarkKind::Time(table.watermark_overlap),
+            None => WatermarkKind::Xmin,
+        };
+        let last = last.and_then(|last| last.watermark.clone());
+        let dated_by = times.iter().flatten().filter_map(|time| time.loaded(columns, facts)).collect();
+        reading.watermark = Some(WatermarkPlan { kind, last, dated_by });
+        reading.fingerprint = Some(fingerprint(table, columns).to_string());
+    }
+    if facts.past.mode == Mode::Full {
+        return Ok(reading);
+    }
+    let since = found.and_then(|times| {
+        if table.strategy == Strategy::Replace {
+            return Err("strategy = \"replace\" needs all rows, to tell which ones are gone".to_owned());
+        }
+        let recorded = follows(table, reading.fingerprint.as_deref(), last)?;
+        match times {
+            Some(times) => Ok((since_time(recorded, &times)?, Some(times))),
+            None => Ok((since_xmin(recorded, facts.past.transactions.as_ref())?, None)),
+        }
+    });
+    match since {
+        Err(reason) => {
+            reading.warnings.push(format!("read whole, although an incremental run was asked for: {reason}"));
+        }
+        Ok((since, times)) => {
+            reading.mode = Mode::Incremental;
+            reading.since = Some(since);
+            if let (Some(times), Some(source)) = (times, source) {
+                reading.judge_indexes(&times, source, facts);
+                reading.warn_of_foreign_tables(source);
+            }
+            let full = last.and_then(|last| last.full_age).map_or_else(String::new, |age| {
+                format!(
+                    " (the last one was {} ago, full_every = {})",
+                    figures::duration(age),
+                    human(table.full_every)
+                )
+            });
+            reading.notes.push(format!(
+                "rows that the source deletes or that its where leaves out by now, and orphans whose parent arrives later, are only seen by full runs{full}"
+            ));
+        }
+    }
+    Ok(reading)
+}
+
+impl Reading {
+    fn warn_of_foreign_tables(&mut self, source: &Relation) {
+        if source.kind == RelationKind::Foreign {
+            self.warnings.push(
+                "the source is a foreign table, where open transactions of its server are not seen: only watermark_overlap covers rows that they write"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Whether indexes serve the watermark; the ones to create where they do not.
+    fn judge_indexes(&mut self, times: &[Time], source: &Relation, facts: &Facts<'_>) {
+        if !matches!(
+            source.kind,
+            RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView
+        ) {
+            return;
+        }
+        let indexed = facts.past.indexed.get(&source.name).map_or(&[][..], Vec::as_slice);
+        let missing: Vec<&Ident> =
+            times.iter().map(|time| &time.column).filter(|column| !indexed.contains(column)).collect();
+        self.is_indexed = missing.is_empty();
+        if missing.is_empty() {
+            return;
+        }
+        let create: Vec<String> = missing
+            .iter()
+            .map(|column| format!("create index on {} ({});", source.name.plain(), plain(column)))
+            .collect();
+        self.notes.push(format!(
+            "no index of the source begins with {}, so every incremental run reads all its rows there; on the source: {}",
+            missing.iter().map(|column| plain(column)).collect::<Vec<_>>().join(", nor with "),
+            create.join(" ")
+        ));
+    }
+}
+
+/// A column that a time can be compared with.
+struct Time {
+    column: Ident,
+    kind: Oid,
+}
+
+impl Time {
+    /// The column of the target that it is loaded into, if that tells a time as well.
+    fn loaded(&self, columns: &[ColumnPlan], facts: &Facts<'_>) -> Option<Ident> {
+        let is_it = |column: &&ColumnPlan| column.from.as_ref() == Some(&self.column);
+        let column = columns.iter().find(is_it)?;
+        let is_time = [TIMESTAMPTZ, TIMESTAMP, DATE].contains(&facts.target.base_type(column.type_oid));
+        is_time.then(|| column.name.clone())
+    }
+}
+
+/// The columns of a watermark; the reason if the source lacks one.
+fn of_time(names: &[Ident], source: &[Column], facts: &Facts<'_>) -> Result<Result<Vec<Time>, String>> {
+    let mut times = Vec::with_capacity(names.len());
+    for name in names {
+        let Some(column) = source.iter().find(|column| column.name == *name) else {
+            return Ok(Err(format!("the source has no column {}, which is its watermark", plain(name))));
+        };
+        if !column.may_select {
+            let message = format!("the role has no SELECT on watermark column {} of the source", plain(name));
+            return Err(Error::new(Phase::Plan, Kind::Permission, message)
+                .hint("Grant SELECT on it to the role on the source."));
+        }
+        let kind = facts.source.base_type(column.type_oid);
+        if ![TIMESTAMPTZ, TIMESTAMP, DATE].contains(&kind) {
+            let message = format!(
+                "watermark column {} is of type {}, which is not compared with a time",
+                plain(name),
+                column.type_name
+            );
+            return Err(Error::new(Phase::Plan, Kind::Schema, message).hint(
+                "Name columns of type timestamptz, timestamp or date; or write watermark = \"xmin\", for a table without any.",
+            ));
+        }
+        times.push(Time { column: name.clone(), kind });
+    }
+    Ok(Ok(times))
+}
+
+fn refuse_without_xmin(source: Option<&Relation>) -> Result<()> {
+    match source {
+        Some(relation) if matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) => Ok(()),
+        other => {
+            let what = other.map_or_else(
+                || "the rows come from no table".to_owned(),
+                |relation| format!("{} is a {}", relation.name.plain(), relation.kind.word()),
+            );
+            let message =
+                format!("watermark = \"xmin\" is not possible: {what}, and only rows of tables have one");
+            Err(Error::new(Phase::Plan, Kind::Refused, message)
+                .hint("Name columns that tell when a row changed: watermark = [\"updated_at\"]"))
+        }
+    }
+}
+
+/// The recorded watermark, if a run may follow from it.
+fn follows<'a>(
+    table: &TableConfig,
+    fingerprint: Option<&str>,
+    last: Option<&'a LastState>,
+) -> Result<&'a str, String> {
+    let recorded = last.and_then(|last| Some((last, last.watermark.as_deref()?)));
+    let Some((last, watermark)) = recorded else {
+        return Err("no watermark is recorded yet, for this table, source and scope".to_owned());
+    };
+    let changed = changed(last.fingerprint.as_deref(), fingerprint);
+    if !changed.is_empty() {
+        return Err(format!("changed since the last run: {}", changed.join(", ")));
+    }
+    match last.full_age {
+        None => Err("there was no full run yet".to_owned()),
+        Some(age) if age >= table.full_every => Err(format!(
+            "the last full run was {} ago, full_every = {}",
+            figures::duration(age),
+            human(table.full_every)
+        )),
+        Some(_) => Ok(watermark),
+    }
+}
+
+fn human(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// What decides which rows a table is made of, and what they look like: when it changes, rows that did not change in the
+/// source are other rows on the target.
+fn fingerprint(table: &TableConfig, columns: &[ColumnPlan]) -> Value {
+    let columns: serde_json::Map<String, Value> =
+        columns.iter().map(|column| (column.name.as_str().to_owned(), json!(column.source))).collect();
+    let from = match &table.from {
+        From::Relation(name) => json!({ "from": name.value.to_string() }),
+        From::Query(query) => json!({ "query": query.value }),
+        From::Csv(files) => json!({ "csv": files.value }),
+    };
+    let lookups: Vec<String> = table
+        .lookups
+        .iter()
+        .map(|lookup| {
+            let on: Vec<String> =
+                lookup.on.iter().map(|(ours, theirs)| format!("{} = {theirs}", ours.value)).collect();
+            format!(
+                "{} = {}.{} where {}",
+                lookup.column.value,
+                lookup.from.value,
+                lookup.value.value,
+                on.join(" and ")
+            )
+        })
+        .collect();
+    let watermark = match table.watermark.as_ref().map(|watermark| &watermark.value) {
+        None => Value::Null,
+        Some(Watermark::Xmin) => json!("xmin"),
+        Some(Watermark::Columns(names)) => json!(list(names)),
+    };
+    json!({
+        "from": from,
+        "where": table.filter.as_ref().map(|filter| &filter.value),
+        "columns": columns,
+        "lookups": lookups,
+        "watermark": watermark,
+    })
+}
+
+/// The parts of two fingerprints that differ, by name. Of what is not recorded nothing is known to be the same.
+fn changed(recorded: Option<&str>, now: Option<&str>) -> Vec<&'static str> {
+    let parse = |text: Option<&str>| text.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let (recorded, now) = (parse(recorded).unwrap_or_default(), parse(now).unwrap_or_default());
+    [
+        ("from", "from or query"),
+        ("where", "where"),
+        ("columns", "columns"),
+        ("lookups", "lookups"),
+        ("watermark", "watermark"),
+    ]
+    .into_iter()
+    .filter(|(part, _)| recorded.get(part) != now.get(part) || recorded.get(part).is_none())
+    .map(|(_, word)| word)
+    .collect()
+}
+
+/// True for rows that may have been written since a time, by any of their columns.
+///
+/// `timestamp` and `date` are local time in the source's TimeZone, which goes back when summer time ends: what is
+/// written afterwards may look older than the watermark, so that the time three hours later, less three hours, counts
+/// where it is less.
+fn since_time(recorded: &str, times: &[Time]) -> Result<String, String> {
+    let is_time = recorded.starts_with(|c: char| c.is_ascii_digit())
+        && recorded.chars().all(|c| c.is_ascii_digit() || " :.+-TZ".contains(c));
+    if !is_time {
+        return Err("what is recorded as its watermark is not a time".to_owned());
+    }
+    let low = format!("{}::pg_catalog.timestamptz", literal(recorded));
+    let back = format!("{}::pg_catalog.interval", literal(SET_BACK));
+    let local = format!(
+        "least({low}::pg_catalog.timestamp, ({low} operator(pg_catalog.+) {back})::pg_catalog.timestamp operator(pg_catalog.-) {back})"
+    );
+    let mut any: Vec<String> = times
+        .iter()
+        .map(|Time { column, kind }| {
+            let low = match *kind {
+                TIMESTAMPTZ => low.clone(),
+                DATE => format!("{local}::pg_catalog.date"),
+                _ => local.clone(),
+            };
+            format!("{column} operator(pg_catalog.>=) {low}")
+        })
+        .collect();
+    let nulls: Vec<String> = times.iter().map(|time| format!("{} is null", time.column)).collect();
+    any.push(nulls.join(" and "));
+    Ok(any.join(" or "))
+}
+
+/// True for rows that a transaction wrote which is not older than the recorded one.
+///
+/// `xmin` has 32 bits and goes round. `age` compares both numbers with the same present one, and gives rows of
+/// transactions that are frozen for good the greatest age there is (manual, 25.1.5).
+fn since_xmin(recorded: &str, now: Option<&Transactions>) -> Result<String, String> {
+    let Some(now) = now else {
+        return Err("the role may not see which server the source is (pg_control_system)".to_owned());
+    };
+    let parsed =
+        recorded.split_once('@').and_then(|(xmin, server)| Some((xmin.parse::<u64>().ok()?, server)));
+    let Some((low, server)) = parsed else {
+        return Err("what is recorded as its watermark is no transaction".to_owned());
+    };
+    if server != now.system_identifier {
+        return Err("the source is another server than at the last run".to_owned());
+    }
+    match now.xmin.checked_sub(low) {
+        None => Err("the source's transactions went back since the last run: it was restored".to_owned()),
+        Some(passed) if passed >= TRANSACTIONS_MAX => {
+            Err("too many transactions lie between this run and the last one to be told apart".to_owned())
+        }
+        Some(_) => Ok(format!(
+            "pg_catalog.age(xmin) operator(pg_catalog.<=) pg_catalog.age('{}'::pg_catalog.xid)",
+            low % (1 << 32)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(xmin: u64) -> Transactions {
+        Transactions { system_identifier: "7".to_owned(), xmin }
+    }
+
+    #[test]
+    fn a_transaction_number_is_compared_within_its_32_bits() {
+        let sql = since_xmin("4294967396@7", Some(&here(4_294_967_400))).unwrap();
+        assert!(sql.ends_with("age('100'::pg_catalog.xid)"), "{sql}");
+    }
+
+    #[test]
+    fn a_number_that_says_nothing_any_more_makes_a_full_run() {
+        for (recorded, now, word) in [
+            ("100@8", Some(here(200)), "another server"),
+            ("100@7", Some(here(99)), "went back"),
+            ("100@7", Some(here(100 + (1 << 31))), "too many"),
+            ("2026-01-01T00:00:00Z", Some(here(200)), "no transaction"),
+            ("100@7", None, "pg_control_system"),
+        ] {
+            let reason = since_xmin(recorded, now.as_ref()).unwrap_err();
+            assert!(reason.contains(word), "{recorded}: {reason}");
+        }
+    }
+
+    #[test]
+    fn rows_without_any_time_are_read_too() {
+        let time = |name: &str, kind| Time { column: Ident::new(name), kind };
+        let times = [time("a", TIMESTAMPTZ), time("b", DATE)];
+        let sql = since_time("2026-01-01T00:00:00.5Z", &times).unwrap();
+        assert!(sql.ends_with(" or \"a\" is null and \"b\" is null"), "{sql}");
+        assert!(sql.contains("\"b\" operator(pg_catalog.>=) least("), "{sql}");
+        assert!(since_time("1'; drop table t", &times).is_err());
+    }
+
+    #[test]
+    fn what_changed_is_named_and_what_is_not_recorded_has_changed() {
+        let then = r#"{"from":1,"where":null,"columns":{"a":"x","b":"y"},"lookups":[],"watermark":"xmin"}"#;
+        let now = r#"{"from":1,"where":"z","columns":{"b":"y","a":"x"},"lookups":[],"watermark":"xmin"}"#;
+        assert_eq!(changed(Some(then), Some(then)), Vec::<&str>::new());
+        assert_eq!(changed(Some(then), Some(now)), ["where"]);
+        assert_eq!(changed(None, Some(now)).len(), 5);
+    }
+}

@@ -1,0 +1,68 @@
+//! What the state says of earlier runs.
+
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::GenericClient;
+
+use super::State;
+use crate::error::{Error, Phase, Result};
+
+/// What the last runs left about a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastState {
+    /// The point in the source up to which it was read.
+    pub watermark: Option<String>,
+    /// When it was last applied.
+    pub last_sync_at: Option<SystemTime>,
+    /// When it was last applied from a full run.
+    pub last_full_at: Option<SystemTime>,
+    /// Rows staged then.
+    pub records_synced: Option<i64>,
+    /// Why the last run failed, if it did.
+    pub error_message: Option<String>,
+    /// What its rows were then read by, see [`crate::report::TableReport::fingerprint`].
+    pub fingerprint: Option<String>,
+    /// Age of `last_sync_at` by the target's clock.
+    pub sync_age: Option<Duration>,
+    /// Age of `last_full_at` by the target's clock.
+    pub full_age: Option<Duration>,
+}
+
+impl State {
+    /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn last_state(
+        &self,
+        client: &impl GenericClient,
+        table: &str,
+        source: &str,
+        scope: Option<&str>,
+    ) -> Result<Option<LastState>> {
+        let failed =
+            |error| Error::pg(Phase::Plan, format!("cannot read {}.sync_state", self.schema), &error);
+        let found = self.inspect(client).await?;
+        if !found.columns.iter().any(|column| column == "sync_state.watermark") {
+            return Ok(None);
+        }
+        let sql = self.sql(include_str!("last_state.sql"));
+        let row =
+            client.query_opt(&sql, &[&table, &source, &scope.unwrap_or_default()]).await.map_err(failed)?;
+        Ok(row.map(|row| LastState {
+            watermark: row.get("watermark"),
+            last_sync_at: row.get("last_sync_at"),
+            last_full_at: row.get("last_full_at"),
+            records_synced: row.get("records_synced"),
+            error_message: row.get("error_message"),
+            fingerprint: row.get("fingerprint"),
+            sync_age: age(row.get("sync_age_s")),
+            full_age: age(row.get("full_age_s")),
+        }))
+    }
+}
+
+/// A clock that was set back makes an age negative; then nothing is old.
+fn age(seconds: Option<f64>) -> Option<Duration> {
+    seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
