@@ -240,6 +240,32 @@ fn a_strategy_killed_while_it_is_applied_is_all_or_nothing() {
 }
 
 #[test]
+fn a_role_that_may_not_keep_differences_is_told_so_before_anything_is_touched() {
+    let mut pair = pair();
+    pair.source.run("create table t (id int primary key); insert into t values (1), (2)");
+    let role = pair.target.role("login");
+    pair.target.run(&format!(
+        "create table t (id int primary key); insert into t values (1), (3);
+         grant all on t to {role}; create schema staged authorization {role};
+         revoke temporary on database {} from public",
+        pair.target.name()
+    ));
+    let url = pair.target.url_as(&role);
+    let program = |table: &str| {
+        let config = format!("[run]\nstaging_schema = 'staged'\n{table}");
+        Bulkload::on(&pair).env("TARGET_DATABASE_URL", &url).config(&config)
+    };
+    for table in [config("upsert"), config("insert"), "[[table]]\nname = 't'\napply = 'delta'\n".to_owned()] {
+        let outcome = program(&table).sync();
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        assert!(outcome.stderr.contains("may not create temporary tables"), "{outcome}");
+    }
+    let outcome = program("[[table]]\nname = 't'\n").sync();
+    succeeds(&outcome);
+    assert_eq!(outcome.table("public.t")["apply"], "delete");
+}
+
+#[test]
 fn a_merge_of_a_table_that_somebody_reads_never_waits_for_readers() {
     let pair = world();
     let reader = pair.target.session();

@@ -1,6 +1,6 @@
 //! `delta`: only what differs is deleted, updated and inserted. Writers wait for the differences, readers never.
 
-use super::merge::Policy;
+use super::merge::{self, Policy};
 use super::{Method, Way};
 use crate::config::ApplyMethod;
 use crate::plan::method::{Case, Rules, TableLock};
@@ -21,7 +21,7 @@ impl Rules for Delta {
         } else if !rights.delete {
             Some("the role has no DELETE privilege on it".to_owned())
         } else {
-            None
+            merge::refusal(*rights)
         }
     }
 

@@ -1,6 +1,6 @@
 //! `strategy = "insert"`: rows whose key is new are inserted. Rows that are there are left alone.
 
-use super::merge::Policy;
+use super::merge::{self, Policy};
 use super::{Method, Way};
 use crate::config::{ApplyMethod, Strategy};
 use crate::plan::method::{Case, Rules, TableLock};
@@ -20,7 +20,10 @@ impl Rules for Insert {
     fn refusal(&self, case: &Case<'_>) -> Option<String> {
         let rights = &case.target.rights;
         let may_lock = rights.update || rights.delete || rights.truncate;
-        (!may_lock).then(|| "to lock writers out the role needs UPDATE, DELETE or TRUNCATE on it".to_owned())
+        if !may_lock {
+            return Some("to lock writers out the role needs UPDATE, DELETE or TRUNCATE on it".to_owned());
+        }
+        merge::refusal(*rights)
     }
 
     fn lock(&self) -> TableLock {

@@ -1,6 +1,6 @@
 //! `strategy = "upsert"`: rows are inserted, or update the row with their key if it is in scope. Nothing is deleted.
 
-use super::merge::Policy;
+use super::merge::{self, Policy};
 use super::{Method, Way};
 use crate::config::{ApplyMethod, Strategy};
 use crate::plan::method::{Case, Rules, TableLock};
@@ -17,7 +17,11 @@ impl Rules for Upsert {
     }
 
     fn refusal(&self, case: &Case<'_>) -> Option<String> {
-        (!case.target.rights.update).then(|| "the role has no UPDATE privilege on it".to_owned())
+        let rights = &case.target.rights;
+        if !rights.update {
+            return Some("the role has no UPDATE privilege on it".to_owned());
+        }
+        merge::refusal(*rights)
     }
 
     fn lock(&self) -> TableLock {

@@ -343,6 +343,7 @@ pub(super) mod tests {
                 update: true,
                 delete: true,
                 truncate: true,
+                temporary: true,
                 rows_hidden: false,
             },
             columns: columns.iter().map(column).collect(),

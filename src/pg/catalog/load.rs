@@ -186,6 +186,7 @@ fn relation(row: &Row) -> Relation {
             update: row.get("may_update"),
             delete: row.get("may_delete"),
             truncate: row.get("may_truncate"),
+            temporary: row.get("may_make_temporary"),
             rows_hidden: row.get("rows_hidden"),
         },
         columns: Vec::new(),

@@ -172,6 +172,8 @@ pub struct Rights {
     pub delete: bool,
     /// TRUNCATE
     pub truncate: bool,
+    /// TEMPORARY, on its database
+    pub temporary: bool,
     /// A row-level policy would hide rows from it (and with `row_security = off` is an error).
     pub rows_hidden: bool,
 }

@@ -14,6 +14,7 @@ select
     pg_catalog.has_table_privilege(c.oid, 'UPDATE') or pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') as may_update,
     pg_catalog.has_table_privilege(c.oid, 'DELETE') as may_delete,
     pg_catalog.has_table_privilege(c.oid, 'TRUNCATE') as may_truncate,
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY') as may_make_temporary,
     c.relrowsecurity
         and not (pg_catalog.pg_has_role(c.relowner, 'USAGE') and not c.relforcerowsecurity)
         and not (select r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user) as rows_hidden,
