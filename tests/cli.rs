@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::support::{Bulkload, Running};
 
-const SUBCOMMANDS: [(&str, &[&str]); 7] = [
+const SUBCOMMANDS: [(&str, &[&str]); 8] = [
     ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
     ("plan", &["-c, --config", "--mode", "--table", "--json"]),
     ("check", &["-c, --config"]),
+    ("status", &["-c, --config", "--max-age", "--json"]),
     ("clean", &["-c, --config"]),
     ("demo", &["--rows", "--keep"]),
     ("completions", &["<SHELL>", "bash", "zsh", "fish"]),
@@ -93,6 +94,7 @@ fn wrong_usage_exits_with_2() {
         &["sync", "--mode", "some"],
         &["sync", "--table", "a b"],
         &["demo", "--rows", "0"],
+        &["status", "--max-age", "26"],
         &["completions", "tcl"],
         &["--color", "blue", "check"],
     ] {
@@ -106,7 +108,7 @@ fn wrong_usage_exits_with_2() {
 fn a_missing_config_is_named() {
     let hint =
         "  hint: Name the config with -c FILE; without it, bulkload.toml in the working directory is read.\n";
-    for command in ["sync", "plan", "check", "clean"] {
+    for command in ["sync", "plan", "check", "status", "clean"] {
         let stderr = format!("error: no config file bulkload.toml\n{hint}");
         refused(&Bulkload::new(), &[command], &stderr);
         refused(

@@ -34,6 +34,7 @@ mod slots;
 mod snapshots;
 mod stalls;
 mod state;
+mod status;
 mod strategies;
 mod throw_away_servers;
 mod timeouts;

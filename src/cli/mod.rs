@@ -13,6 +13,7 @@ mod man;
 mod options;
 mod plan;
 mod signals;
+mod status;
 mod sync;
 mod terminal;
 
@@ -53,6 +54,7 @@ enum Command {
     Sync(sync::Sync),
     Plan(plan::Plan),
     Check(check::Check),
+    Status(status::Status),
     Clean(clean::Clean),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -151,6 +153,7 @@ async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
         Command::Sync(command) => command.execute(&cli.globals, signals).await,
         Command::Plan(command) => command.execute(signals).await,
         Command::Check(command) => command.execute(signals).await,
+        Command::Status(command) => command.execute(signals).await,
         Command::Clean(command) => command.execute(signals).await,
         Command::Demo(command) => command.execute(&cli.globals, signals).await,
         Command::Completions(command) => command.execute(&mut Cli::command()),

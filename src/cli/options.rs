@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use crate::config::{Config, process_env};
+use crate::config::{Config, SOURCE_URL_VARIABLE, process_env};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 use crate::report::Mode;
@@ -78,6 +78,9 @@ pub(super) enum ColorWhen {
     Never,
 }
 
+/// What a source is said to be where it is not known and not needed.
+const STAND_IN: &str = "postgresql://unknown";
+
 /// Which config.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ConfigFile {
@@ -91,6 +94,17 @@ impl ConfigFile {
     pub(super) fn load(&self) -> Result<Config> {
         Config::load(&self.path, &process_env)
     }
+
+    /// The same for a command that asks the target only, and whether the config's source is the real one: where
+    /// SOURCE_DATABASE_URL is not set, a stand-in takes its place.
+    pub(super) fn load_for_target(&self) -> Result<(Config, bool)> {
+        let stand_in = |name: &str| {
+            process_env(name).or_else(|| (name == SOURCE_URL_VARIABLE).then(|| STAND_IN.to_owned()))
+        };
+        let config = Config::load(&self.path, &stand_in)?;
+        let is_known = config.source.value.expose() != STAND_IN;
+        Ok((config, is_known))
+    }
 }
 
 /// Which of the config's tables, and how much of them.
@@ -100,6 +114,13 @@ pub(super) struct Selection {
     #[arg(long, value_name = "full|incremental", default_value = "full", hide_possible_values = true)]
     mode: ModeWord,
 
+    #[command(flatten)]
+    tables: Tables,
+}
+
+/// Which of the config's tables.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Tables {
     /// Only this table of the config, its name written as in SQL; may be repeated
     #[arg(long = "table", value_name = "NAME", value_parser = table_name)]
     tables: Vec<TableName>,
@@ -114,8 +135,15 @@ impl Selection {
         }
     }
 
-    /// The tables that were asked for, each once, none meaning all; an error if the config lacks one of them.
+    /// The tables that were asked for, see [`Tables::of`].
     pub(super) fn tables(&self, config: &Config) -> Result<Vec<TableName>> {
+        self.tables.of(config)
+    }
+}
+
+impl Tables {
+    /// The tables that were asked for, each once, none meaning all; an error if the config lacks one of them.
+    pub(super) fn of(&self, config: &Config) -> Result<Vec<TableName>> {
         let known = || config.tables.iter().map(|table| &table.name.value);
         match self.tables.iter().find(|name| !known().any(|other| other == *name)) {
             None => Ok(known().filter(|name| self.tables.contains(name)).cloned().collect()),

@@ -4,6 +4,7 @@
 //! - [`Report`] and [`TableReport`]: the JSON of `--report`, and what the table `runs` keeps
 //! - [`result`]: the same for people, as wide as their terminal
 //! - [`progress`]: counters that all stages share, drawn on a terminal or logged
+//! - [`status`]: what the last runs left, per table
 //! - [`state`]: the tables `sync_state` and `runs` on the target
 
 pub mod figures;
@@ -11,6 +12,7 @@ mod file;
 pub mod progress;
 pub mod result;
 pub mod state;
+pub mod status;
 pub(crate) mod wrap;
 
 use std::time::{Duration, SystemTime};

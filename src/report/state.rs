@@ -230,6 +230,26 @@ impl State {
         updated.map(drop).map_err(|error| self.cannot_record(&error))
     }
 
+    /// The same for some of its entries.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn set_phase_of(
+        &self,
+        client: &impl GenericClient,
+        run_id: &str,
+        entries: &[usize],
+        phase: Phase,
+    ) -> Result<()> {
+        let entries: Vec<i32> = entries.iter().filter_map(|&entry| i32::try_from(entry).ok()).collect();
+        let sql = self.sql(
+            "update {schema}.runs set phase = $3::text
+             where run_id = $1::text and entry = any ($2::int[]) and finished_at is null",
+        );
+        let updated = client.execute(&sql, &[&run_id, &entries, &phase.name()]).await;
+        updated.map(drop).map_err(|error| self.cannot_record(&error))
+    }
+
     /// Records tables as applied. To be called in the applying transaction: the watermark must become visible
     /// together with the rows. `entry.table.watermark` is stored as it is, none included. Locks are held
     /// meanwhile, so it all takes one round trip, however many tables the group has.

@@ -116,6 +116,7 @@ impl<'a> GroupWork<'a> {
         for known in &self.known {
             self.shared.progress.table(known.table).phase(Phase::Verify);
         }
+        self.note_phase(Phase::Verify).await;
         match self.judge().await {
             Ok(None) => {}
             Ok(Some(fate)) => return Ok(fate),
@@ -139,8 +140,21 @@ impl<'a> GroupWork<'a> {
         if ready.is_empty() {
             return Ok(Fate::Applied(None, skipped));
         }
+        self.note_phase(Phase::Apply).await;
         let applied = self.apply(&ready).await?;
         Ok(Fate::Applied(Some(applied), skipped))
+    }
+
+    /// Tells in `runs` what is being done with the group. Who looks there misses nothing else if it fails.
+    async fn note_phase(&self, phase: Phase) {
+        let entries: Vec<usize> =
+            self.plan().tables().map(|table| self.shared.plan.tables[table].entry).collect();
+        let control = self.staged.claim.control().await;
+        let noted =
+            self.staged.state.set_phase_of(&control.client, self.staged.run.as_str(), &entries, phase).await;
+        if let Err(error) = noted {
+            tracing::debug!(phase = %phase, %error, "the phase was not noted");
+        }
     }
 
     /// Judges references and duplicates on staging, once. A fate, if that is how the group ends.

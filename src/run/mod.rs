@@ -25,6 +25,7 @@ mod scope;
 mod sessions;
 mod slots;
 mod stage;
+mod status;
 mod streams;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::load::Ledger;
 use crate::pg::name::TableName;
 use crate::plan::{Plan, TablePlan};
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
+use crate::report::status::Status;
 use crate::report::{Mode, Report, millis};
 
 /// What the command line adds to the config.
@@ -80,6 +82,21 @@ pub async fn plan(config: Config, options: Options) -> Result<Plan> {
 /// A config that cannot be used at all; everything else is a finding.
 pub async fn check(config: Config, options: Options) -> Result<CheckReport> {
     unless_cancelled(&options, Phase::Connect, Box::pin(check::check(config, &options))).await
+}
+
+/// Tells what the last runs left of a config's tables; asks the target only. `is_source_known` is false where the config's
+/// source is a stand-in for one that is not given.
+///
+/// # Errors
+/// The target cannot be reached, or refuses.
+pub async fn status(
+    config: Config,
+    max_age: Option<Duration>,
+    is_source_known: bool,
+    options: &Options,
+) -> Result<Status> {
+    unless_cancelled(options, Phase::Connect, Box::pin(status::status(config, max_age, is_source_known)))
+        .await
 }
 
 /// Removes what dead runs left on the target.

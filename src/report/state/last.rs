@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 
-use super::State;
+use super::{COLUMNS, Found, State};
 use crate::error::{Error, Phase, Result};
 
 /// What the last runs left about a table.
@@ -59,6 +59,39 @@ impl State {
             sync_age: age(row.get("sync_age_s")),
             full_age: age(row.get("full_age_s")),
         }))
+    }
+
+    /// What is known of tables, given with their scopes; of all sources unless one is named. None if there is no state yet.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn status_rows(
+        &self,
+        client: &impl GenericClient,
+        tables: &[(String, String)],
+        source: Option<&str>,
+    ) -> Result<Option<Vec<Row>>> {
+        let has = |found: &Found, table: &str| {
+            COLUMNS.iter().filter(|(name, _)| *name == table).flat_map(|(_, columns)| *columns).all(
+                |column| {
+                    ["source", "scope", "fingerprint"].contains(column)
+                        || found.columns.contains(&format!("{table}.{column}"))
+                },
+            )
+        };
+        let found = self.inspect(client).await?;
+        if !has(&found, "sync_state") || !has(&found, "runs") {
+            return Ok(None);
+        }
+        let (names, scopes): (Vec<&str>, Vec<&str>) =
+            tables.iter().map(|(name, scope)| (name.as_str(), scope.as_str())).unzip();
+        let rows = client
+            .query(&self.sql(include_str!("status.sql")), &[&names, &scopes, &source])
+            .await
+            .map_err(|error| {
+                Error::pg(Phase::Record, format!("cannot read the state in schema {}", self.schema), &error)
+            })?;
+        Ok(Some(rows))
     }
 }
 

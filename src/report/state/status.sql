@@ -1,0 +1,68 @@
+-- What is known of tables, one row for each and for each source that it was loaded from, in the order of $1.
+-- $1 tables, $2 their scopes, $3 the source, if it is known. Ages are taken here: the clock that wrote the times also judges
+-- them. Columns that tables of an older shape lack are read through JSON.
+with wanted as (
+    select w.name, w.scope, w.entry
+    from unnest($1::text[], $2::text[]) with ordinality as w (name, scope, entry)
+),
+known as (
+    select w.entry, r.table_name as name, w.scope, to_jsonb(r) ->> 'source' as source, r.run_id, r.started_at, r.finished_at,
+           r.phase, r.ok, r.error, r.mode, r.staged, r.duration_ms, r.lock_ms,
+           exists (
+               select
+               from pg_locks l
+               where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+                 and l.database = (select d.oid from pg_database d where d.datname = current_database())
+                 and (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('bulkload run ' || r.run_id, 0)
+           ) as alive
+    from wanted w
+    join {schema}.runs r on r.table_name = w.name and coalesce(to_jsonb(r) ->> 'scope', '') = w.scope
+    where $3::text is null or coalesce(to_jsonb(r) ->> 'source', $3::text) = $3::text
+),
+places as (
+    select w.entry, w.name, w.scope, s.source
+    from wanted w
+    left join lateral (
+        select source from {schema}.sync_state
+        where table_name = w.name and scope = w.scope and ($3::text is null or source = $3::text)
+        union
+        select source from known where entry = w.entry and source is not null
+    ) s on true
+)
+select p.name,
+       p.scope,
+       p.source,
+       s.watermark,
+       s.last_sync_at,
+       extract(epoch from clock_timestamp() - s.last_sync_at)::float8 as age_s,
+       s.last_full_at,
+       last.run_id,
+       last.ok,
+       coalesce(last.error, s.error_message) as error,
+       applied.mode,
+       coalesce(applied.staged, s.records_synced) as rows,
+       coalesce(applied.duration_ms, s.duration_ms) as duration_ms,
+       applied.lock_ms,
+       open.run_id as open_run,
+       open.phase as open_phase,
+       open.alive as open_alive,
+       extract(epoch from clock_timestamp() - open.started_at)::float8 as open_s
+from places p
+left join {schema}.sync_state s on s.table_name = p.name and s.scope = p.scope and s.source = p.source
+left join lateral (
+    select * from known k
+    where k.entry = p.entry and coalesce(k.source, p.source) is not distinct from p.source and k.finished_at is not null
+    order by k.started_at desc, k.run_id desc limit 1
+) last on true
+left join lateral (
+    select * from known k
+    where k.entry = p.entry and coalesce(k.source, p.source) is not distinct from p.source and k.finished_at is not null
+      and k.ok
+    order by k.started_at desc, k.run_id desc limit 1
+) applied on true
+left join lateral (
+    select * from known k
+    where k.entry = p.entry and coalesce(k.source, p.source) is not distinct from p.source and k.finished_at is null
+    order by k.alive desc, k.started_at desc limit 1
+) open on true
+order by p.entry, p.source

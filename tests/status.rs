@@ -1,0 +1,146 @@
+//! `bulkload status`: what runs left, and whether monitoring should worry.
+
+use serde_json::Value;
+
+use crate::support::{Bulkload, Scene, wait_until};
+
+/// The status as JSON, and the exit code.
+#[track_caller]
+fn status(program: &Bulkload, args: &[&str]) -> (Value, Option<i32>) {
+    let outcome = program.run(&[&["-q", "status", "--json"], args].concat());
+    assert_eq!(outcome.stderr, "", "{outcome}");
+    (serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("{e}: {outcome}")), outcome.code)
+}
+
+#[track_caller]
+fn table<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let tables = status["tables"].as_array().unwrap();
+    let found: Vec<&Value> = tables.iter().filter(|table| table["name"] == name).collect();
+    assert_eq!(found.len(), 1, "{status}");
+    found[0]
+}
+
+#[test]
+fn before_the_first_run_nothing_is_known_and_nothing_is_wrong() {
+    let scene = Scene::shared();
+    let program = scene.program("auto", "");
+    let (found, code) = status(&program, &[]);
+    assert_eq!((code, found["tables"].as_array().unwrap().len()), (Some(0), 3), "{found}");
+    assert_eq!(table(&found, "public.free")["status"], "never");
+    assert_eq!(table(&found, "public.free")["last_sync_at"], Value::Null);
+    assert_eq!(status(&program, &["--max-age", "26h"]).1, Some(1), "what was never loaded is too old");
+    assert_eq!(
+        scene.pair.target.value("select to_regnamespace('bulkload') is null"),
+        "t",
+        "nothing is created"
+    );
+}
+
+#[test]
+fn after_a_run_its_figures_are_told() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    let outcome = program.sync();
+    let (found, code) = status(&program, &["--max-age", "26h"]);
+    assert_eq!((code, &found["ok"]), (Some(0), &Value::Bool(true)), "{found}");
+    let (told, reported) = (table(&found, "public.free"), outcome.table("public.free"));
+    assert_eq!(
+        (&told["status"], &told["rows"], &told["mode"]),
+        (&"ok".into(), &reported["staged"], &"full".into())
+    );
+    for key in ["duration_ms", "lock_ms"] {
+        assert_eq!(told[key], reported[key], "{key}");
+    }
+    assert_eq!(told["run_id"], outcome.report()["run_id"]);
+    assert!(told["age_s"].as_u64().unwrap() < 100 && told["last_full_at"] == told["last_sync_at"], "{told}");
+
+    let outcome = program.run(&["-q", "status"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert!(outcome.stdout.contains("ok      free  from 127.0.0.1:"), "{outcome}");
+    assert!(
+        outcome.stdout.contains(", 3,000 rows, in ") && outcome.stdout.contains(", locked for "),
+        "{outcome}"
+    );
+    assert!(outcome.stdout.ends_with("all is well\n"), "{outcome}");
+}
+
+#[test]
+fn a_table_that_is_too_old_or_failed_makes_the_exit_code_1() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    assert_eq!(program.sync().code, Some(0));
+    scene.pair.target.run("update bulkload.sync_state set last_sync_at = last_sync_at - interval '27 h' where table_name = 'public.free'");
+    assert_eq!(status(&program, &[]).1, Some(0));
+    assert_eq!(status(&program, &["--max-age", "28h"]).1, Some(0));
+    let (found, code) = status(&program, &["--max-age", "26h"]);
+    assert_eq!((code, &table(&found, "public.free")["status"]), (Some(1), &"old".into()), "{found}");
+    assert_eq!(table(&found, "public.child")["status"], "ok");
+
+    scene.pair.source.run("delete from free where id > 10");
+    assert_eq!(program.sync().code, Some(1));
+    let (found, code) = status(&program, &[]);
+    let free = table(&found, "public.free");
+    assert_eq!((code, &free["status"]), (Some(1), &"failed".into()), "{found}");
+    assert!(free["error"].as_str().unwrap().contains("max_shrink"), "{free}");
+    assert_eq!(free["rows"], 3000, "the figures are those of the run that applied it");
+
+    scene.pair.source.run("insert into free (v) select 'again' from generate_series(1, 3000)");
+    assert_eq!(program.sync().code, Some(0));
+    assert_eq!(status(&program, &["--max-age", "26h"]).1, Some(0));
+}
+
+#[test]
+fn a_run_in_progress_tells_its_phase_and_a_dead_one_is_a_failure() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    assert_eq!(program.sync().code, Some(0));
+    let held = scene.program("delete", "").hold_at("apply.exchanged");
+    let mut run = held.spawn(&["sync"]);
+    run.wait_until_held();
+    let (found, code) = status(&program, &[]);
+    assert_eq!(code, Some(0), "{found}");
+    // One of the two groups is held, the other waits for it.
+    let running: Vec<&Value> =
+        found["tables"].as_array().unwrap().iter().map(|table| &table["running"]["phase"]).collect();
+    assert!(running.contains(&&"apply".into()), "{found}");
+    assert!(program.run(&["-q", "status"]).stdout.contains(" is in phase apply, since "));
+    run.kill_9();
+    scene.wait_until_alone();
+    let (found, code) = status(&program, &[]);
+    assert_eq!(code, Some(1), "{found}");
+    assert!(found.to_string().contains("the run died in phase apply"), "{found}");
+    // What is cleaned up has failed all the same, until the next run.
+    assert_eq!(program.run(&["-q", "clean"]).code, Some(0));
+    let (found, code) = status(&program, &[]);
+    assert_eq!(code, Some(1), "{found}");
+    assert!(found.to_string().contains("the run died in phase apply"), "{found}");
+    assert_eq!(program.sync().code, Some(0));
+    wait_until("the status is well again", || status(&program, &[]).1 == Some(0));
+}
+
+#[test]
+fn the_source_is_not_needed_and_where_it_is_not_named_all_are_told() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    assert_eq!(program.sync().code, Some(0));
+    let away =
+        scene.program("delete", "").env("SOURCE_DATABASE_URL", "postgresql://nobody@no-such-host.invalid/x");
+    let (found, _) = status(&away, &[]);
+    assert_eq!(table(&found, "public.free")["status"], "never", "another source has a state of its own");
+    let config = Scene::config("delete", "");
+    let alone = Bulkload::new().env("TARGET_DATABASE_URL", scene.pair.target.url()).config(&config);
+    let (found, code) = status(&alone, &[]);
+    assert_eq!((code, &table(&found, "public.free")["status"]), (Some(0), &"ok".into()), "{found}");
+}
+
+#[test]
+fn state_tables_of_an_older_shape_are_read_and_left_as_they_are() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    assert_eq!(program.sync().code, Some(0));
+    scene.pair.target.run("alter table bulkload.runs drop column source, drop column scope; alter table bulkload.sync_state drop column fingerprint");
+    let (found, code) = status(&program, &["--max-age", "26h"]);
+    assert_eq!((code, &table(&found, "public.child")["status"]), (Some(0), &"ok".into()), "{found}");
+    let columns = "select count(*) from information_schema.columns where table_schema = 'bulkload' and column_name in ('source', 'fingerprint')";
+    assert_eq!(scene.pair.target.value(columns), "1", "that of sync_state's own");
+}
