@@ -105,7 +105,7 @@ fn a_config_that_is_wrong_in_itself() {
         ),
     ] {
         let before = state(&pair.target);
-        for command in ["sync", "plan", "check", "status", "clean"] {
+        for command in ["sync", "plan", "check", "verify", "status", "clean"] {
             let outcome = Bulkload::on(&pair).config(config).run(&[command]);
             assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{command} {outcome}");
             assert!(outcome.stderr.starts_with(&format!("error: {place}: {message}")), "{place} {outcome}");
@@ -529,7 +529,7 @@ fn check_and_plan_change_nothing_and_tell_what_matters() {
         assert!(outcome.stdout.lines().any(|found| found.starts_with(&line)), "{line}\n{outcome}");
     }
     assert!(outcome.stdout.contains(", role postgres, not encrypted\n"), "{outcome}");
-    for args in [&["plan"][..], &["plan", "--json"], &["status"], &["clean"]] {
+    for args in [&["plan"][..], &["plan", "--json"], &["verify"], &["status"], &["clean"]] {
         let outcome = program.run(args);
         assert_eq!(outcome.code, Some(0), "{outcome}");
     }

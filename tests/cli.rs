@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::support::{Bulkload, Running};
 
-const SUBCOMMANDS: [(&str, &[&str]); 8] = [
+const SUBCOMMANDS: [(&str, &[&str]); 9] = [
     ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
     ("plan", &["-c, --config", "--mode", "--table", "--json"]),
     ("check", &["-c, --config"]),
+    ("verify", &["-c, --config", "--table"]),
     ("status", &["-c, --config", "--max-age", "--json"]),
     ("clean", &["-c, --config"]),
     ("demo", &["--rows", "--keep"]),
@@ -108,7 +109,7 @@ fn wrong_usage_exits_with_2() {
 fn a_missing_config_is_named() {
     let hint =
         "  hint: Name the config with -c FILE; without it, bulkload.toml in the working directory is read.\n";
-    for command in ["sync", "plan", "check", "status", "clean"] {
+    for command in ["sync", "plan", "check", "verify", "status", "clean"] {
         let stderr = format!("error: no config file bulkload.toml\n{hint}");
         refused(&Bulkload::new(), &[command], &stderr);
         refused(
@@ -153,7 +154,7 @@ fn a_mistake_in_the_config_is_shown_with_its_place_and_advice() {
 
 #[test]
 fn a_table_that_the_config_lacks_is_named_with_those_it_has() {
-    for command in ["sync", "plan"] {
+    for command in ["sync", "plan", "verify"] {
         refused(
             &program(),
             &[command, "--table", "orders", "--table", "Order_Lines"],

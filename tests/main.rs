@@ -39,3 +39,4 @@ mod strategies;
 mod throw_away_servers;
 mod timeouts;
 mod types;
+mod verify;

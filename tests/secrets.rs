@@ -170,6 +170,7 @@ fn a_run_that_fails_tells_no_password() {
             &["sync", "-vv", "--report", "report.json"][..],
             &["sync", "--log-format", "json"],
             &["check", "-vv"],
+            &["verify", "-vv"],
             &["status"],
             &["clean"],
         ] {

@@ -16,6 +16,7 @@ mod signals;
 mod status;
 mod sync;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,6 +55,7 @@ enum Command {
     Sync(sync::Sync),
     Plan(plan::Plan),
     Check(check::Check),
+    Verify(verify::Verify),
     Status(status::Status),
     Clean(clean::Clean),
     Demo(demo::Demo),
@@ -153,6 +155,7 @@ async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
         Command::Sync(command) => command.execute(&cli.globals, signals).await,
         Command::Plan(command) => command.execute(signals).await,
         Command::Check(command) => command.execute(signals).await,
+        Command::Verify(command) => command.execute(signals).await,
         Command::Status(command) => command.execute(signals).await,
         Command::Clean(command) => command.execute(signals).await,
         Command::Demo(command) => command.execute(&cli.globals, signals).await,

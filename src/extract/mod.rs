@@ -6,4 +6,5 @@ mod statement;
 
 pub(crate) use horizon::{Horizon, Mark};
 pub(crate) use snapshot::{Reader, Scene, Snapshot};
+pub(crate) use statement::whole_source;
 pub use statement::{copy_out_sql, select_sql};

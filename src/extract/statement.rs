@@ -63,3 +63,16 @@ fn conditions(table: &TablePlan) -> Vec<String> {
     let filter = table.filter.as_ref().map(|filter| format!("(\n{filter}\n)"));
     filter.into_iter().chain(table.since.as_ref().map(|since| format!("({since})"))).collect()
 }
+
+/// A SELECT of expressions over all rows of a table's source, whatever its chunks, after the `search_path` that its names
+/// are resolved by.
+pub(crate) fn whole_source(table: &TablePlan, expressions: &str) -> (&'static str, String) {
+    let path = if has_users_sql(table) { "default" } else { "''" };
+    let from = match (&table.source_relation, table.chunks.first().map(|chunk| &chunk.extent)) {
+        (_, Some(Extent::Query(query))) => format!("(\n{query}\n) as source"),
+        (Some(relation), _) => relation.to_string(),
+        (None, _) => "(select) as source".to_owned(),
+    };
+    let filter = table.filter.as_ref().map(|filter| format!(" where (\n{filter}\n)")).unwrap_or_default();
+    (path, format!("select {expressions} from {from}{filter}"))
+}

@@ -48,7 +48,7 @@ pub(super) fn matching<'a>(
             .get(&column.name)
             .or_else(|| from.is_none().then(|| rules.default.get(&column.name)).flatten());
         match (value, from) {
-            _ if is_looked_up => matched.push(column, String::new(), None, false),
+            _ if is_looked_up => matched.push(column, (String::new(), None), None, false),
             (Some(value), _) => matched.computed(column, &value.value, facts),
             (None, Some(from)) => {
                 if !from.may_select {
@@ -91,7 +91,13 @@ fn incoming<'a>(table: &'a TableConfig, source: &'a [Column]) -> Vec<(&'a Ident,
 }
 
 impl Matched<'_> {
-    fn push(&mut self, column: &Column, source: String, from: Option<&Column>, is_plain: bool) {
+    fn push(
+        &mut self,
+        column: &Column,
+        (source, compared): (String, Option<String>),
+        from: Option<&Column>,
+        is_plain: bool,
+    ) {
         self.columns.push(ColumnPlan {
             name: column.name.clone(),
             type_oid: column.type_oid,
@@ -99,6 +105,7 @@ impl Matched<'_> {
             renderer: Renderer::for_type(self.target, column.type_oid),
             collation: column.collation.clone(),
             source,
+            compared,
             is_plain,
             from: from.map(|column| column.name.clone()),
             is_users_sql: false,
@@ -107,8 +114,12 @@ impl Matched<'_> {
     }
 
     fn taken(&mut self, from: &Column, to: &Column, facts: &Facts<'_>) {
+        let name = from.name.to_string();
         match conversion(facts.source, facts.target, from, to) {
-            Conversion::Same => self.push(to, from.name.to_string(), Some(from), !from.generated),
+            Conversion::Same => {
+                let compared = stored(&name, from, to, facts);
+                self.push(to, (name, Some(compared)), Some(from), !from.generated);
+            }
             Conversion::Cast { to: kind, is_implicit } => {
                 if !is_implicit {
                     self.warnings.push(format!(
@@ -117,11 +128,18 @@ impl Matched<'_> {
                         from.type_name
                     ));
                 }
-                self.push(to, format!("{}::{kind}", from.name), Some(from), false);
+                let cast = format!("{name}::{kind}");
+                let compared = stored(&cast, from, to, facts);
+                self.push(to, (cast, Some(compared)), Some(from), false);
             }
             Conversion::Text(why) => {
                 self.text_only.push((to.name.clone(), why));
-                self.push(to, from.name.to_string(), Some(from), !from.generated);
+                // The input function of the target's type may write a value another way than it is read.
+                let kind = facts.target.types.get(&facts.target.base_type(to.type_oid));
+                let is_kept = from.type_name == to.type_name
+                    || kind.is_some_and(|kind| kind.kind == 'e' || kind.category == 'S');
+                let compared = is_kept.then(|| name.clone());
+                self.push(to, (name, compared), Some(from), !from.generated);
             }
         }
     }
@@ -133,10 +151,14 @@ impl Matched<'_> {
             Value::Expr(sql) => format!("(\n{sql}\n)"),
         };
         match super::format::shared_type(facts.target, to.type_oid) {
-            Some(kind) => self.push(to, format!("{expression}::{kind}"), None, false),
+            Some(kind) => {
+                let cast = format!("{expression}::{kind}");
+                let compared = matches!(value, Value::Constant(_)).then(|| typed(&cast, to, facts));
+                self.push(to, (cast, compared), None, false);
+            }
             None => {
                 self.text_only.push((to.name.clone(), "its type exists on the target only"));
-                self.push(to, format!("{expression}::text"), None, false);
+                self.push(to, (format!("{expression}::text"), None), None, false);
             }
         }
         if let (Value::Expr(_), Some(column)) = (value, self.columns.last_mut()) {
@@ -192,6 +214,21 @@ impl Matched<'_> {
         }
         self.warnings.push(format!("source columns left behind, the target lacks them: {names}"));
         Ok(())
+    }
+}
+
+/// A value of the source's column as the target's stores it: rounded or padded as its type says.
+fn stored(value: &str, from: &Column, to: &Column, facts: &Facts<'_>) -> String {
+    if from.type_name == to.type_name { value.to_owned() } else { typed(value, to, facts) }
+}
+
+/// The same for any value, where both servers know the type by its name.
+fn typed(value: &str, to: &Column, facts: &Facts<'_>) -> String {
+    match super::format::shared_type(facts.target, to.type_oid) {
+        Some(_) if facts.target.base_type(to.type_oid) == to.type_oid => {
+            format!("({value})::{}", to.type_name)
+        }
+        _ => value.to_owned(),
     }
 }
 

@@ -183,6 +183,7 @@ impl Found {
                 renderer: Renderer::for_type(facts.source, type_oid),
                 collation: None,
                 source,
+                compared: None,
                 is_plain,
                 from: Some(from.name.clone()),
                 is_users_sql: false,

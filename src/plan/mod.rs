@@ -211,6 +211,9 @@ pub struct ColumnPlan {
     pub collation: Option<String>,
     /// What the source computes for it: a quoted column name, a cast, an expression; nothing where a lookup fills it.
     pub source: String,
+    /// What the source computes to tell whether the target still holds the same: its text is that of the stored value. `None`
+    /// where that is not known.
+    pub compared: Option<String>,
     /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
     pub is_plain: bool,
     /// The source column that it is taken from, if it is one.

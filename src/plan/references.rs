@@ -224,6 +224,7 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
     for column in table.columns.iter_mut().filter(|column| tuned.columns.value.contains(&column.name)) {
         for value in &tuned.null_values {
             column.source = format!("nullif({}, {})", column.source, literal(value));
+            column.compared = column.compared.take().map(|sql| format!("nullif({sql}, {})", literal(value)));
         }
         column.is_plain = false;
     }

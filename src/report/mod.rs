@@ -13,6 +13,7 @@ pub mod progress;
 pub mod result;
 pub mod state;
 pub mod status;
+pub mod verification;
 pub(crate) mod wrap;
 
 use std::time::{Duration, SystemTime};

@@ -14,7 +14,7 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-pub use last::LastState;
+pub use last::{LastState, Unapplied};
 
 use super::TableReport;
 use crate::error::{Error, Kind, Phase, Result};

@@ -27,6 +27,7 @@ mod slots;
 mod stage;
 mod status;
 mod streams;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -48,6 +49,7 @@ use crate::pg::name::TableName;
 use crate::plan::{Plan, TablePlan};
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
 use crate::report::status::Status;
+use crate::report::verification::Verification;
 use crate::report::{Mode, Report, millis};
 
 /// What the command line adds to the config.
@@ -82,6 +84,14 @@ pub async fn plan(config: Config, options: Options) -> Result<Plan> {
 /// A config that cannot be used at all; everything else is a finding.
 pub async fn check(config: Config, options: Options) -> Result<CheckReport> {
     unless_cancelled(&options, Phase::Connect, Box::pin(check::check(config, &options))).await
+}
+
+/// Compares source and target, and changes nothing.
+///
+/// # Errors
+/// Whatever keeps them from being compared.
+pub async fn verify(config: Config, options: Options) -> Result<Verification> {
+    unless_cancelled(&options, Phase::Verify, Box::pin(verify::verify(config, &options))).await
 }
 
 /// Tells what the last runs left of a config's tables; asks the target only. `is_source_known` is false where the config's

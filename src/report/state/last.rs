@@ -28,6 +28,17 @@ pub struct LastState {
     pub full_age: Option<Duration>,
 }
 
+/// What runs did not apply, and recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unapplied {
+    /// Rows that went to rejects files.
+    pub rejected: u64,
+    /// Staged rows that were not applied.
+    pub skipped: u64,
+    /// The rejects files.
+    pub files: Vec<String>,
+}
+
 impl State {
     /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
     ///
@@ -92,6 +103,36 @@ impl State {
                 Error::pg(Phase::Record, format!("cannot read the state in schema {}", self.schema), &error)
             })?;
         Ok(Some(rows))
+    }
+
+    /// What was rejected and skipped of a table since it was last read whole; `None` if no run is recorded.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn unapplied(
+        &self,
+        client: &impl GenericClient,
+        table: &str,
+        source: &str,
+        scope: Option<&str>,
+    ) -> Result<Option<Unapplied>> {
+        let found = self.inspect(client).await?;
+        if !found.columns.iter().any(|column| column == "runs.rejects_file") {
+            return Ok(None);
+        }
+        let row = client
+            .query_one(
+                &self.sql(include_str!("unapplied.sql")),
+                &[&table, &source, &scope.unwrap_or_default()],
+            )
+            .await
+            .map_err(|error| Error::pg(Phase::Verify, format!("cannot read {}.runs", self.schema), &error))?;
+        let count = |column: &str| row.get::<_, Option<i64>>(column).and_then(|n| u64::try_from(n).ok());
+        Ok(count("rejected").map(|rejected| Unapplied {
+            rejected,
+            skipped: count("skipped").unwrap_or(0),
+            files: row.get::<_, Option<Vec<String>>>("files").unwrap_or_default(),
+        }))
     }
 }
 

@@ -1,0 +1,251 @@
+//! `bulkload verify`: whether the target holds what the source does, under the rules of the config.
+//!
+//! Both servers compute checksums of the parts of a table at once. Only of parts that differ come keys and the checksums
+//! of their rows, part by part, so that neither memory nor the network holds more than a part's.
+
+mod difference;
+mod rejects;
+mod statement;
+
+use std::collections::{BTreeMap, HashSet};
+use std::pin::Pin;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio_postgres::{Client, RowStream};
+
+use self::difference::{Difference, Findings, Key, Row};
+use self::statement::Comparison;
+use super::id::RunId;
+use super::prepare::{self, Prepared};
+use super::{Options, select};
+use crate::config::Config;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::session::{self, Session};
+use crate::plan::TablePlan;
+use crate::report::figures;
+use crate::report::state::{State, Unapplied};
+use crate::report::verification::{TableVerification, Verification};
+
+/// What both servers must compute alike.
+const PROBE: &str = "select pg_catalog.hashtextextended('bulkload' collate pg_catalog.\"C\", 0)";
+
+/// Compares every table that `options` names.
+pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Verification> {
+    let run = RunId::now();
+    select(&mut config, &options.tables)?;
+    let prepared = Box::pin(prepare::prepare(config.clone(), options, &run)).await?;
+    let Prepared { plan, source, target, sessions, control } = prepared;
+    let (reading, judging) = (sessions.source_statements(), sessions.judge());
+    let (source, target) =
+        futures::try_join!(session::connect(&source, &reading), session::connect(&target, &judging))?;
+    refuse_other_hashes(&source, &target).await?;
+    let state = State::new(plan.run.staging_schema.clone());
+    let mut verification = Verification::default();
+    for table in &plan.tables {
+        let scope = config.tables[table.entry].scope.as_ref().map(|scope| scope.value.as_str());
+        let name = table.name.plain();
+        let unapplied = state.unapplied(&control.client, &name, &plan.source_label, scope).await?;
+        let sides = Sides { source: &source.client, target: &target.client };
+        tracing::info!(phase = %Phase::Verify, table = name, "comparing");
+        let compared = sides.compare(table, scope, unapplied).await;
+        verification.tables.push(compared.map_err(|e| e.context(name))?);
+    }
+    Ok(verification)
+}
+
+async fn refuse_other_hashes(source: &Session, target: &Session) -> Result<()> {
+    let ask = async |session: &Session| -> Result<i64> {
+        let row = session.client.query_one(PROBE, &[]).await;
+        Ok(row.map_err(|e| Error::pg(Phase::Verify, "comparing the servers' checksums", &e))?.get(0))
+    };
+    let (ours, theirs) = futures::try_join!(ask(source), ask(target))?;
+    if ours == theirs {
+        return Ok(());
+    }
+    let message = "the two servers compute different checksums of the same text, so rows cannot be compared";
+    Err(Error::new(Phase::Verify, Kind::Refused, message).hint(
+        "Their processors order bytes differently, or their versions of PostgreSQL hash text differently.",
+    ))
+}
+
+/// The rows of some parts, part by part.
+type Parts = Pin<Box<RowStream>>;
+
+struct Sides<'a> {
+    source: &'a Client,
+    target: &'a Client,
+}
+
+impl Sides<'_> {
+    async fn compare(
+        &self,
+        plan: &TablePlan,
+        scope: Option<&str>,
+        unapplied: Option<Unapplied>,
+    ) -> Result<TableVerification> {
+        let mut comparison = Comparison::new(plan, scope);
+        let mut table = TableVerification {
+            name: plan.name.plain(),
+            notes: std::mem::take(&mut comparison.notes),
+            ..TableVerification::default()
+        };
+        // One snapshot for both statements of a side. TimeZone decides how some types are written, but also what a scope means.
+        let zone = if scope.is_none() { time_zone(self.source).await? } else { "UTC".to_owned() };
+        let begin = "begin isolation level repeatable read read only";
+        let on_target = format!("{begin}; set local timezone = {}", crate::pg::name::literal(&zone));
+        futures::try_join!(execute(self.source, begin), execute(self.target, &on_target))?;
+        let compared = self.compare_parts(&comparison, plan, unapplied, &mut table).await;
+        futures::try_join!(execute(self.source, "rollback"), execute(self.target, "rollback"))?;
+        compared.map(|()| table)
+    }
+
+    async fn compare_parts(
+        &self,
+        comparison: &Comparison<'_>,
+        plan: &TablePlan,
+        unapplied: Option<Unapplied>,
+        table: &mut TableVerification,
+    ) -> Result<()> {
+        let (ours, theirs) = futures::try_join!(
+            sums(self.source, comparison.source_parts()),
+            sums(self.target, comparison.target_parts()),
+        )?;
+        table.source_rows = ours.values().map(|(rows, _)| rows).sum();
+        table.target_rows = theirs.values().map(|(rows, _)| rows).sum();
+        let numbers: HashSet<i32> = ours.keys().chain(theirs.keys()).copied().collect();
+        let mut differing: Vec<i32> =
+            numbers.into_iter().filter(|part| ours.get(part) != theirs.get(part)).collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        differing.sort_unstable();
+        let unapplied = unapplied.unwrap_or_default();
+        let rejected = comparison.key_sources().and_then(|columns| rejects::keys(&unapplied, &columns));
+        let is_told = rejected.is_some();
+        let mut findings = Findings::new(plan.strategy, rejected.unwrap_or_default());
+        let (source, target) = futures::try_join!(
+            open(self.source, comparison.source_keys(&differing)),
+            open(self.target, comparison.target_keys(&differing)),
+        )?;
+        compare_streams(source, target, &mut findings).await?;
+        judge(findings, is_told, &unapplied, comparison.key_names(), table);
+        Ok(())
+    }
+}
+
+/// Reads both streams, whose parts come in the same order.
+async fn compare_streams(mut source: Parts, mut target: Parts, findings: &mut Findings) -> Result<()> {
+    let (mut ours, mut theirs) = futures::try_join!(next(&mut source), next(&mut target))?;
+    while let Some(part) = [&ours, &theirs].into_iter().flatten().map(|(part, _)| *part).min() {
+        let (left, right) =
+            futures::try_join!(take(&mut source, &mut ours, part), take(&mut target, &mut theirs, part))?;
+        findings.compare(&left, &right);
+    }
+    Ok(())
+}
+
+/// The rows of one part; `ahead` holds the first row of a later one.
+async fn take(stream: &mut Parts, ahead: &mut Option<(i32, Row)>, part: i32) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    while ahead.as_ref().is_some_and(|(number, _)| *number == part) {
+        let read = next(stream).await?;
+        rows.extend(std::mem::replace(ahead, read).map(|(_, row)| row));
+    }
+    Ok(rows)
+}
+
+async fn next(stream: &mut Parts) -> Result<Option<(i32, Row)>> {
+    let row = stream.next().await.transpose().map_err(|e| Error::pg(Phase::Verify, "comparing rows", &e))?;
+    Ok(row.map(|row| (row.get(0), Row { key: row.get(1), hash: row.get(2), inside: row.get(3) })))
+}
+
+/// What was found, after what is rightly missing.
+fn judge(
+    mut findings: Findings,
+    is_told: bool,
+    unapplied: &Unapplied,
+    names: Option<Vec<String>>,
+    table: &mut TableVerification,
+) {
+    if findings.foreign > 0 {
+        table.notes.push(format!(
+            "{} not on the target because their keys belong to rows outside the scope",
+            figures::counted(findings.foreign, "row")
+        ));
+    }
+    if findings.explained > 0 {
+        table.notes.push(format!(
+            "{} not on the target because they were rejected",
+            figures::counted(findings.explained, "row")
+        ));
+    }
+    // What is skipped for another unique index than the key's is known by number only, and so are rejects without their file.
+    let skipped = unapplied.skipped.saturating_sub(findings.foreign);
+    let rejected = if is_told { 0 } else { unapplied.rejected.saturating_sub(findings.explained) };
+    if findings.missing > 0 && findings.missing <= skipped + rejected {
+        table.notes.push(format!(
+            "{} not on the target, and {} were rejected or skipped since the last full run: taken to be these, by their number alone",
+            figures::counted(findings.missing, "row"),
+            figures::count(skipped + rejected)
+        ));
+        findings.missing = 0;
+        findings.first.retain(|(_, difference), _| *difference != Difference::Missing);
+    }
+    (table.missing, table.extra, table.changed) = (findings.missing, findings.extra, findings.changed);
+    let names = names.unwrap_or_default();
+    table.first = findings
+        .first
+        .iter()
+        .map(|((_, difference), key)| format!("{} {}", shown(&names, key), words(*difference)))
+        .collect();
+}
+
+fn words(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Missing => "is missing on the target",
+        Difference::Extra => "is on the target only",
+        Difference::Changed => "is not the same",
+    }
+}
+
+fn shown(names: &[String], key: &Key) -> String {
+    let parts = names.iter().zip(key).map(|(name, value)| {
+        let value: String = value
+            .as_deref()
+            .unwrap_or("NULL")
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect();
+        format!("{name}={value}")
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+async fn time_zone(client: &Client) -> Result<String> {
+    let row = client.query_one("select pg_catalog.current_setting('TimeZone')", &[]).await;
+    Ok(row.map_err(|e| Error::pg(Phase::Verify, "reading the source's TimeZone", &e))?.get(0))
+}
+
+async fn execute(client: &Client, sql: &str) -> Result<()> {
+    client.batch_execute(sql).await.map_err(|e| Error::pg(Phase::Verify, "comparing", &e))
+}
+
+/// Per part, rows and checksum.
+async fn sums(client: &Client, (path, sql): (String, String)) -> Result<BTreeMap<i32, (u64, String)>> {
+    execute(client, &path).await?;
+    let rows = client.query_raw(&sql, NO_PARAMETERS).await;
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Verify, "computing checksums", &e);
+    let rows = rows.map_err(failed)?;
+    rows.map_ok(|row| (row.get(0), (u64::try_from(row.get::<_, i64>(1)).unwrap_or(0), row.get(2))))
+        .try_collect()
+        .await
+        .map_err(failed)
+}
+
+async fn open(client: &Client, (path, sql): (String, String)) -> Result<Parts> {
+    execute(client, &path).await?;
+    let rows = client.query_raw(&sql, NO_PARAMETERS).await;
+    rows.map(Box::pin).map_err(|e| Error::pg(Phase::Verify, "comparing rows", &e))
+}
+
+const NO_PARAMETERS: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];

@@ -1,0 +1,245 @@
+//! `bulkload verify`: finds what differs, and nothing else.
+
+use crate::support::{Bulkload, Outcome, Pair, pair};
+
+#[track_caller]
+fn agrees(program: &Bulkload, words: &[&str]) -> Outcome {
+    let outcome = program.run(&["-q", "verify"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+    assert!(outcome.stdout.ends_with("source and target agree\n"), "{outcome}");
+    assert!(words.iter().all(|word| outcome.stdout.contains(word)), "{words:?} {outcome}");
+    outcome
+}
+
+#[track_caller]
+fn differs(program: &Bulkload, words: &[&str]) {
+    let outcome = program.run(&["-q", "verify"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), ""), "{outcome}");
+    assert!(outcome.stdout.ends_with("source and target differ\n"), "{outcome}");
+    for word in words {
+        assert!(outcome.stdout.contains(word), "{word} {outcome}");
+    }
+}
+
+/// 5,000 rows in the source, loaded.
+fn synced(config: &str) -> (Pair, Bulkload) {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table t (id int primary key, v text, at timestamptz)");
+    }
+    pair.source.run("insert into t select i, 'v' || i, timestamptz '2020-01-01Z' + i * interval '1 h' from generate_series(1, 5000) i");
+    let program = Bulkload::on(&pair).config(&format!("[[table]]\nname = 't'\n{config}"));
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    (pair, program)
+}
+
+#[test]
+fn what_was_loaded_agrees_until_either_side_is_changed() {
+    let (pair, program) = synced("");
+    agrees(&program, &["ok       t: 5,000 rows in the source, 5,000 on the target"]);
+    pair.target.run("update t set v = 'other' where id in (4711, 7); delete from t where id = 99");
+    pair.source.run("delete from t where id = 4242");
+    differs(
+        &program,
+        &[
+            "differs  t: 4,999 rows in the source, 4,999 on the target",
+            "1 missing on the target, 1 on the target only, 2 not the same",
+            "id=7 is not the same\n         id=99 is missing on the target\n         id=4242 is on the target only\n         id=4711 is not the same",
+        ],
+    );
+}
+
+#[test]
+fn null_and_empty_are_not_the_same_and_neither_are_values_that_change_places() {
+    let (pair, program) = synced("");
+    pair.source.run("update t set v = '' where id = 1");
+    pair.target.run("update t set v = null where id = 1");
+    differs(&program, &["id=1 is not the same"]);
+    let (pair, program) = synced("");
+    pair.target.run("update t set v = case id when 1 then 'v2' else 'v1' end where id in (1, 2)");
+    differs(&program, &["id=1 is not the same", "id=2 is not the same"]);
+}
+
+#[test]
+fn a_target_without_rows_and_one_with_too_many_are_named_by_their_first_keys() {
+    let (pair, program) = synced("");
+    pair.target.run("truncate t");
+    differs(&program, &["5,000 missing on the target\n         id=1 is missing", "id=10 is missing"]);
+    let (pair, program) = synced("");
+    pair.source.run("delete from t where id > 10");
+    differs(&program, &["4,990 on the target only\n         id=11 is on the target only"]);
+}
+
+#[test]
+fn nothing_is_changed_by_comparing() {
+    let (pair, program) = synced("");
+    let state = |pair: &Pair| {
+        let sql = "select md5(string_agg(r::text, '' order by run_id)) from bulkload.runs r";
+        (pair.target.value(sql), pair.target.count("t"))
+    };
+    let before = state(&pair);
+    agrees(&program, &[]);
+    assert_eq!(before, state(&pair));
+}
+
+#[test]
+fn the_rules_of_the_config_hold_for_the_comparison() {
+    let pair = pair();
+    pair.source.run(
+        "create schema app; set search_path = app;
+         create table jobs (id bigint primary key, title varchar(50), cost float8, secret text, at timestamp, flag boolean);
+         insert into jobs select i, 'job ' || i, i / 3.0, 'x', timestamp '2020-06-01' + i * interval '7 min', i % 2 = 0
+             from generate_series(1, 2000) i;
+         create function app.keep(boolean) returns boolean immutable language sql as 'select $1'",
+    );
+    let (name, role) = (pair.source.name(), "postgres");
+    pair.source.run(&format!(
+        "alter role {role} in database {name} set timezone = 'America/New_York'; alter role {role} in database {name} set search_path = app"
+    ));
+    pair.target.run(
+        "create type mood as enum ('job 2', 'other');
+         create table tasks (id int primary key, title text, cost numeric(10, 2), origin text, at timestamptz, loaded_at timestamptz)",
+    );
+    let program = Bulkload::on(&pair).config(
+        "[[table]]\nname = 'tasks'\nfrom = 'app.jobs'\nwhere = 'keep(flag)'\n[table.columns]\nskip = ['secret', 'flag']\n\
+         set = { origin = 'D', loaded_at = { expr = 'now()' } }\n",
+    );
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    agrees(&program, &["1,000 rows in the source, 1,000 on the target", "column loaded_at is not compared"]);
+    // Outside what the config describes, and inside of it.
+    pair.source.run("update app.jobs set secret = 'y'; delete from app.jobs where id = 3");
+    agrees(&program, &[]);
+    pair.target.run("update tasks set at = at + interval '1 h' where id = 20");
+    differs(&program, &["id=20 is not the same"]);
+    pair.target.run("update tasks set at = at - interval '1 h', origin = 'M' where id = 20");
+    differs(&program, &["id=20 is not the same"]);
+}
+
+#[test]
+fn every_type_that_is_loaded_compares_equal() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run(
+            "create type mood as enum ('sad', 'ok');
+             create type pair as (a int, b timestamptz);
+             create domain posint as int check (value > 0);
+             create domain moment as timestamptz;
+             create table t (id uuid primary key, f4 real, f8 float8, n numeric, b bytea, j json, jb jsonb, ts timestamptz[],
+                 r tstzrange, i interval, m mood, p pair, d posint, dm moment, c char(8), x bit varying, ip inet, tz timetz,
+                 mon money, ar text[], big bigint)",
+        );
+    }
+    // Another TimeZone, and another way to write everything, are the source's defaults.
+    let name = pair.source.name();
+    for setting in [
+        "timezone = 'Asia/Kolkata'",
+        "datestyle = 'German'",
+        "intervalstyle = 'iso_8601'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = 0",
+    ] {
+        pair.source.run(&format!("alter database {name} set {setting}"));
+    }
+    pair.source.run(
+        "insert into t select md5(i::text)::uuid, i / 7.0::real, i / 7.0::float8, i / 7.0, decode(md5(i::text), 'hex'),
+             json_build_object('a', i), jsonb_build_object('a', array[i]), array[now(), null, now() + i * interval '1 h'],
+             tstzrange(now(), now() + i * interval '1 h'), i * interval '1 day 3.5 s', 'ok', row(i, now())::pair, i, now(), 'c' || i,
+             i::bit(10), ('10.0.0.' || i % 255)::inet, '12:00+05:30', i::numeric::money, array['a', null, 'b\"' || i], -i
+         from generate_series(1, 300) i;
+         insert into t (id) values (md5('nulls')::uuid)",
+    );
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\n");
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &["301 rows in the source, 301 on the target"]);
+    for (column, value) in [
+        ("f8", "f8 + 1e-15"),
+        ("ts", "ts || now()"),
+        ("r", "'empty'"),
+        ("p", "row(1, p.b)"),
+        ("dm", "dm + interval '1 us'"),
+    ] {
+        let target = pair.target.session();
+        target.run(&format!(
+            "update t set {column} = {} where id = md5('3')::uuid",
+            value.replace("p.b", "(p).b")
+        ));
+        differs(&program, &["1 not the same", "id=eccbc87e-4b5c-e2fe-2830-8fd9f2a7baf3 is not the same"]);
+        assert_eq!(program.sync().code, Some(0));
+    }
+}
+
+#[test]
+fn rejected_rows_are_no_difference_and_what_else_is_missing_is() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run(
+            "create table parent (id int primary key);
+             create table child (id int primary key, parent_id int, v text)",
+        );
+    }
+    pair.target.run("alter table child add foreign key (parent_id) references parent");
+    pair.source.run(
+        "insert into parent select generate_series(1, 100);
+         insert into child select i, i, 'v' from generate_series(1, 104) i",
+    );
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 'parent'\n[[table]]\nname = 'child'\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(outcome.table("public.child")["rejected"], 4);
+    agrees(
+        &program,
+        &["104 rows in the source, 100 on the target", "4 rows not on the target because they were rejected"],
+    );
+    pair.target.run("delete from child where id = 50");
+    differs(&program, &["1 missing on the target\n         id=50 is missing on the target"]);
+    // Without the file their number is all there is.
+    std::fs::remove_dir_all(program.dir().join("rejects")).unwrap();
+    differs(&program, &["5 missing on the target"]);
+    assert_eq!(program.sync().code, Some(0));
+    std::fs::remove_dir_all(program.dir().join("rejects")).unwrap();
+    agrees(&program, &["by their number alone"]);
+}
+
+#[test]
+fn of_rows_with_one_key_any_may_be_the_one_that_was_loaded() {
+    let pair = pair();
+    pair.source
+        .run("create table t (id int, v text); insert into t values (1, 'a'), (1, 'b'), (2, 'c'), (3, 'd')");
+    pair.target.run("create table t (id int primary key, v text)");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\nmax_rejects = 1\n");
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &["4 rows in the source, 3 on the target", "1 row not on the target"]);
+    pair.target.run("update t set v = 'c' where id = 1");
+    differs(&program, &["id=1 is not the same"]);
+}
+
+#[test]
+fn tables_without_a_key_are_compared_as_bags() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table t (a int, b text)");
+    }
+    pair.source
+        .run("insert into t select i % 50, nullif('x' || i % 3, 'x0') from generate_series(1, 1000) i");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\n");
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &["1,000 rows in the source, 1,000 on the target"]);
+    pair.target.run("insert into t select * from t limit 1");
+    differs(&program, &["1 on the target only"]);
+}
+
+#[test]
+fn only_the_tables_that_were_asked_for_are_compared() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table a (id int primary key); create table \"B b\" (\"I d\" int primary key)");
+    }
+    pair.source.run("insert into a values (1); insert into \"B b\" values (1)");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 'a'\n[[table]]\nname = '\"B b\"'\n");
+    let outcome = program.run(&["-q", "verify", "--table", "\"B b\""]);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(!outcome.stdout.contains(" a: "), "{outcome}");
+    assert!(outcome.stdout.contains("\"I d\"=1 is missing on the target"), "{outcome}");
+}
