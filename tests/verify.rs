@@ -243,3 +243,47 @@ fn only_the_tables_that_were_asked_for_are_compared() {
     assert!(!outcome.stdout.contains(" a: "), "{outcome}");
     assert!(outcome.stdout.contains("\"I d\"=1 is missing on the target"), "{outcome}");
 }
+
+#[test]
+fn rows_outside_the_scope_are_not_compared_and_keep_rows_of_the_source_out() {
+    let pair = pair();
+    pair.source.run("create table t (id int primary key, v text, code text)");
+    pair.target.run("create table t (id int primary key, v text, code text unique, origin text)");
+    pair.source.run("insert into t select i, 'v' || i, 'c' || i from generate_series(1, 100) i");
+    pair.target.run("insert into t values (5, 'mobile', 'm5', 'M'), (1005, 'mobile', 'c7', 'M')");
+    let program = Bulkload::on(&pair)
+        .config("[[table]]\nname = 't'\nscope = \"origin = 'D'\"\ncolumns.set = { origin = 'D' }\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(outcome.table("public.t")["skipped"], 2, "{outcome}");
+    agrees(
+        &program,
+        &[
+            "100 rows in the source, 98 on the target",
+            "1 row not on the target because their keys belong to rows outside the scope",
+            "by their number alone",
+        ],
+    );
+    pair.target.run("update t set v = 'mine' where id = 5");
+    agrees(&program, &[]);
+    pair.target.run("delete from t where id in (8, 9)");
+    differs(&program, &["3 missing on the target"]);
+}
+
+#[test]
+fn what_upsert_and_insert_leave_alone_is_no_difference() {
+    for (strategy, changed) in [("upsert", 1), ("insert", 0)] {
+        let (pair, program) = synced(&format!("strategy = '{strategy}'\n"));
+        pair.source.run("delete from t where id = 1");
+        pair.target.run("insert into t values (9999, 'more', null)");
+        agrees(&program, &["4,999 rows in the source, 5,001 on the target"]);
+        pair.target.run("update t set v = 'other' where id = 2");
+        if changed == 1 {
+            differs(&program, &["1 not the same\n         id=2 is not the same"]);
+        } else {
+            agrees(&program, &[]);
+        }
+        pair.target.run("delete from t where id = 3");
+        differs(&program, &["id=3 is missing on the target"]);
+    }
+}
