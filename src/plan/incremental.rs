@@ -165,8 +165,9 @@ pub(super) fn decide(
                     human(table.full_every)
                 )
             });
+            let looked_up = if table.lookups.is_empty() { "" } else { ", looked-up values that changed" };
             reading.notes.push(format!(
-                "rows that the source deletes or that its where leaves out by now, and orphans whose parent arrives later, are only seen by full runs{full}"
+                "rows that the source deletes or that its where leaves out by now{looked_up}, and orphans whose parent arrives later, are only seen by full runs{full}"
             ));
         }
     }
