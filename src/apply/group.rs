@@ -301,7 +301,9 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
         warnings.extend(sequences::advance(client, &table.extremes).await?);
         table.staged
     } else {
-        if let verify::Judgement::Skip(why) = verify::judge(table.plan, inserted, table.live_rows)? {
+        if let verify::Judgement::Skip(why) =
+            verify::judge(table.plan, inserted == 0, inserted, table.live_rows)?
+        {
             return Err(Error::new(Phase::Apply, Kind::Guard, format!("{name}: {why}")));
         }
         let extremes = verify::extremes_of_live(client, table.plan).await?;

@@ -87,7 +87,7 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
         refuse_ambiguous_key(client, plan).await?;
     }
     if (staging.is_some() || loaded.extracted == 0)
-        && let Judgement::Skip(why) = judge(plan, staged, live_rows)?
+        && let Judgement::Skip(why) = judge(plan, loaded.extracted == 0, staged, live_rows)?
     {
         return Ok(Verdict::Skip(why));
     }
@@ -116,11 +116,12 @@ pub(super) enum Judgement {
     Skip(String),
 }
 
-/// Judges `on_empty` and `max_shrink`. A table that is empty already may be "replaced" by nothing.
-pub(super) fn judge(plan: &TablePlan, rows: u64, live_rows: u64) -> Result<Judgement> {
+/// Judges `on_empty` and `max_shrink`. A table that is empty already may be "replaced" by nothing. A source all of whose
+/// rows were rejected is not empty.
+pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_rows: u64) -> Result<Judgement> {
     let name = plan.name.plain();
     let guard = |message: String| Error::new(Phase::Verify, Kind::Guard, message);
-    if rows == 0 && live_rows > 0 {
+    if is_source_empty && live_rows > 0 {
         return match plan.guards.on_empty {
             OnEmpty::Apply => Ok(Judgement::Apply),
             OnEmpty::Skip => Ok(Judgement::Skip(format!(

@@ -96,12 +96,14 @@ pub(crate) async fn assemble(into: &Path, header: &[u8], parts: &[(PathBuf, u64)
     writer.get_ref().sync_all().await.map_err(|e| failed(into, &e))
 }
 
-/// Creates a file, and the directories above it.
+/// Creates a file, and the directories above it, for their owner alone: rejects are whole rows of the user's.
 pub(super) async fn create(path: &Path) -> Result<File> {
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).await.map_err(|e| failed(path, &e))?;
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
+        created.map_err(|e| failed(path, &e))?;
     }
-    File::create(path).await.map_err(|e| failed(path, &e))
+    let opened = File::options().write(true).create(true).truncate(true).mode(0o600).open(path).await;
+    opened.map_err(|e| failed(path, &e))
 }
 
 /// The error of a rejects file that cannot be read or written.

@@ -62,9 +62,24 @@ pub(super) fn decide(tables: &mut [TablePlan], groups: &[Group], facts: &Facts<'
                 tables[table].references[number].judged =
                     case.reference(&tables[table].references[number], circle);
             }
+            keep_together(&mut tables[table]);
         }
         for &table in circle {
             settled[table] = circle.len() == 1 && is_settled(&tables[table]);
+        }
+    }
+}
+
+/// Judges all references of a table on staging if one of them is judged there and their order matters.
+fn keep_together(table: &mut TablePlan) {
+    let is_judged_there = |reference: &Reference| {
+        matches!(reference.judged, Judged::Staged(_)) && reference.on_orphan != OnOrphan::Keep
+    };
+    if table.references_interact() && table.references.iter().any(is_judged_there) {
+        for reference in &mut table.references {
+            if matches!(reference.judged, Judged::Streaming { .. }) {
+                reference.judged = staged("one that shares columns with it is judged there");
+            }
         }
     }
 }

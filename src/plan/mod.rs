@@ -21,7 +21,7 @@ mod table;
 
 use std::sync::Arc;
 
-use crate::config::{ApplyMethod, Commit, Config, Limit, OnEmpty, RunConfig, Strategy};
+use crate::config::{ApplyMethod, Commit, Config, Limit, OnEmpty, OnOrphan, RunConfig, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
@@ -175,6 +175,18 @@ impl TablePlan {
     /// What staging has.
     pub fn staged(&self) -> impl Iterator<Item = &ColumnPlan> {
         self.columns.iter().chain(&self.match_columns)
+    }
+
+    /// Whether it matters in which order references are judged: one that sets its columns to NULL shares some with another.
+    /// They are judged in their order then, all in one place.
+    #[must_use]
+    pub fn references_interact(&self) -> bool {
+        self.references.iter().enumerate().any(|(number, nulling)| {
+            let shares = |other: &Reference| other.columns.iter().any(|c| nulling.columns.contains(c));
+            let others = self.references.iter().enumerate().filter(|(other, _)| *other != number);
+            nulling.on_orphan == OnOrphan::Null
+                && others.into_iter().any(|(_, other)| other.on_orphan != OnOrphan::Keep && shares(other))
+        })
     }
 
     /// Whether a column is filled by a lookup.

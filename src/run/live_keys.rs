@@ -1,6 +1,9 @@
 //! Keys of live tables that rows of this run refer to and that no table of the run fills.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures::FutureExt as _;
 
 use super::pipeline::BATCHES_PER_GO;
 use super::streams::Shared;
@@ -14,9 +17,10 @@ use crate::transform::RowCutter;
 pub(super) async fn fetch(shared: Arc<Shared>) {
     for store in shared.filters.live_stores() {
         let is_complete = tokio::select! {
-            fetched = fetch_store(&shared, store) => match fetched {
-                Ok(is_complete) => is_complete,
-                Err(error) => {
+            fetched = AssertUnwindSafe(fetch_store(&shared, store)).catch_unwind() => match fetched {
+                Ok(Ok(is_complete)) => is_complete,
+                Err(_) => false,
+                Ok(Err(error)) => {
                     if error.kind() != Kind::Cancelled {
                         tracing::warn!(phase = %Phase::Load, %error,
                             "keys of a referenced table could not be read: who refers to it is judged on the target");

@@ -184,7 +184,7 @@ async fn load_and_exchange(
     let live_keys = tokio::spawn(live_keys::fetch(shared.clone()));
     let (events, received) = mpsc::channel(64);
     let workers: Vec<_> = (0..streams)
-        .map(|number| tokio::spawn(streams::stream(shared.clone(), number, events.clone())))
+        .map(|number| tokio::spawn(streams::run(shared.clone(), number, events.clone())))
         .collect();
     drop(events);
 

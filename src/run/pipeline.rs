@@ -189,8 +189,9 @@ impl Outlet for Passage {
 /// Batches that are worked on in one go. A change of threads for every 64 KiB cost as much as the work itself.
 pub(super) const BATCHES_PER_GO: usize = 8;
 
-/// Once the rejects of a go take more than this, the next ones are a batch each: a reject's line is longer than its row.
-const REJECT_BYTES_PER_GO: usize = 256 * 1024;
+/// Where the rejects of a batch take more than this, goes are a batch each: a reject's line is longer than its row. They
+/// begin so, and grow.
+const REJECT_BYTES_PER_BATCH: usize = 32 * 1024;
 
 /// Goes of one stream that are at work at once: one while the next is being read.
 const GOES_AT_WORK: usize = 2;
@@ -281,7 +282,7 @@ impl Line {
             pool,
             sender,
             ready: Vec::with_capacity(BATCHES_PER_GO),
-            batches_per_go: BATCHES_PER_GO,
+            batches_per_go: 1,
             at_work: FuturesOrdered::new(),
         }
     }
@@ -306,9 +307,8 @@ impl Line {
         let Done { out, tally, rejects } = done?;
         self.part.tally.add(&tally);
         self.part.rejects.add(rejects.rejects());
-        let has_many_rejects =
-            rejects.lines().len() > REJECT_BYTES_PER_GO / BATCHES_PER_GO * self.batches_per_go;
-        self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO };
+        let has_many_rejects = rejects.lines().len() > REJECT_BYTES_PER_BATCH * self.batches_per_go;
+        self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO.min(2 * self.batches_per_go) };
         self.filtering.spool.append(rejects.lines()).await?;
         drop(rejects);
         for batch in out {

@@ -48,14 +48,18 @@ impl Sessions {
         self.of(Side::Source, "extract").for_users_sql()
     }
 
-    /// Writes staging.
+    /// Writes staging, and reads keys of live tables, for whose weak locks it may wait as [`Sessions::control`].
     pub(super) fn load(&self) -> SessionSettings {
-        self.of(Side::Target, "load")
+        let mut settings = self.of(Side::Target, "load");
+        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings
     }
 
-    /// Judges staged rows. References that the config declares are compared with operators that the role finds.
+    /// Judges staged rows. References that the config declares are compared with operators that the role finds. It reads live
+    /// tables, too, for whose weak locks it may wait as [`Sessions::control`].
     pub(super) fn judge(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "verify");
+        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
         settings.keep_search_path = true;
         settings
     }

@@ -1,10 +1,12 @@
 //! The streams: each pairs a connection that reads the snapshot with one that writes staging, and takes chunks until
 //! there are none.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -93,8 +95,19 @@ pub(super) enum Event {
     Failed { table: usize, error: Error },
 }
 
-/// Runs one stream until the queue is closed or the run is cancelled.
-pub(super) async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>) {
+/// Runs one stream until the queue is closed or the run is cancelled. A panic in it fails whatever has not ended: nobody
+/// knows what it leaves undone, and nobody shall wait for it.
+pub(super) async fn run(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>) {
+    let ended = AssertUnwindSafe(stream(shared.clone(), number, events.clone())).catch_unwind().await;
+    if ended.is_err() {
+        for table in 0..shared.plan.tables.len() {
+            let error = Error::new(Phase::Load, Kind::Internal, format!("stream {number} panicked"));
+            let _ = events.send(Event::Failed { table, error }).await;
+        }
+    }
+}
+
+async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>) {
     let mut links = Links::default();
     loop {
         if shared.slots.shall_give() {

@@ -106,7 +106,7 @@ impl Filters {
             // Rows of it may still be rejected: nobody may rely on its keys.
             self.tables[table].collects.iter().for_each(|&store| self.stores[store].give_up());
         }
-        let made = self.compile(&plan.tables[table], &self.tables[table])?.map(Arc::new);
+        let made = self.compile(&plan.tables[table], table)?.map(Arc::new);
         *work = Some(made.clone());
         Ok(made)
     }
@@ -116,7 +116,13 @@ impl Filters {
         self.tables[table].needs.iter().all(|&(_, store)| self.stores[store].known().is_some())
     }
 
-    fn compile(&self, plan: &TablePlan, filter: &TableFilter) -> Result<Option<Work>> {
+    /// Whether a table's references are judged while its rows stream by, those of them that can be.
+    fn streams_references(&self, plan: &TablePlan, table: usize) -> bool {
+        self.is_settled(table) || !plan.references_interact()
+    }
+
+    fn compile(&self, plan: &TablePlan, table: usize) -> Result<Option<Work>> {
+        let filter = &self.tables[table];
         let mut shape = Shape::new(plan);
         let known =
             || filter.needs.iter().filter_map(|&(need, store)| Some((need, self.stores[store].known()?)));
@@ -126,7 +132,7 @@ impl Filters {
             }
         }
         shape.put_out();
-        for (need, known) in known() {
+        for (need, known) in known().filter(|_| self.streams_references(plan, table)) {
             if let (Need::Reference(number), Known::Keys(keys)) = (need, known) {
                 shape.refer(number, keys);
             }
@@ -151,7 +157,9 @@ impl Filters {
             plan.lookups.iter().zip(&lookups).any(|(lookup, known)| lookup.column == *column && !known)
         };
         let references = plan.references.iter().enumerate().map(|(number, reference)| {
-            is_known(Need::Reference(number)) && !reference.columns.iter().any(is_filled_later)
+            self.streams_references(plan, table)
+                && is_known(Need::Reference(number))
+                && !reference.columns.iter().any(is_filled_later)
         });
         Streamed { references: references.collect(), lookups }
     }
