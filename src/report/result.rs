@@ -10,7 +10,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 
 use super::wrap::wrap;
-use super::{Rejects, Report, TableReport, figures};
+use super::{Reject, Rejects, Report, TableReport, figures};
 
 /// What fits into a mail: the width where there is no terminal.
 pub const WIDTH: usize = 80;
@@ -261,7 +261,7 @@ fn rejects_of(page: &mut Page, table: &TableReport) {
     page.paragraph(("rejected", NOTABLE), &head);
     let shown = &table.rejects.first[..table.rejects.first.len().min(Rejects::SHOWN)];
     for reject in shown {
-        page.paragraph(("  -", PLAIN), &format!("{}: {}", reject.reason, reject.text));
+        page.paragraph(("  -", PLAIN), &sample(reject));
     }
     let rest: Vec<String> = table
         .rejects
@@ -277,6 +277,15 @@ fn rejects_of(page: &mut Page, table: &TableReport) {
     if !rest.is_empty() {
         let lead = if shown.is_empty() { "  -" } else { "  - and" };
         page.paragraph((lead, PLAIN), &rest.join(", "));
+    }
+}
+
+/// One reject: its constraint and what is wrong, or that alone where the reason is the same words without values.
+fn sample(reject: &Reject) -> String {
+    let words = reject.reason.split_once(' ').map(|(_, words)| words);
+    match words.filter(|words| reject.text.ends_with(words)) {
+        Some(_) => reject.text.clone(),
+        None => format!("{}: {}", reject.reason, reject.text),
     }
 }
 
