@@ -128,6 +128,7 @@ struct Inner {
     server: Option<ServerError>,
     hint: Option<String>,
     out_of_slots: bool,
+    server_away: bool,
 }
 
 impl Error {
@@ -142,6 +143,7 @@ impl Error {
                 server: None,
                 hint: None,
                 out_of_slots: false,
+                server_away: false,
             }),
         }
     }
@@ -172,6 +174,13 @@ impl Error {
     pub fn out_of_slots(phase: Phase, message: impl Into<String>) -> Self {
         let mut error = Self::new(phase, Kind::Transient, message);
         error.inner.out_of_slots = true;
+        error
+    }
+
+    /// Nobody listens where the server should.
+    pub fn server_away(phase: Phase, message: impl Into<String>) -> Self {
+        let mut error = Self::new(phase, Kind::Transient, message);
+        error.inner.server_away = true;
         error
     }
 
@@ -265,6 +274,15 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.inner.kind == Kind::Transient
+    }
+
+    /// Whether no session was to be had because the server is away for now: nobody listens, or it starts, stops or
+    /// recovers.
+    #[must_use]
+    pub fn is_server_away(&self) -> bool {
+        let says_so = |server: &ServerError| matches!(server.code.code(), "57P01" | "57P02" | "57P03");
+        self.inner.server_away
+            || (self.inner.phase == Phase::Connect && self.inner.server.as_ref().is_some_and(says_so))
     }
 
     /// Whether the server, or a pooler before it, had no slot left for one more connection.
@@ -443,6 +461,16 @@ mod tests {
         for code in ["57014", "08P01", "23505", "53100", "22P02"] {
             assert_eq!(server(code, "x").kind(), Kind::Server, "{code}");
         }
+    }
+
+    #[test]
+    fn a_server_that_lets_nobody_in_for_now_is_away_and_one_that_is_full_or_says_no_is_not() {
+        let at = |phase, code| Error::server(phase, "x", server(code, "y")).is_server_away();
+        for code in ["57P01", "57P02", "57P03"] {
+            assert!(at(Phase::Connect, code), "{code}");
+            assert!(!at(Phase::Load, code), "{code}");
+        }
+        assert!(!at(Phase::Connect, "53300") && !at(Phase::Connect, "28P01"));
     }
 
     #[test]

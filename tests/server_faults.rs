@@ -1,5 +1,7 @@
 //! Servers that crash or restart under a run, and sessions that are ended from outside.
 
+use std::time::Duration;
+
 use bulkload::pg::cluster::Stop;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -127,21 +129,70 @@ fn staging_that_is_emptied_again_and_again_is_given_up() {
     scene.assert_new();
 }
 
+/// How long a target is away: more than one retry takes.
+const AWAY: Duration = Duration::from_secs(5);
+
 #[test]
-fn a_target_that_comes_back_within_the_retries_is_waited_for() {
+fn a_target_that_is_away_for_a_while_is_waited_for_without_using_up_retries() {
     let mut servers = Servers::private();
-    for (point, blow, marker) in [
-        ("load.chunk_copied", Blow::Crash, "repeating the chunk in"),
-        ("apply.removed", Blow::Restart, "applying again in"),
+    for (point, blow) in [
+        ("load.chunk_copied", Blow::Crash),
+        ("load.chunk_committed", Blow::Restart),
+        ("verify.judged", Blow::Crash),
+        ("apply.removed", Blow::Restart),
+        ("apply.removed", Blow::Crash),
+        ("record.done", Blow::Crash),
     ] {
         let scene = Scene::on(servers.pair());
-        let mut running = held(&scene, "delete", "retries = 6", point);
+        let mut running = held(&scene, "delete", "retries = 1", point);
         blow.strike(&mut servers.target);
         running.go();
-        running.wait_for_stderr(marker);
+        running.wait_for_stderr("the target is away: waiting");
+        std::thread::sleep(AWAY);
         servers.target.start_again().unwrap();
-        succeeds(&scene, &running.wait(), point);
+        let outcome = running.wait();
+        succeeds(&scene, &outcome, &format!("{blow:?} of the target at {point}"));
+        assert_eq!(outcome.stderr.matches("the target is away").count(), 1, "told once: {outcome}");
     }
+}
+
+#[test]
+fn a_run_that_waits_for_its_target_can_be_stopped() {
+    let mut servers = Servers::private();
+    for point in ["load.chunk_copied", "apply.removed"] {
+        let scene = Scene::on(servers.pair());
+        let mut running = held(&scene, "delete", "commit = 'run'", point);
+        servers.target.crash();
+        running.go();
+        running.wait_for_stderr("the target is away: waiting");
+        running.interrupt();
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(130), "{point}: {outcome}");
+        servers.target.start_again().unwrap();
+        scene.assert_old();
+        next_run_succeeds(&scene, "delete", point);
+    }
+}
+
+#[test]
+fn a_chunk_of_a_table_that_has_failed_is_not_repeated_any_more() {
+    let scene = Scene::shared();
+    // The first chunk is to be repeated for ever, the last one cannot be loaded.
+    scene.pair.target.run(
+        "create function picky(v text) returns boolean language plpgsql as $$
+         begin
+             if v = 'new 1' then
+                 raise exception 'not now' using errcode = 'serialization_failure';
+             end if;
+             return v <> 'new 3000';
+         end $$;
+         create domain picked as text check (picky(value)); alter table free alter v type picked using v::picked",
+    );
+    let outcome = scene.program("delete", "jobs = 2\nretries = 100").sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(scene.rows(), (New, Old));
+    scene.assert_tidy();
+    assert!(outcome.table("public.free")["error"].to_string().contains("[23514]"), "{outcome}");
 }
 
 #[test]
@@ -187,6 +238,7 @@ fn a_source_that_goes_away_while_it_is_read_fails_what_is_missing() {
         scene.assert_old();
         scene.assert_tidy();
         assert!(outcome.stderr.contains("snapshot is gone"), "{what}: {outcome}");
+        assert!(!outcome.stderr.contains("is away"), "nothing is left to wait for: {outcome}");
         assert_eq!(outcome.report()["ok"], false);
         next_run_succeeds(&scene, "delete", &what);
     }

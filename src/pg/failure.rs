@@ -79,8 +79,13 @@ pub(super) fn all_of(mut failures: Vec<Error>) -> Error {
         return failures.remove(0);
     }
     let messages: Vec<&str> = failures.iter().map(Error::message).collect();
-    let kind = if failures.iter().any(Error::is_transient) { Kind::Transient } else { Kind::Connect };
-    let error = Error::new(Phase::Connect, kind, format!("no host will do: {}", messages.join("; ")));
+    let message = format!("no host will do: {}", messages.join("; "));
+    let error = if failures.iter().any(Error::is_server_away) {
+        Error::server_away(Phase::Connect, message)
+    } else {
+        let is_transient = failures.iter().any(Error::is_transient);
+        Error::new(Phase::Connect, if is_transient { Kind::Transient } else { Kind::Connect }, message)
+    };
     match failures.iter().find_map(Error::advice) {
         Some(hint) => error.hint(hint),
         None => error,
@@ -208,7 +213,13 @@ impl Case<'_> {
             .then(|| supabase::hint_without_ipv6(self.host_name()))
             .flatten()
             .unwrap_or_else(|| hint.to_owned());
-        self.error(Kind::Transient, format!("{why}{}", self.addresses())).hint(hint)
+        let message = format!("{}: {why}{}", self.what, self.addresses());
+        let is_away = error.kind() == Io::ConnectionRefused || (is_socket && error.kind() == Io::NotFound);
+        let error = match is_away {
+            true => Error::server_away(Phase::Connect, message),
+            false => Error::new(Phase::Connect, Kind::Transient, message),
+        };
+        error.hint(hint)
     }
 
     fn mode(&self) -> SslMode {

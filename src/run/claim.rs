@@ -10,10 +10,10 @@ use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
 use super::id::RunId;
+use super::target::Target;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::TableName;
-use crate::pg::session::{self, Session, SessionSettings};
+use crate::pg::session::{Session, SessionSettings};
 
 /// How long a lock that is taken is tried for: a run that died a moment ago is still being noticed by its server.
 pub(super) const CLAIM_WAIT: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ fn table_key(table: &TableName) -> String {
 /// The locks of a run, held by its control session.
 #[derive(Debug)]
 pub(super) struct Claim {
-    connect: ConnInfo,
+    target: Target,
     settings: SessionSettings,
     run_key: String,
     tables: Vec<TableName>,
@@ -50,7 +50,7 @@ impl Claim {
     /// [`Kind::Refused`] if another run holds a table's lock, naming it.
     pub(super) async fn take(
         session: Session,
-        connect: &ConnInfo,
+        target: &Target,
         settings: &SessionSettings,
         run: &RunId,
         tables: impl IntoIterator<Item = TableName>,
@@ -59,7 +59,7 @@ impl Claim {
         tables.sort();
         tables.dedup();
         let claim = Self {
-            connect: connect.clone(),
+            target: target.clone(),
             settings: settings.clone(),
             run_key: run_key(run.as_str()),
             tables,
@@ -109,7 +109,8 @@ impl Claim {
         ))
     }
 
-    /// Brings the control session back if it broke, with all locks. Once another run has them, that is final.
+    /// Brings the control session back if it broke, with all locks, as soon as the target is there. Once another run has
+    /// them, that is final.
     ///
     /// # Errors
     /// As [`Claim::take`]: another run may have taken a table meanwhile.
@@ -122,7 +123,7 @@ impl Claim {
         if !control.client.is_closed() && control.client.batch_execute("").await.is_ok() {
             return Ok(());
         }
-        let session = session::connect(&self.connect, &self.settings).await?;
+        let session = self.target.connect(&self.settings).await?;
         end_predecessor(&session.client, control.backend_pid, &self.settings.application_name).await?;
         if let Err(error) = self.lock_all(&session.client).await {
             if error.kind() == Kind::Refused {

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::config::OnEmpty;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{self, Judged, Judgement};
-use crate::pg::session::{self, CancelHandle};
+use crate::pg::session::CancelHandle;
 use crate::pg::wire::Wire;
 use crate::plan::{Group, Plan};
 use crate::report::TableReport;
@@ -187,7 +187,7 @@ impl<'a> GroupWork<'a> {
     }
 
     async fn judge_once(&mut self, order: &[Vec<load::Staged<'_>>]) -> Result<Judgement> {
-        let stream = session::open_stream(&self.shared.target, &self.staged.sessions.judge()).await?;
+        let stream = self.shared.target.open_stream(&self.staged.sessions.judge()).await?;
         let mut wire = Wire::new(stream, Phase::Verify);
         let cancel = wire.cancel_handle();
         let directory = Path::new(&self.shared.plan.run.rejects_dir).join(self.staged.run.as_str());
@@ -267,7 +267,7 @@ impl<'a> GroupWork<'a> {
             RunBooks { staged: self.staged, shared: self.shared, known: &self.known, judged: &self.judged };
         let run = &self.shared.plan.run;
         let context = Context {
-            connect: &self.shared.target,
+            connect: &self.shared.target.info,
             settings: &self.staged.sessions.apply(),
             lock_timeout: run.lock_timeout,
             lock_wait: run.lock_wait,

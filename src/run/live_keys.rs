@@ -8,7 +8,6 @@ use futures::FutureExt as _;
 use super::pipeline::BATCHES_PER_GO;
 use super::streams::Shared;
 use crate::error::{Kind, Phase, Result};
-use crate::pg::session;
 use crate::pg::wire::Wire;
 use crate::transform::RowCutter;
 
@@ -38,7 +37,7 @@ pub(super) async fn fetch(shared: Arc<Shared>) {
 /// Whether all keys of a store are there; it may be given up on the way.
 async fn fetch_store(shared: &Arc<Shared>, store: usize) -> Result<bool> {
     let Some((sql, work)) = shared.filters.fetching(store)? else { return Ok(false) };
-    let mut wire = Wire::new(session::open_stream(&shared.target, &shared.load_settings).await?, Phase::Load);
+    let mut wire = Wire::new(shared.target.open_stream(&shared.load_settings).await?, Phase::Load);
     let mut cutter = RowCutter::new(work.rules().format, work.rules().input.len());
     let mut copy = wire.copy_out(&sql).await?;
     let mut ready = Vec::new();

@@ -27,6 +27,7 @@ mod slots;
 mod stage;
 mod status;
 mod streams;
+mod target;
 mod verify;
 
 use std::sync::Arc;
@@ -131,7 +132,9 @@ pub async fn sync(config: Config, options: Options) -> Result<Report> {
     let Plan { tables, groups, streams, .. } = &prepared.plan;
     tracing::info!(phase = %Phase::Plan, tables = tables.len(), transactions = groups.len(), streams, "planned");
     fail::fail_point!("plan.done");
-    let staged = unless_cancelled(&options, Phase::Stage, stage::stage(prepared, &run)).await?;
+    let staged =
+        unless_cancelled(&options, Phase::Stage, Box::pin(stage::stage(prepared, &run, &options.cancel)))
+            .await?;
     fail::fail_point!("stage.done");
     let snapshot = unless_cancelled(&options, Phase::Snapshot, staged.snapshot()).await;
     fail::fail_point!("snapshot.taken");

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::board::Board;
 use super::claim::Claim;
 use super::clean;
 use super::id::RunId;
 use super::prepare::{Prepared, source_lock_wait};
 use super::sessions::Sessions;
+use super::target::Target;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Scene, Snapshot};
 use crate::load::{Ledger, Staging};
@@ -27,7 +30,7 @@ pub(super) struct Staged {
     pub(super) plan: Arc<Plan>,
     pub(super) run: RunId,
     pub(super) source: ConnInfo,
-    pub(super) target: ConnInfo,
+    pub(super) target: Target,
     pub(super) sessions: Sessions,
     pub(super) claim: Claim,
     pub(super) state: State,
@@ -36,8 +39,9 @@ pub(super) struct Staged {
 }
 
 /// Takes the tables, cleans up after dead runs, creates staging tables.
-pub(super) async fn stage(prepared: Prepared, run: &RunId) -> Result<Staged> {
+pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &CancellationToken) -> Result<Staged> {
     let Prepared { plan, source, target, sessions, control } = prepared;
+    let target = Target::new(target, cancel);
     let schema = plan.run.staging_schema.clone();
     let state = State::new(schema.clone());
     state.ensure(&control.client).await?;

@@ -16,12 +16,12 @@ use super::filter::{Filters, Part, Work};
 use super::pipeline::{self, Filtering, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::slots::Slots;
+use super::target::Target;
 use crate::backoff::Backoff;
 use crate::batch::{BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Mark, Reader, Snapshot, copy_out_sql};
 use crate::load::{Ledger, Spool, Staging, copy_in_sql, load_chunk};
-use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
 use crate::plan::Plan;
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) marks: Vec<Mark>,
     /// Per table: it has failed, its chunks are not worth loading.
     pub(super) failed: Vec<AtomicBool>,
-    pub(super) target: ConnInfo,
+    pub(super) target: Target,
     pub(super) load_settings: SessionSettings,
     pub(super) pool: BatchPool,
     pub(super) progress: Arc<Progress>,
@@ -134,7 +134,7 @@ async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>)
             }
         };
         let Some(job) = job else { break };
-        if shared.failed[job.table].load(Ordering::Relaxed) {
+        if shared.has_failed(job.table) {
             continue;
         }
         let table = job.table;
@@ -175,7 +175,7 @@ fn resign(shared: &Shared) -> bool {
         .is_ok()
 }
 
-/// Loads a chunk, repeating it after transient errors.
+/// Loads a chunk, repeating it after transient errors unless its table has failed meanwhile.
 async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) -> Result<Landed> {
     let mut backoff = Backoff::new(RETRY_PAUSE_MIN, RETRY_PAUSE_MAX);
     let retries = shared.plan.run.retries;
@@ -193,6 +193,7 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
         };
         *links = Links::default();
         let table = shared.plan.tables[job.table].name.plain();
+        let in_chunk = |error: Error| error.context(format!("{table}, chunk {}", job.chunk.number));
         // The attempt before was still on its way when the ledger was asked, and has landed since: the ledger's key
         // kept this one out, and now the ledger knows.
         let has_landed = attempts > 1 && error.code() == Some(&SqlState::UNIQUE_VIOLATION);
@@ -201,8 +202,9 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
         if !(error.is_transient() || has_landed)
             || (attempts > retries && !is_slot_due)
             || (error.is_out_of_slots() && alive(shared) > 1)
+            || shared.has_failed(job.table)
         {
-            return Err(error.context(format!("{table}, chunk {}", job.chunk.number)));
+            return Err(in_chunk(error));
         }
         let pause = backoff.pause();
         tracing::warn!(phase = %Phase::Load, table, chunk = job.chunk.number, attempt = attempts, %error,
@@ -213,6 +215,9 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
             attempts + 1
         ));
         tokio::time::sleep(pause).await;
+        if shared.has_failed(job.table) {
+            return Err(in_chunk(error));
+        }
         attempts += 1;
     }
 }
@@ -334,6 +339,11 @@ fn filtering(shared: &Arc<Shared>, job: &Job, work: Arc<Work>, is_to_the_end: bo
 }
 
 impl Shared {
+    /// Whether a table has failed: nothing of it is worth loading.
+    fn has_failed(&self, table: usize) -> bool {
+        self.failed[table].load(Ordering::Relaxed)
+    }
+
     /// When a table's last chunk has landed its keys are known, and those that waited for them may begin.
     async fn seal_if_last(&self, landed: &Landed) -> Result<()> {
         let table = landed.job.table;
@@ -368,7 +378,7 @@ impl Links {
         if let Some(wire) = self.target.take() {
             return Ok(wire);
         }
-        let wire = Wire::new(session::open_stream(&shared.target, &shared.load_settings).await?, Phase::Load);
+        let wire = Wire::new(shared.target.open_stream(&shared.load_settings).await?, Phase::Load);
         self.cancel.push(wire.cancel_handle());
         Ok(wire)
     }
