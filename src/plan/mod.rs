@@ -290,14 +290,20 @@ const STREAMS_MAX: usize = 8;
 const OTHER_CONNECTIONS: usize = 3;
 
 fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(usize, String)> {
-    let free = facts.source.server.free_connections.min(facts.target.server.free_connections) as usize;
+    let (source, target) = (facts.source.server.free_connections, facts.target.server.free_connections);
+    let fuller = if source < target { "source" } else { "target" };
+    let free = source.min(target) as usize;
     if free <= OTHER_CONNECTIONS {
         return Err(Error::new(
             Phase::Plan,
             Kind::Connect,
-            format!("only {free} connections are free, at least {} are needed", OTHER_CONNECTIONS + 1),
+            format!(
+                "only {} on the {fuller}, at least {} are needed",
+                figures::counted(free as u64, "free connection"),
+                OTHER_CONNECTIONS + 1
+            ),
         )
-        .hint("Close idle sessions or raise max_connections on the fuller of the two servers."));
+        .hint(format!("Close idle sessions or raise max_connections on the {fuller}.")));
     }
     let spare = free - OTHER_CONNECTIONS;
     let chunks: usize = tables.iter().map(|table| table.chunks.len()).sum();
