@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, incremental, lookups, owned};
 use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
+use crate::pg::catalog::{Catalog, Column, Relation, RelationKind, UniqueIndex};
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::report::Mode;
 
@@ -50,6 +50,9 @@ pub(super) fn plan(
     let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
     let mut warnings = [matched.warnings, found.warnings].concat();
     warnings.extend(reading.warnings);
+    if key.is_none() {
+        warnings.extend(unique_without_key(target, loaded));
+    }
     let mut notes = matched.notes;
     notes.extend(reading.notes);
     if !target.is_permanent {
@@ -266,6 +269,21 @@ fn key(
             index.is_plain() && (index.is_primary || index.all_not_null) && index.columns.iter().all(&loaded)
         })
         .map(|index| index.columns.clone()))
+}
+
+/// A unique index that no key is taken from, since its columns may be NULL, refuses duplicates all the same.
+fn unique_without_key(target: &Relation, loaded: impl Fn(&Ident) -> bool) -> Option<String> {
+    let is_nullable = |index: &&UniqueIndex| index.is_plain() && index.columns.iter().all(&loaded);
+    let index = target.unique_indexes.iter().find(is_nullable)?;
+    // A name that SQL has in double quotes stands in a literal string of TOML.
+    let quoted = |name: String| if name.contains('"') { format!("'{name}'") } else { format!("\"{name}\"") };
+    let names: Vec<String> = index.columns.iter().map(|column| quoted(plain(column))).collect();
+    Some(format!(
+        "there is no key, since the columns of the unique index {} may be NULL: duplicates in them fail the table, \
+         unless key = [{}]",
+        plain(&index.name),
+        names.join(", ")
+    ))
 }
 
 /// `upsert` and `insert` find out by the key whether a row is there, which takes a unique index on it.
