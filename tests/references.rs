@@ -211,6 +211,69 @@ fn a_declared_reference_filters_without_a_constraint() {
 }
 
 #[test]
+fn declared_references_that_cannot_work_are_refused() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table p (id bigint primary key); create table c (id int primary key, p_id text)");
+    }
+    pair.source.run("insert into p values (1); insert into c values (1, '1')");
+    pair.target.run("insert into c values (9, 'as it was')");
+    for (to, place, message) in [
+        ("p(id)", "error: bulkload.toml:8:", "public.c: the target refuses the reference to public.p(id)"),
+        ("nobody(id)", "error: bulkload.toml:9:", "the target has no table public.nobody"),
+        ("p(nothing)", "error: bulkload.toml:9:", "public.p on the target has no column nothing"),
+    ] {
+        let config =
+            format!("{}[[table.reference]]\ncolumns = [\"p_id\"]\nto = \"{to}\"\n", tables(&["p", "c"]));
+        let program = Bulkload::on(&pair).config(&config);
+        for command in ["plan", "sync"] {
+            let outcome = program.run(&["-q", command]);
+            assert_eq!(outcome.code, Some(2), "{outcome}");
+            let lines: Vec<&str> = outcome.stderr.lines().collect();
+            assert!(lines[0].starts_with(place) && lines[0].contains(message), "{message}\n{outcome}");
+            assert!(lines[1].starts_with("  hint: ") && lines.len() == 2, "{outcome}");
+        }
+        let check = program.run(&["-q", "check"]);
+        assert_eq!(check.code, Some(2), "{check}");
+        assert!(check.stdout.contains(message), "{check}");
+        assert_eq!(ids(&pair.target, "select id from c"), "9");
+    }
+}
+
+#[test]
+fn a_unique_index_that_is_no_key_is_named_before_it_fails_the_table() {
+    let pair = pair();
+    pair.source.run("create table t (k int, v text); insert into t values (1, 'a'), (1, 'b'), (null, 'c')");
+    pair.target.run("create table t (k int constraint once unique, v text)");
+    let program = Bulkload::on(&pair).config(&tables(&["t"]));
+    let plan = program.run(&["plan"]);
+    assert_eq!(plan.code, Some(0), "{plan}");
+    let told = "duplicates in them fail the table, unless key = [\"k\"]";
+    assert!(plan.stdout.contains("unique index once") && plan.stdout.contains(told), "{plan}");
+    let config = format!("[run]\nmax_rejects = 1\n{}key = [\"k\"]\n", tables(&["t"]));
+    let (_, outcome) = sync(&pair, &config);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(pair.target.value("select string_agg(v, ' ' order by v) from t"), "b c");
+}
+
+#[test]
+fn one_orphan_is_told_of_as_one() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table p (id int primary key); create table c (id int primary key, p_id int)");
+    }
+    pair.source.run("insert into c values (1, 7)");
+    let config = format!(
+        "[[table]]\nname = \"c\"\n[[table.reference]]\ncolumns = [\"p_id\"]\nto = \"p(id)\"\n{}",
+        "on_orphan = \"null\"\n"
+    );
+    let (_, outcome) = sync(&pair, &config);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let told = "1 row without a match in public.p is loaded with p_id = NULL";
+    assert!(outcome.stdout.contains(told), "{}", outcome.stdout);
+}
+
+#[test]
 fn of_rows_with_one_key_the_greatest_as_text_is_loaded() {
     let pair = pair();
     pair.source.run(

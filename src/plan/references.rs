@@ -6,7 +6,7 @@ use super::{Facts, Judged, TablePlan};
 use crate::config::{OnOrphan, ReferenceConfig, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, ForeignKey};
-use crate::pg::name::{Ident, TableName, literal, plain};
+use crate::pg::name::{Ident, TableName, list, literal, plain};
 
 /// A reference of a table's loaded rows to a table of the target, as that will be after the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,15 +113,21 @@ fn declare(
     entries: &HashMap<TableName, Vec<usize>>,
 ) -> Result<Reference> {
     let (to, to_columns) = &declared.to.value;
-    let missing =
-        |what: String, at: &Location| Err(Error::new(Phase::Plan, Kind::Schema, what).at(at.clone()));
+    let missing = |what: String, at: &Location, hint: String| {
+        Err(Error::new(Phase::Plan, Kind::Schema, what).at(at.clone()).hint(hint))
+    };
     let Some(parent) = target.relations.get(to) else {
-        return missing(format!("the target has no table {}", to.plain()), &declared.to.at);
+        return missing(
+            format!("the target has no table {}", to.plain()),
+            &declared.to.at,
+            "A reference is to a table of the target. Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.".to_owned(),
+        );
     };
     if let Some(column) = to_columns.iter().find(|name| parent.column(name).is_none()) {
         return missing(
             format!("{} on the target has no column {}", to.plain(), plain(column)),
             &declared.to.at,
+            format!("It has {}.", list(parent.columns.iter().map(|column| &column.name))),
         );
     }
     if let Some(column) =
@@ -130,6 +136,7 @@ fn declare(
         return missing(
             format!("{}: referencing column {} is not loaded", table.name.plain(), plain(column)),
             &declared.columns.at,
+            format!("Loaded are {}.", list(table.columns.iter().map(|column| &column.name))),
         );
     }
     Ok(Reference {
@@ -227,6 +234,34 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
             column.compared = column.compared.take().map(|sql| format!("nullif({sql}, {})", literal(value)));
         }
         column.is_plain = false;
+    }
+}
+
+impl Reference {
+    /// The comparison, as SQL: the referenced table as `p`, the referencing row as `s`.
+    pub(crate) fn matches_sql(&self) -> String {
+        let pairs = self.columns.iter().zip(&self.to_columns);
+        let matches: Vec<String> = pairs
+            .zip(self.operators.iter().zip(&self.collations))
+            .map(|((ours, theirs), (operator, collation))| {
+                let collate = collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+                format!("p.{theirs} {operator} s.{ours}{collate}")
+            })
+            .collect();
+        matches.join(" and ")
+    }
+
+    /// A statement that does nothing, but that the target accepts only if the types can be compared.
+    pub(crate) fn trial_sql(&self, table: &TablePlan) -> String {
+        let ours = table.columns.iter().filter(|column| self.columns.contains(&column.name));
+        let nulls: Vec<String> =
+            ours.map(|column| format!("null::{} as {}", column.type_name, column.name)).collect();
+        format!(
+            "select from {} as p join (select {}) as s on {}",
+            self.to,
+            nulls.join(", "),
+            self.matches_sql()
+        )
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     try_constants(&config, &plan, &control).await?;
     try_statements(&config, &plan, &source, &sessions).await?;
     try_lookups(&plan, &control).await?;
+    try_references(&config, &plan, &control).await?;
     try_scopes(&config, &mut plan, &target, &sessions).await?;
     state.check(&control.client).await.map_err(|e| e.at(config.target.at.clone()))?;
     Ok(Prepared { plan, source, target, sessions, control })
@@ -248,27 +249,57 @@ async fn try_constant(control: &Session, text: &str, type_name: &str) -> Result<
 }
 
 /// Has the target parse what every lookup compares and assigns: only it knows which types match.
-///
-/// Parsing locks the tables for a moment. Where that is not to be had at once, nobody shall queue behind a plan: the lookup is
-/// left untried.
 async fn try_lookups(plan: &Plan, control: &Session) -> Result<()> {
-    let client = &control.client;
-    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "trying the lookups", &e);
-    let begin = format!("begin; set local lock_timeout = {}", plan.run.lock_timeout.as_millis().max(1));
     for table in &plan.tables {
         for lookup in &table.lookups {
-            client.batch_execute(&begin).await.map_err(failed)?;
-            let tried = client.prepare(&lookup.trial_sql(&table.name)).await;
-            client.batch_execute("rollback").await.map_err(failed)?;
-            let Err(e) = tried else { continue };
-            let column = plain(&lookup.column);
-            let error = Error::pg(Phase::Plan, format!("the target refuses the lookup of {column}"), &e);
-            if error.kind() != Kind::Lock {
-                return Err(blame(error, lookup.at.clone(), &table.name).hint(CAST_HINT));
-            }
+            let what = format!("the target refuses the lookup of {}", plain(&lookup.column));
+            try_statement(plan, control, &lookup.trial_sql(&table.name), what)
+                .await
+                .map_err(|error| blame(error, lookup.at.clone(), &table.name).hint(CAST_HINT))?;
         }
     }
     Ok(())
+}
+
+/// Has the target parse what every declared reference compares. A constraint of its own it has parsed long ago.
+async fn try_references(config: &Config, plan: &Plan, control: &Session) -> Result<()> {
+    for table in &plan.tables {
+        let entry = &config.tables[table.entry];
+        for reference in table.references.iter().filter(|reference| reference.is_declared) {
+            let declared = entry.references.iter().find(|declared| {
+                declared.to.value.0 == reference.to
+                    && declared.to.value.1 == reference.to_columns
+                    && declared.columns.value == reference.columns
+            });
+            let at = declared.map_or(&entry.name.at, |declared| &declared.columns.at);
+            let what = format!("the target refuses the reference to {}", reference.name);
+            try_statement(plan, control, &reference.trial_sql(table), what)
+                .await
+                .map_err(|error| blame(error, at.clone(), &table.name).hint(COMPARE_HINT))?;
+        }
+    }
+    Ok(())
+}
+
+/// What can be done about a reference whose two sides PostgreSQL does not compare.
+const COMPARE_HINT: &str = "The columns are compared as the target has them: refer to one of a matching type, or \
+    give both one type on the target.";
+
+/// Has the target parse a statement.
+///
+/// Parsing locks the tables for a moment. Where that is not to be had at once, nobody shall queue behind a plan: the
+/// statement is left untried.
+async fn try_statement(plan: &Plan, control: &Session, sql: &str, what: String) -> Result<()> {
+    let client = &control.client;
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "trying what is compared", &e);
+    let begin = format!("begin; set local lock_timeout = {}", plan.run.lock_timeout.as_millis().max(1));
+    client.batch_execute(&begin).await.map_err(failed)?;
+    let tried = client.prepare(sql).await;
+    client.batch_execute("rollback").await.map_err(failed)?;
+    match tried.map_err(|e| Error::pg(Phase::Plan, what, &e)) {
+        Err(error) if error.kind() != Kind::Lock => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Where the SQL of an entry stands that the source is most likely to object to.

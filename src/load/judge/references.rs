@@ -6,6 +6,7 @@ use crate::config::OnOrphan;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{literal, plain};
 use crate::plan::Reference;
+use crate::report::figures;
 
 impl Judge<'_, '_> {
     /// Removes the orphans of a circle until there are none. Returns how many, and the table that must have none and has.
@@ -73,8 +74,10 @@ impl Judge<'_, '_> {
                         Phase::Verify,
                         Kind::Guard,
                         format!(
-                            "{}: {rows} rows have no match in {} ({}, on_orphan = \"fail\")",
+                            "{}: {} {} no match in {} ({}, on_orphan = \"fail\")",
                             staged.plan.name.plain(),
+                            figures::counted(rows, "row"),
+                            if rows == 1 { "has" } else { "have" },
                             reference.to.plain(),
                             reference.name
                         ),
@@ -100,17 +103,7 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
     let is_there: Vec<String> =
         reference.columns.iter().map(|column| format!("s.{column} is not null")).collect();
     let is_reference = is_there.join(if reference.match_full { " or " } else { " and " });
-    let matches: Vec<String> = reference
-        .columns
-        .iter()
-        .zip(&reference.to_columns)
-        .zip(reference.operators.iter().zip(&reference.collations))
-        .map(|((ours, theirs), (operator, collation))| {
-            let collate = collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
-            format!("p.{theirs} {operator} s.{ours}{collate}")
-        })
-        .collect();
-    let matches = matches.join(" and ");
+    let matches = reference.matches_sql();
     // Several entries of one table: any of them may have the match.
     let places = after_run(&reference.to, &reference.parents, order)?;
     let searches: Vec<String> =
@@ -122,8 +115,10 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
 pub(crate) fn nulled(reference: &Reference, rows: u64) -> String {
     let columns: Vec<String> = reference.columns.iter().map(plain).collect();
     format!(
-        "{rows} rows without a match in {} are loaded with {} = NULL",
+        "{} without a match in {} {} loaded with {} = NULL",
+        figures::counted(rows, "row"),
         reference.to.plain(),
+        if rows == 1 { "is" } else { "are" },
         columns.join(", ")
     )
 }
