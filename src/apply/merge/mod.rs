@@ -1,6 +1,6 @@
 //! Bringing the differences between staged and live rows into live tables, and nothing else: `delta`, `upsert`, `insert`.
 //!
-//! 1. [`compare`] looks for the differences, outside any lock, and keeps where they are in a temporary table.
+//! 1. [`mod@compare`] looks for the differences, outside any lock, and keeps where they are in a temporary table.
 //! 2. In the applying transaction, with writers locked out, [`apply`] compares the rows of the difference once more. What
 //!    others write elsewhere in the meantime counts as written after the sync.
 //! 3. Rows that vanish are locked against new references to them, and whatever refers to them and stays is searched for
