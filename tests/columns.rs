@@ -311,7 +311,7 @@ fn rules_that_columns_cannot_follow_are_refused() {
     for (rule, message) in [
         (
             "set = { a = 'abc' }",
-            "bulkload.toml:10:13: public.t: the constant for column a does not fit integer",
+            "bulkload.toml:6:13: public.t: the constant for column a does not fit integer",
         ),
         ("default = { d = '2026-02-30' }", "the constant for column d does not fit date"),
         ("set = { c = 'four' }", "does not fit character varying(3): it is too long"),

@@ -221,29 +221,26 @@ async fn try_constants(config: &Config, plan: &Plan, control: &Session) -> Resul
         for (name, value) in rules.set.iter().chain(&rules.default) {
             let Value::Constant(text) = &value.value else { continue };
             let Some(column) = table.columns.iter().find(|column| column.name == *name) else { continue };
-            try_constant(control, text, &column.type_name).await.map_err(|error| {
-                let what =
-                    format!("the constant for column {} does not fit {}", plain(name), column.type_name);
-                blame(error.context(what), value.at.clone(), &table.name)
+            let what = format!("the constant for column {} does not fit {}", plain(name), column.type_name);
+            let tried = try_constant(control, text, &column.type_name, &what).await;
+            tried.map_err(|error| {
+                let hint = "Write it as the target's column takes it.";
+                blame(error, value.at.clone(), &table.name).hint(hint)
             })?;
         }
     }
     Ok(())
 }
 
-async fn try_constant(control: &Session, text: &str, type_name: &str) -> Result<()> {
+async fn try_constant(control: &Session, text: &str, type_name: &str, what: &str) -> Result<()> {
     let sql = format!("select ({}::{type_name})::pg_catalog.text", literal(text));
-    let row =
-        control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, "the target", &e))?;
+    let row = control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, what, &e))?;
     let read: Option<&str> = row.get(0);
     // A cast cuts a string that is too long, an assignment refuses it (manual, 8.3).
-    let is_cut = read.is_some_and(|read| {
-        text.len() > read.len()
-            && text.starts_with(read)
-            && !text[read.len()..].trim_end_matches(' ').is_empty()
-    });
-    if is_cut && (type_name.starts_with("character") || type_name.starts_with("bit")) {
-        return Err(Error::new(Phase::Plan, Kind::Schema, "it is too long"));
+    let rest = read.and_then(|read| text.strip_prefix(read)).unwrap_or_default();
+    let may_cut = type_name.starts_with("character") || type_name.starts_with("bit");
+    if may_cut && !rest.trim_end_matches(' ').is_empty() {
+        return Err(Error::new(Phase::Plan, Kind::Schema, format!("{what}: it is too long")));
     }
     Ok(())
 }
