@@ -48,7 +48,7 @@ impl Session {
         self.cancel.cancel().await;
     }
 
-    /// What cancels this session's statements from elsewhere.
+    /// What cancels its statements from elsewhere.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
