@@ -71,7 +71,7 @@ pub(crate) trait Exchange: Sync {
 
 /// Every apply method there is, in `auto`'s order of preference.
 pub(crate) const METHODS: &[&dyn Method] =
-    &[&delta::Delta, &delete::Delete, &truncate::Truncate, &direct::Direct, &upsert::Upsert, &insert::Insert];
+    &[&delta::DELTA, &delete::Delete, &truncate::Truncate, &direct::Direct, &upsert::UPSERT, &insert::INSERT];
 
 /// The methods as the planner sees them.
 pub(crate) fn rules() -> Vec<&'static dyn Rules> {

@@ -9,6 +9,7 @@
 //!    deferred are checked when it ends (manual, 7.8.4), so that the order between the tables does not matter.
 
 mod compare;
+mod method;
 mod search;
 mod sides;
 mod write;
@@ -16,11 +17,11 @@ mod write;
 use tokio_postgres::Client;
 
 pub(super) use compare::compare;
+pub(super) use method::MergeMethod;
 pub(super) use sides::Sides;
 
 use super::Ready;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::Rights;
 use crate::pg::name::TableName;
 
 /// What a merge does with rows that are on the target.
@@ -38,12 +39,6 @@ pub(super) struct Merge<'a> {
     table: &'a Ready<'a>,
     policy: Policy,
     sides: Sides<'a>,
-}
-
-/// Why nothing can be compared in this database, as a clause. `None` if it can.
-pub(super) fn refusal(rights: Rights) -> Option<String> {
-    (!rights.temporary)
-        .then(|| "the role may not create temporary tables, which hold the differences".to_owned())
 }
 
 /// What is done with a row of the difference, as the temporary table of changes has it.
