@@ -32,8 +32,6 @@ struct TableState {
     skipped: bool,
     warnings: Vec<String>,
     judged: Option<Judged>,
-    /// Where rows go that are rejected while they stream by.
-    rejects_file: Option<String>,
     outcome: Option<Outcome>,
     /// Bytes that a method without staging has taken from the source.
     direct_bytes: u64,
@@ -66,9 +64,6 @@ impl<'p> Board<'p> {
     pub(super) fn landed(&mut self, landed: Landed) -> bool {
         let table = landed.job.table;
         let state = &mut self.tables[table];
-        if let Some(part) = landed.moved.part.as_ref().filter(|part| part.tally.rejected > 0) {
-            state.rejects_file.get_or_insert_with(|| part.rejects_file.display().to_string());
-        }
         state.streams.insert(landed.stream);
         state.attempts = state.attempts.max(landed.attempts + u32::from(landed.job.again));
         state.landed.insert(landed.job.chunk.number, landed);
@@ -258,7 +253,10 @@ fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableRepor
     let mut orphans: BTreeMap<usize, u64> = BTreeMap::new();
     let mut missing: BTreeMap<usize, u64> = BTreeMap::new();
     for part in state.landed.values().filter_map(|landed| landed.moved.part.as_ref()) {
-        report.rejected += part.tally.rejected;
+        if part.tally.rejected > 0 {
+            report.rejected += part.tally.rejected;
+            report.rejects_file = Some(part.rejects_file.display().to_string());
+        }
         rejects.add(&part.rejects);
         for (&reference, count) in part.numbers.references.iter().zip(&part.tally.orphans) {
             *orphans.entry(reference).or_default() += count;
@@ -270,9 +268,6 @@ fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableRepor
     report.staged = report.extracted.saturating_sub(report.rejected);
     let shown = rejects.samples.into_iter().map(|(reason, text)| Reject { reason, text });
     report.rejects = Rejects { first: shown.collect(), counts: rejects.reasons };
-    if report.rejected > 0 {
-        report.rejects_file.clone_from(&state.rejects_file);
-    }
     for (reference, rows) in orphans.into_iter().filter(|&(_, rows)| rows > 0) {
         report.warnings.push(load::nulled(&plan.references[reference], rows));
     }
