@@ -131,3 +131,28 @@ fn a_role_that_does_not_own_the_sequence_sets_it_if_it_may() {
         assert_eq!(next(&pair, "t_id_seq"), expected, "{grant}");
     }
 }
+
+#[test]
+fn a_sequence_that_somebody_holds_is_waited_for_before_anything_is_moved_and_its_holder_is_named() {
+    for apply in ["truncate", "delete", "direct"] {
+        let pair = pair();
+        pair.source.run("create table t (id int); insert into t values (41)");
+        pair.target.run("create table t (id serial); insert into t values (7)");
+        let holder = pair.target.session();
+        holder.run("set application_name = 'the holder'; begin; select nextval('t_id_seq')");
+        let pid = holder.value("select pg_backend_pid()");
+        let config = format!(
+            "[run]\nlock_timeout = '100ms'\nlock_wait = '1s'\n[[table]]\nname = 't'\napply = '{apply}'\n"
+        );
+        // Reached only with all locks.
+        let program = Bulkload::on(&pair).fail_point("apply.locked", "panic").config(&config);
+        let outcome = program.sync();
+        assert_eq!(outcome.code, Some(1), "{apply}: {outcome}");
+        let error = outcome.table("public.t")["error"].to_string();
+        assert!(error.contains(&format!("pid {pid} (the holder")), "{apply}: {error}");
+        drop(holder);
+        assert_eq!(pair.target.value("select id from t"), "7");
+        sync(&pair, &config);
+        assert_eq!(next(&pair, "t_id_seq"), "42", "{apply}");
+    }
+}

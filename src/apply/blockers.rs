@@ -42,6 +42,11 @@ pub(super) async fn describe(client: &Client, wanted: &[Wanted]) -> Result<Strin
     holders(client, &oids, conflicting(strongest)).await
 }
 
+/// Describes the sessions that keep sequences from being altered.
+pub(super) async fn of_sequences(client: &Client, sequences: &[Oid]) -> Result<String> {
+    holders(client, sequences, conflicting(TableLock::ShareRowExclusive)).await
+}
+
 /// Describes the sessions that keep everyone from reading a table.
 pub(super) async fn of_a_reader(client: &Client, table: Oid) -> Result<String> {
     holders(client, &[table], &["AccessExclusiveLock"]).await

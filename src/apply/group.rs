@@ -12,6 +12,7 @@ use super::merge::{self, Merge};
 use super::{METHODS, Ready, Way, blockers, fill, method, sequences, verify};
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, Session, SessionSettings};
 use crate::report::TableReport;
@@ -130,7 +131,7 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
         if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
             return Err(error);
         }
-        let who = blockers::describe(&session.client, &wanted(group)?).await.unwrap_or_default();
+        let who = in_the_way(&session.client, group).await.unwrap_or_default();
         context.books.waiting(attempt, &who);
         let pause = backoff.pause();
         if started.elapsed() + pause > context.lock_wait {
@@ -193,6 +194,27 @@ fn wanted(group: &[Vec<&Ready<'_>>]) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
+/// The sequences that are locked with the tables, in the order of their names.
+async fn sequences_to_restart(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<Vec<Sequence>> {
+    let mut found = Vec::new();
+    for table in group.iter().flatten() {
+        found.extend(sequences::to_restart(client, table).await?);
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Who holds a table of the group, or else one of its sequences.
+async fn in_the_way(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<String> {
+    let who = blockers::describe(client, &wanted(group)?).await?;
+    if !who.is_empty() {
+        return Ok(who);
+    }
+    let oids: Vec<Oid> =
+        group.iter().flatten().flat_map(|table| &table.extremes).map(|(sequence, _)| sequence.oid).collect();
+    blockers::of_sequences(client, &oids).await
+}
+
 /// One attempt. On an error the transaction is still open, unless the connection is gone.
 async fn try_once(
     context: &Context<'_>,
@@ -207,7 +229,8 @@ async fn try_once(
             .await
             .map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))?;
         context.books.check_claim(client).await?;
-        locks::take(client, &wanted(group)?, context.lock_timeout).await?;
+        let sequences = sequences_to_restart(client, group).await?;
+        locks::take(client, &wanted(group)?, &sequences, context.lock_timeout).await?;
         fail::fail_point!("apply.locked");
         let outcomes = exchange(client, group, merges).await?;
         context.books.record(client, &outcomes).await?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::sequences;
 use crate::error::{Error, Phase, Result};
-use crate::pg::catalog::Oid;
+use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::name::{TableName, literal};
 use crate::plan::method::TableLock;
 
@@ -26,40 +27,38 @@ pub(super) struct Wanted {
 /// Where the block leaves the time at which the strongest lock was granted.
 const LOCKED_AT: &str = "bulkload.locked_at";
 
-/// Takes all locks or fails after `budget`.
+/// Takes all locks, the sequences' after the tables' as an INSERT does, or fails after `budget`.
 ///
 /// # Errors
 /// [`crate::error::Kind::Lock`] when the budget is used up; whatever else the server says.
-pub(super) async fn take(client: &Client, wanted: &[Wanted], budget: Duration) -> Result<()> {
+pub(super) async fn take(
+    client: &Client,
+    wanted: &[Wanted],
+    sequences: &[Sequence],
+    budget: Duration,
+) -> Result<()> {
     client
-        .batch_execute(&block(wanted, budget))
+        .batch_execute(&block(wanted, sequences, budget))
         .await
         .map_err(|e| Error::pg(Phase::Apply, "locking the live tables", &e))
 }
 
-fn block(wanted: &[Wanted], budget: Duration) -> String {
+fn block(wanted: &[Wanted], sequences: &[Sequence], budget: Duration) -> String {
     let strongest = wanted.iter().map(|w| w.lock).max();
     let mut remembered = false;
     let budget_ms = budget.as_millis().max(1);
     let mut body = String::new();
     for Wanted { table, lock, .. } in wanted {
-        let statement = literal(&format!("lock table {table} in {} mode", lock.sql()));
-        body.push_str(&format!(
-            "
-    remaining := {budget_ms} - extract(epoch from pg_catalog.clock_timestamp() - began) * 1000;
-    if remaining < 1 then
-        raise exception using errcode = '55P03', message = 'the lock budget of {budget_ms} ms is used up';
-    end if;
-    perform pg_catalog.set_config('lock_timeout', remaining::int::text || 'ms', true);
-    execute {statement};
-"
-        ));
+        body.push_str(&step(&format!("lock table {table} in {} mode", lock.sql()), budget_ms));
         if Some(*lock) == strongest && !remembered {
             remembered = true;
             body.push_str(&format!(
                 "    perform pg_catalog.set_config('{LOCKED_AT}', pg_catalog.clock_timestamp()::text, true);\n"
             ));
         }
+    }
+    for sequence in sequences {
+        body.push_str(&step(&sequences::locking(sequence), budget_ms));
     }
     // What still has to wait within the transaction (a row that somebody else has locked) is bounded likewise.
     body.push_str(&format!("    perform pg_catalog.set_config('lock_timeout', '{budget_ms}ms', true);\n"));
@@ -71,6 +70,21 @@ fn block(wanted: &[Wanted], budget: Duration) -> String {
     remaining numeric;
 begin{body}end"
         ))
+    )
+}
+
+/// One lock, within what is left of the budget.
+fn step(statement: &str, budget_ms: u128) -> String {
+    let statement = literal(statement);
+    format!(
+        "
+    remaining := {budget_ms} - extract(epoch from pg_catalog.clock_timestamp() - began) * 1000;
+    if remaining < 1 then
+        raise exception using errcode = '55P03', message = 'the lock budget of {budget_ms} ms is used up';
+    end if;
+    perform pg_catalog.set_config('lock_timeout', remaining::int::text || 'ms', true);
+    execute {statement};
+"
     )
 }
 

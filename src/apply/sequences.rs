@@ -6,8 +6,35 @@
 
 use tokio_postgres::Client;
 
+use super::Ready;
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Sequence;
+
+/// The sequences of a table that [`advance`] will restart, as far as can be told before the rows are there: their locks are
+/// taken with the table's. Without staging it may be any of them.
+pub(super) async fn to_restart(client: &Client, table: &Ready<'_>) -> Result<Vec<Sequence>> {
+    let mut found = Vec::new();
+    for (sequence, extreme) in &table.extremes {
+        if !(sequence.is_owner && sequence.may_select) {
+            continue;
+        }
+        let is_due = match *extreme {
+            Some(extreme) => {
+                next_after(sequence, extreme).is_some() && needs_moving(client, sequence, extreme).await?
+            }
+            None => table.staging.is_none(),
+        };
+        if is_due {
+            found.push(sequence.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Restating the increment changes nothing and takes the lock that keeps nextval out.
+pub(super) fn locking(sequence: &Sequence) -> String {
+    format!("alter sequence {} increment by {}", sequence.name, sequence.increment)
+}
 
 /// Moves every sequence that stands at or before the loaded value that is farthest along it. Returns warnings.
 pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)]) -> Result<Vec<String>> {
@@ -60,10 +87,9 @@ fn next_after(sequence: &Sequence, extreme: i64) -> Option<i64> {
 }
 
 async fn restart(client: &Client, sequence: &Sequence, extreme: i64, next: i64) -> Result<()> {
-    // Restating the increment changes nothing and takes the lock that keeps nextval out; only then is what was read true.
+    // Only with the lock is what was read true.
     let name = &sequence.name;
-    let lock = format!("alter sequence {name} increment by {}", sequence.increment);
-    client.batch_execute(&lock).await.map_err(|e| failed(sequence, &e))?;
+    client.batch_execute(&locking(sequence)).await.map_err(|e| failed(sequence, &e))?;
     if needs_moving(client, sequence, extreme).await? {
         let sql = format!("alter sequence {name} restart with {next}");
         client.batch_execute(&sql).await.map_err(|e| failed(sequence, &e))?;
@@ -91,6 +117,7 @@ mod tests {
 
     fn sequence(start: i64, increment: i64, minimum: i64, maximum: i64) -> Sequence {
         Sequence {
+            oid: 1,
             name: TableName::new("public", "s"),
             column: Ident::new("id"),
             increment,

@@ -288,6 +288,7 @@ fn foreign_key(row: &Row) -> ForeignKey {
 
 fn sequence(row: &Row) -> Sequence {
     Sequence {
+        oid: row.get("oid"),
         name: name(row, "schema", "name"),
         column: ident(row, "column_name"),
         increment: row.get("increment"),

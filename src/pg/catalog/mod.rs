@@ -319,6 +319,8 @@ pub struct ForeignKey {
 /// A sequence that a column owns. All values as `bigint`.
 #[derive(Debug, Clone)]
 pub struct Sequence {
+    /// Its OID.
+    pub oid: Oid,
     /// Its name.
     pub name: TableName,
     /// The owning column.

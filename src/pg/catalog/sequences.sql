@@ -1,6 +1,7 @@
 -- Sequences owned by columns of relations (serial and identity). $1: oids.
 -- Only of columns that hold numbers: what a text column makes of its sequence cannot be known.
 select
+    c.oid,
     d.refobjid as table_oid,
     a.attname::text as column_name,
     n.nspname::text as schema,
