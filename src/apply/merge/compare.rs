@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::sides::{DIFFER, image, indexed, same_value};
+use super::sides::{indexed, same_value};
 use super::{Counts, Merge, change};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Identity;
@@ -64,17 +64,8 @@ pub(in crate::apply) async fn compare(
     }
     set_up(client, lock_wait).await?;
     for merge in merges {
-        let (difference, staging) = (merge.difference(), merge.sides.staging);
-        let key: Vec<&Ident> = merge.table.plan.key.iter().flatten().collect();
-        let sql = format!(
-            "analyze {staging} ({});
-             drop table if exists {difference};
-             {};
-             analyze {difference}",
-            list(key),
-            difference_sql(merge)
-        );
-        client.batch_execute(&sql).await.map_err(merge.fails("comparing staging with"))?;
+        let staging = merge.sides.staging;
+        find(client, merge).await.map_err(merge.fails("comparing staging with"))?;
         let sql = format!("select pg_catalog.count(*) from {staging}");
         let row = client.query_one(&sql, &[]).await.map_err(merge.fails("counting the staging table of"))?;
         if row.get::<_, i64>(0) != i64::try_from(merge.table.staged).unwrap_or(i64::MAX) {
@@ -84,6 +75,39 @@ pub(in crate::apply) async fn compare(
         fail::fail_point!("apply.compared");
     }
     Ok(())
+}
+
+/// Keeps the difference of one table: staged rows that are not on the target as they are, by their places; live rows that are
+/// not in staging, by their keys.
+///
+/// Both are looked for in one snapshot. Where every staged row belongs to a live one of its own and there are as many of
+/// them, none can be left over: the second search is spared then.
+async fn find(client: &Client, merge: &Merge<'_>) -> std::result::Result<(), tokio_postgres::Error> {
+    let (difference, staging) = (merge.difference(), merge.sides.staging);
+    let key: Vec<&Ident> = merge.table.plan.key.iter().flatten().collect();
+    let sql = format!("analyze {staging} ({}); drop table if exists {difference}", list(key));
+    client.batch_execute(&sql).await?;
+    let sql = format!("begin isolation level repeatable read; {}", differing_sql(merge));
+    client.batch_execute(&sql).await?;
+    if merge.policy.removes && (!merge.sides.plan.has_unique_key() || has_rows_left(client, merge).await?) {
+        client.batch_execute(&left_sql(merge)).await?;
+    }
+    client.batch_execute(&format!("commit; analyze {difference}")).await
+}
+
+/// Whether the target has rows in scope that belong to no staged one, as the snapshot sees it.
+async fn has_rows_left(
+    client: &Client,
+    merge: &Merge<'_>,
+) -> std::result::Result<bool, tokio_postgres::Error> {
+    let sql = format!(
+        "select (select pg_catalog.count(*) from {}) - (select pg_catalog.count(*) from {})
+              + (select pg_catalog.count(*) from {} where t_place is null)",
+        merge.sides.ours("t"),
+        merge.sides.staging,
+        merge.difference()
+    );
+    Ok(client.query_one(&sql, &[]).await?.get::<_, i64>(0) != 0)
 }
 
 /// How a session that compares is set up.
@@ -105,53 +129,58 @@ async fn set_up(client: &Client, lock_wait: Duration) -> Result<()> {
     client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "setting up the comparison", &e))
 }
 
-/// The statement that keeps the difference: staged rows that are not on the target as they are, by their places; live
-/// rows that are not in staging, by their keys.
-fn difference_sql(merge: &Merge<'_>) -> String {
+/// The statement that keeps the staged rows of the difference, each with the place of the live row in scope that has its key.
+fn differing_sql(merge: &Merge<'_>) -> String {
     let sides = &merge.sides;
     let keys = key_columns(merge);
     let no_keys: String =
         keys.iter().map(|&i| format!(", null::{} as k{i}", merge.table.plan.columns[i].type_name)).collect();
-    let columns = sides.compared(!merge.policy.removes);
-    let (join, differs) = if merge.policy.updates {
-        let outside = sides.plan.untouchable_rows();
+    let outside = sides.plan.untouchable_rows();
+    let (live, join, differs, place) = if merge.policy.updates {
+        let images = sides.images(&sides.compared(!merge.policy.removes));
         // A flag rather than two joins: one pass over both sides tells everything.
-        let live = match &outside {
-            None => sides.live("t", None),
-            Some(rows) => sides.flagged("t", rows),
+        let (live, is_outside, place) = match &outside {
+            None => (sides.live("t", None), "", "t.place"),
+            Some(rows) => (
+                sides.flagged("t", rows),
+                " or t.is_outside",
+                "case when t.is_outside is not true then t.place end",
+            ),
         };
-        let is_outside = if outside.is_some() { " or t.is_outside" } else { "" };
-        (live, format!("t.place is null{is_outside} or {DIFFER}"))
+        (live, images.join, format!("t.place is null{is_outside} or {}", images.differ), place)
     } else {
-        (sides.live("t", None), "t.place is null".to_owned())
-    };
-    let images = if merge.policy.updates {
-        format!("{} {}", image("s", &columns, "s_image"), image("t", &columns, "t_image"))
-    } else {
-        String::new()
+        (sides.live("t", None), String::new(), "t.place is null".to_owned(), "t.place")
     };
     // Where the key is not unique on the target, a staged row can differ from several live ones.
-    let distinct = if sides.plan.has_unique_key() { "" } else { "distinct " };
-    let mut sql = format!(
+    let (distinct, place) =
+        if sides.plan.has_unique_key() { ("", place) } else { ("distinct ", "null::tid") };
+    format!(
         "create temporary table {} as
-         select {distinct}s.place as s_place, null::oid as t_part, null::tid as t_place, null::xid as t_version{no_keys}
-         from {} left join {join} on {} {images}
+         select {distinct}s.place as s_place, null::oid as t_part, {place} as t_place, null::xid as t_version{no_keys}
+         from {} left join {live} on {} {join}
          where {differs}",
         merge.difference().name,
         sides.staged("s"),
         sides.same_key("t", "s"),
-    );
-    if merge.policy.removes {
-        let gone: String = keys.iter().map(|i| format!(", t.c{i}")).collect();
-        sql.push_str(&format!(
-            " union all
-             select null, t.part, t.place, t.version{gone} from {} where not exists (select from {} where {})",
-            sides.ours("t"),
-            sides.staged("s"),
-            sides.same_key("t", "s")
-        ));
-    }
-    sql
+    )
+}
+
+/// The statement that adds the live rows that are not in staging.
+fn left_sql(merge: &Merge<'_>) -> String {
+    let sides = &merge.sides;
+    let keys: String = key_columns(merge).iter().map(|i| format!(", t.c{i}")).collect();
+    // INSERT … SELECT does not read in parallel, CREATE TABLE AS does.
+    format!(
+        "create temporary table {0} as
+         select null::tid as s_place, t.part, t.place, t.version{keys} from {1} where not exists (select from {2} where {3});
+         insert into {4} select * from {0};
+         drop table {0}",
+        merge.left_over().name,
+        sides.ours("t"),
+        sides.staged("s"),
+        sides.same_key("t", "s"),
+        merge.difference()
+    )
 }
 
 fn key_columns(merge: &Merge<'_>) -> Vec<usize> {
@@ -208,7 +237,7 @@ pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned>
 fn changes_sql(merge: &Merge<'_>) -> String {
     let Merge { sides, policy, .. } = merge;
     let difference = merge.difference();
-    let columns = sides.compared(!policy.removes);
+    let images = sides.images(&sides.compared(!policy.removes));
     let blocked = sides.blocked(Some(&format!("select s_place from {difference}")));
     let skips = if policy.removes {
         format!("when b.place is not null and t.place is not null then '{}' ", change::SKIP_AND_DELETE)
@@ -226,18 +255,18 @@ fn changes_sql(merge: &Merge<'_>) -> String {
     let live = if policy.updates { sides.ours("t") } else { sides.live("t", Some("false")) };
     let mut sql = format!(
         "create temporary table {} on commit drop as {with}
-         select (case {skips}when t.place is null then '{}' when {DIFFER} then '{}' else '{}' end)::text as change,
+         select (case {skips}when t.place is null then '{}' when {} then '{}' else '{}' end)::text as change,
              s.place as s_place, t.part as t_part, t.place as t_place
          from {difference} as d join {} on s.place = d.s_place {join}
-         left join {live} on {} {} {}",
+         left join {live} on {} {}",
         merge.changes().name,
         change::INSERT,
+        images.differ,
         change::UPDATE,
         change::SAME,
         sides.staged("s"),
         sides.same_key("t", "s"),
-        image("s", &columns, "s_image"),
-        image("t", &columns, "t_image"),
+        images.join,
     );
     if policy.removes {
         let keys = key_columns(merge);
@@ -288,14 +317,15 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     let fixed = |i: &usize| sides.plan.columns[*i].identity == Some(Identity::Always);
     let identities: Vec<usize> = (0..sides.plan.columns.len()).filter(fixed).collect();
     if policy.removes && !identities.is_empty() {
+        let images = sides.images(&identities);
         sql.push(turn(format!(
             "select u.s_place from {changes} as u join {} on s.place = u.s_place
-             join {} on t.place = u.t_place and t.part = u.t_part {} {}
-             where u.change = '{update}' and {DIFFER}",
+             join {} on t.place = u.t_place and t.part = u.t_part {}
+             where u.change = '{update}' and {}",
             sides.staged("s"),
             sides.live("t", None),
-            image("s", &identities, "s_image"),
-            image("t", &identities, "t_image"),
+            images.join,
+            images.differ,
         )));
     }
     for index in sides.plan.other_indexes().filter(|index| index.is_immediate) {

@@ -93,6 +93,11 @@ impl<'a> Merge<'a> {
         TableName::new("pg_temp", format!("difference_{}", self.table.plan.entry))
     }
 
+    /// Where live rows that are not in staging are kept until they are in the difference.
+    fn left_over(&self) -> TableName {
+        TableName::new("pg_temp", format!("left_over_{}", self.table.plan.entry))
+    }
+
     /// Where the changes are kept: what is done with which staged row at which place of the live table.
     fn changes(&self) -> TableName {
         TableName::new("pg_temp", format!("changes_{}", self.table.plan.entry))

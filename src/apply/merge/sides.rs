@@ -19,7 +19,8 @@ pub(in crate::apply) struct Sides<'a> {
 impl Sides<'_> {
     /// Staged rows as `alias`: `place` (ctid) and the columns.
     pub(in crate::apply) fn staged(&self, alias: &str) -> String {
-        format!("(select ctid as place{} from {}) as {alias}", self.columns(), self.staging)
+        let (columns, name) = (self.columns(self.staging), self.staging);
+        format!("(select ctid as place{columns} from {name}) as {alias}")
     }
 
     /// Live rows as `alias`: `part` (tableoid), `place` (ctid), `version` (xmin), the columns; only those where `rows`.
@@ -34,7 +35,7 @@ impl Sides<'_> {
     }
 
     fn rows(&self, alias: &str, more: &str, filter: &str) -> String {
-        let (columns, name) = (self.columns(), &self.plan.name);
+        let (columns, name) = (self.columns(&self.plan.name), &self.plan.name);
         format!(
             "(select tableoid as part, ctid as place, xmin as version{more}{columns} from {name}{filter}) as {alias}"
         )
@@ -46,9 +47,17 @@ impl Sides<'_> {
         self.live(alias, scope.as_deref())
     }
 
-    fn columns(&self) -> String {
+    /// The columns of one side, and its rows as they are where those of both sides have the same columns.
+    fn columns(&self, side: &TableName) -> String {
         let columns = self.plan.columns.iter().enumerate();
-        columns.map(|(i, column)| format!(", {} as c{i}", column.name)).collect()
+        let columns: String = columns.map(|(i, column)| format!(", {} as c{i}", column.name)).collect();
+        if self.is_alike() { format!("{columns}, {side}.*::pg_catalog.record as whole") } else { columns }
+    }
+
+    /// Whether staging has the columns of the live table, all of them in its order.
+    fn is_alike(&self) -> bool {
+        let live = self.plan.live.columns.iter().map(|column| &column.name);
+        live.eq(self.plan.staged().map(|column| &column.name))
     }
 
     /// Whether the keys of `a` and `b` match. Without a key nothing does.
@@ -76,6 +85,17 @@ impl Sides<'_> {
                 && !key.iter().any(|part| part.column == i)
         };
         (0..self.plan.columns.len()).filter(|&i| !is_fixed(i)).collect()
+    }
+
+    /// The images of a staged row `s` and a live row `t` in these columns, and whether they differ.
+    pub(super) fn images(&self, columns: &[usize]) -> Images {
+        if self.is_alike() && columns.len() == self.plan.columns.len() {
+            // A row that is there costs less than one that is made of its columns.
+            let differ = "s.whole operator(pg_catalog.*<>) t.whole".to_owned();
+            return Images { join: String::new(), differ };
+        }
+        let join = format!("{} {}", image("s", columns), image("t", columns));
+        Images { join, differ: DIFFER.to_owned() }
     }
 
     /// `keys of row as people read them`, from the key's columns of `alias`, or else from all columns.
@@ -149,11 +169,19 @@ fn equal(x: &str, operator: &str, y: &str, collate: &str, nulls_equal: bool) -> 
     if nulls_equal { format!("({equal} or ({x} is null and {y} is null))") } else { equal }
 }
 
-/// `alias` as a row of these columns of `of`, to be compared by its image.
-pub(super) fn image(of: &str, columns: &[usize], alias: &str) -> String {
-    let columns: Vec<String> = columns.iter().map(|i| format!("{of}.c{i}")).collect();
-    format!("cross join lateral (select {}) as {alias}", columns.join(", "))
+/// How a staged row `s` is compared with a live row `t`.
+pub(super) struct Images {
+    /// What the statement joins for it.
+    pub(super) join: String,
+    /// Whether they differ.
+    pub(super) differ: String,
 }
 
-/// Whether two images differ: 1.0 and 1.00 do.
+/// `s_image`, or likewise of another alias: a row of these columns of it.
+fn image(of: &str, columns: &[usize]) -> String {
+    let columns: Vec<String> = columns.iter().map(|i| format!("{of}.c{i}")).collect();
+    format!("cross join lateral (select {}) as {of}_image", columns.join(", "))
+}
+
+/// Whether the images of `s` and `t` differ: 1.0 and 1.00 do.
 pub(super) const DIFFER: &str = "s_image.* operator(pg_catalog.*<>) t_image.*";
