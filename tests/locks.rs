@@ -1,10 +1,9 @@
 //! Waiting for locks: others never queue behind us for longer than `lock_timeout`, and we do not wait for ever.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::support::Rows::{New, Old};
-use crate::support::{Db, Outcome, Scene, Session, wait_until};
+use crate::support::{Db, Outcome, Over, Scene, Session, wait_until};
 
 const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
 
@@ -21,14 +20,14 @@ fn holder(db: &Db, sql: &str) -> Session {
 
 /// The longest that a statement took while `work` went on, run again and again.
 fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
-    let is_over = AtomicBool::new(false);
+    let over = Over::default();
     std::thread::scope(|scope| {
         let pollers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     let session = db.session();
                     let mut slowest = Duration::ZERO;
-                    while !is_over.load(SeqCst) {
+                    while !over.is_over() {
                         let began = Instant::now();
                         session.run(sql);
                         slowest = slowest.max(began.elapsed());
@@ -38,8 +37,9 @@ fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
                 })
             })
             .collect();
+        let ending = over.when_dropped();
         let done = work();
-        is_over.store(true, SeqCst);
+        drop(ending);
         (pollers.into_iter().map(|poller| poller.join().unwrap()).max().unwrap(), done)
     })
 }
@@ -213,12 +213,12 @@ fn a_run_that_lost_its_claim_does_not_apply_over_the_one_that_took_it() {
 fn transactions_that_lock_in_another_order_are_not_killed() {
     let scene = Scene::shared();
     let db = &scene.pair.target;
-    let is_over = AtomicBool::new(false);
+    let over = Over::default();
     let outcome = std::thread::scope(|scope| {
         // We lock child before parent, as their names are ordered.
         let other = scope.spawn(|| {
             let session = db.session();
-            while !is_over.load(SeqCst) {
+            while !over.is_over() {
                 session.run(
                     "begin; update parent set v = v where id = 1; select pg_sleep(0.05);
                      update child set v = v where id = 1; commit",
@@ -226,9 +226,10 @@ fn transactions_that_lock_in_another_order_are_not_killed() {
                 std::thread::sleep(Duration::from_millis(80));
             }
         });
+        let ending = over.when_dropped();
         let outcomes = ["truncate", "delete"]
             .map(|apply| scene.program(apply, "lock_timeout = '200ms'\nlock_wait = '60s'").sync());
-        is_over.store(true, SeqCst);
+        drop(ending);
         other.join().unwrap();
         outcomes
     });

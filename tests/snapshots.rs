@@ -1,11 +1,10 @@
 //! What arrives is what one snapshot of the source held, whatever others do meanwhile.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::shapes::{CHUNKED, sync};
 use crate::support::contents::assert_same_columns;
-use crate::support::{Bulkload, Pair, assert_same_contents, pair, wait_until};
+use crate::support::{Bulkload, Over, Pair, assert_same_contents, pair, wait_until};
 
 /// Waits until this many sessions of a run's extraction have locked a table of the source.
 #[track_caller]
@@ -32,11 +31,11 @@ fn all_tables_are_of_one_snapshot_while_others_write() {
         "insert into account select i, 1000, repeat('x', 100) from generate_series(1, 4000) i;
          insert into transfer select i, 0 from generate_series(1, 3000) i",
     );
-    let is_over = AtomicBool::new(false);
+    let over = Over::default();
     let writes = |sql: &dyn Fn(usize) -> String| {
         let session = pair.source.session();
         let mut count = 0;
-        while !is_over.load(Ordering::Relaxed) {
+        while !over.is_over() {
             session.run(&sql(count));
             count += 1;
         }
@@ -72,7 +71,7 @@ fn all_tables_are_of_one_snapshot_while_others_write() {
     pair.source.run("create table account_moved (like account)");
     let config = format!("{CHUNKED}[[table]]\nname = 'account'\n[[table]]\nname = 'transfer'\n");
     std::thread::scope(|scope| {
-        let stop = Stop(&is_over);
+        let ending = over.when_dropped();
         let writers = [
             scope.spawn(|| writes(&between)),
             scope.spawn(|| writes(&outside)),
@@ -90,20 +89,11 @@ fn all_tables_are_of_one_snapshot_while_others_write() {
             );
             assert_eq!(sums, "4000 accounts, 4000 of them different, 4000000");
         }
-        drop(stop);
+        drop(ending);
         for writer in writers {
             assert!(writer.join().unwrap() > 3, "nothing was written meanwhile");
         }
     });
-}
-
-/// Tells writers to end, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! `upsert` and `insert`, and every strategy beside people who write to the same table.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use crate::scope::{counts, fails, list, succeeds, sync};
-use crate::support::{Bulkload, Pair, assert_same_contents, pair};
+use crate::support::{Bulkload, Over, Pair, assert_same_contents, pair};
 
 fn config(strategy: &str) -> String {
     format!("[[table]]\nname = 't'\nstrategy = '{strategy}'\n")
@@ -163,18 +161,19 @@ fn rows_of_others_survive_every_strategy_while_they_are_written() {
         if apply == "delete" {
             pair.target.run("drop table outside");
         }
-        let over = AtomicBool::new(false);
+        let over = Over::default();
         let apply = if apply.is_empty() { String::new() } else { format!("apply = '{apply}'\n") };
         let config =
             format!("[run]\nlock_timeout = '2s'\n{}{apply}scope = \"source = 'D'\"\n", config(strategy));
         let written = std::thread::scope(|scope| {
+            let ending = over.when_dropped();
             let writers: Vec<_> = (0..2)
                 .map(|writer| {
                     let (pair, over) = (&pair, &over);
                     scope.spawn(move || {
                         let session = pair.target.session();
                         let mut n = 0;
-                        while !over.load(Ordering::Relaxed) {
+                        while !over.is_over() {
                             let (own, fresh) = (10001 + writer * 100 + n % 100, 20000 + writer * 100_000 + n);
                             let ours = 1 + (writer * 700 + n) % 1500;
                             session.run(&format!(
@@ -195,7 +194,7 @@ fn rows_of_others_survive_every_strategy_while_they_are_written() {
             for _ in 0..3 {
                 succeeds(&sync(&pair, &config));
             }
-            over.store(true, Ordering::Relaxed);
+            drop(ending);
             writers.into_iter().map(|writer| writer.join().unwrap()).sum::<i32>()
         });
         assert!(written > 0);
