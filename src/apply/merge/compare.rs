@@ -187,6 +187,16 @@ fn key_columns(merge: &Merge<'_>) -> Vec<usize> {
     merge.sides.plan.key_parts().iter().map(|part| part.column).collect()
 }
 
+/// Sets the applying transaction up: the rows of the difference are fetched by their places, in whose order they are kept.
+///
+/// At a disk's price for each of them the planner would rather read both tables whole, under the lock.
+pub(super) async fn favour_single_rows(client: &Client) -> Result<()> {
+    let sql = "set local random_page_cost = 0.1;
+         set local parallel_setup_cost to default;
+         set local parallel_tuple_cost to default";
+    client.batch_execute(sql).await.map_err(|e| Error::pg(Phase::Apply, "setting up the transaction", &e))
+}
+
 /// Compares the rows of the difference once more, now that nobody writes, and keeps what is to be done.
 pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned> {
     let failed = merge.fails("comparing once more with");

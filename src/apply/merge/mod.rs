@@ -114,6 +114,9 @@ impl<'a> Merge<'a> {
 /// # Errors
 /// [`Kind::Guard`] when a row that stays refers to one that vanishes, or when counts disagree; the server's.
 pub(super) async fn apply(client: &Client, merges: &[Merge<'_>]) -> Result<Vec<Counts>> {
+    if !merges.is_empty() {
+        compare::favour_single_rows(client).await?;
+    }
     let mut planned = Vec::with_capacity(merges.len());
     for merge in merges {
         planned.push(compare::again(client, merge).await?);
