@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::thread;
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls, Row};
 
 use super::world;
 use crate::error::{Error, Kind, Phase, Result};
@@ -14,6 +14,17 @@ pub const SOURCE_DATABASE: &str = "desktop";
 
 /// The app's database on the target server.
 pub const TARGET_DATABASE: &str = "mobile";
+
+/// In tables of the app alone, and among the desktop's.
+const APP_ROWS: &str = "
+    select count(*), coalesce(md5(string_agg(r, ' ' order by r)), '')
+    from (select n::text from sitenotes n union all select p::text from sitephotos p union all select u::text from app_users u
+        union all select t::text from jobtasks t where source = 'M'
+        union all select w::text from workdiary w where source = 'M') as rows (r)";
+
+/// The app's numbers begin at 1,000,000,000.
+const RETURNED_ROWS: &str = "select (select count(*) from jobtasks where jt_id >= 1000000000)
+    + (select count(*) from workdiary where wd_id >= 1000000000)";
 
 /// Two throw-away servers with the demo's databases; both go when this is dropped, which takes a moment and must not
 /// happen on a thread that drives async tasks.
@@ -70,20 +81,30 @@ impl Servers {
         self.target.url(TARGET_DATABASE)
     }
 
-    /// Rows that the app's users have written themselves.
+    /// The desktop goes on working.
     ///
     /// # Errors
     /// Whatever the server reports.
-    pub async fn app_rows(&self) -> Result<u64> {
-        let sql = "select (select count(*) from sitenotes) + (select count(*) from sitephotos) + (select count(*) from app_users)";
-        let failed = |e| Error::pg(Phase::Connect, "the demo's server", &e);
-        let (client, connection) =
-            tokio_postgres::connect(&self.target.socket_url(TARGET_DATABASE), NoTls).await.map_err(failed)?;
-        let driver = tokio::spawn(connection);
-        let row = client.query_one(sql, &[]).await.map_err(failed);
-        drop(client);
-        let _ = driver.await;
-        Ok(u64::try_from(row?.get::<_, i64>(0)).unwrap_or(0))
+    pub async fn change(&self) -> Result<()> {
+        run(&self.source, SOURCE_DATABASE, world::CHANGES).await
+    }
+
+    /// Rows that the app's users have written themselves: how many, and what they hold.
+    ///
+    /// # Errors
+    /// Whatever the server reports.
+    pub async fn app_rows(&self) -> Result<(u64, String)> {
+        let row = ask(&self.target, TARGET_DATABASE, APP_ROWS).await?;
+        Ok((u64::try_from(row.get::<_, i64>(0)).unwrap_or(0), row.get(1)))
+    }
+
+    /// Rows of the app's users that the desktop has.
+    ///
+    /// # Errors
+    /// Whatever the server reports.
+    pub async fn returned_rows(&self) -> Result<u64> {
+        let row = ask(&self.source, SOURCE_DATABASE, RETURNED_ROWS).await?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 
     /// A directory for what belongs to the demo; it goes with the source server's files.
@@ -120,12 +141,24 @@ async fn create(server: &Cluster, database: &str, sql: &str) -> Result<()> {
 }
 
 async fn run(server: &Cluster, database: &str, sql: &str) -> Result<()> {
+    with(server, database, async |client| client.batch_execute(sql).await).await
+}
+
+async fn ask(server: &Cluster, database: &str, sql: &str) -> Result<Row> {
+    with(server, database, async |client| client.query_one(sql, &[]).await).await
+}
+
+async fn with<T>(
+    server: &Cluster,
+    database: &str,
+    work: impl AsyncFnOnce(&Client) -> std::result::Result<T, tokio_postgres::Error>,
+) -> Result<T> {
     let failed = |e| Error::pg(Phase::Connect, "the demo's server", &e);
     let (client, connection) =
         tokio_postgres::connect(&server.socket_url(database), NoTls).await.map_err(failed)?;
     // The connection ends when its client is dropped; what went wrong is told to the client.
     let driver = tokio::spawn(connection);
-    let done = client.batch_execute(sql).await.map_err(failed);
+    let done = work(&client).await.map_err(failed);
     drop(client);
     let _ = driver.await;
     done

@@ -111,6 +111,15 @@ insert into sitephotos (photo_id, note_id, photo_path, created_at)
 select pg_temp.uid('photo', note_id * 10 + nth), note_id, format('sites/%s/%s.jpg', job_no, nth), created_at
 from sitenotes cross join generate_series(1, 3) nth order by note_id, nth;
 
+insert into jobtasks (job_id, client_id, staf_id, jt_seq, jt_desc, task_date, source, created_at)
+select job_id, client_id, 1 + pg_temp.pick(job_id, 1, pg_temp.total('stafmaster')), 1, 'Come back: ' || job_title, date '2025-10-02',
+    'M', timestamptz '2025-10-01 03:30+00' + job_id * interval '1 minute'
+from jobshead where job_id % 100 = 0 and job_id <= pg_temp.total('jobshead') order by job_id;
+
+insert into workdiary (job_id, jt_id, staf_id, wd_from, wd_spent, wd_text, source, created_at)
+select job_id, jt_id, staf_id, created_at, nth * interval '20 minutes', 'From the phone, page ' || nth, 'M', created_at
+from jobtasks cross join generate_series(1, 2) nth where source = 'M' order by jt_id, nth;
+
 reset session_replication_role;
 analyze orgmaster, locmaster, stafmaster, jobtypes, itemmaster, climaster, clicontacts, jobshead, jobtasks, taskchecklists,
     checklistitems, jobmaterials, workdiary, reminders, jobdocs, app_users, sitenotes, sitephotos;

@@ -40,10 +40,16 @@ const ORPHANS: u64 = 3;
 /// The config of the sync from desktop to app. It takes both URLs from the environment.
 pub const CONFIG: &str = include_str!("bulkload.toml");
 
-/// [`CONFIG`] with both URLs written out, for a file of its own.
+/// The config of the sync from app to desktop. It takes both URLs from the environment, too.
+pub const REVERSE_CONFIG: &str = include_str!("reverse.toml");
+
+/// What the desktop writes after the first sync; to be sent as one query.
+pub const CHANGES: &str = include_str!("changes.sql");
+
+/// One of the configs with both URLs written out, for a file of its own.
 #[must_use]
-pub fn config(source_url: &str, target_url: &str) -> String {
-    CONFIG
+pub fn config(config: &str, source_url: &str, target_url: &str) -> String {
+    config
         .replace(&format!("${{{SOURCE_URL_VARIABLE}}}"), source_url)
         .replace(&format!("${{{TARGET_URL_VARIABLE}}}"), target_url)
 }
