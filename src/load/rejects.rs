@@ -9,9 +9,7 @@ use super::spool::{create, failed};
 use crate::error::{Error, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::report::{Reject, Rejects};
-
-/// What every rejects file begins with; the source's own columns follow.
-const COLUMNS: [&str; 3] = ["reason", "constraint", "row"];
+use crate::transform::RejectBuffer;
 
 /// A rejects file that is being written, under a name of its own until it is complete.
 #[derive(Debug)]
@@ -79,13 +77,9 @@ impl RejectsFile {
     }
 
     /// Nothing is created before the first reject. Rejects that were streamed come first.
-    pub(crate) fn new(path: PathBuf, source_columns: &[Ident]) -> Self {
+    pub(crate) fn new(path: PathBuf, has_places: bool, source_columns: &[Ident]) -> Self {
         let part = with_suffix(&path, ".part");
-        let mut header = csv::Writer::from_writer(Vec::new());
-        let names = COLUMNS.into_iter().chain(source_columns.iter().map(Ident::as_str));
-        // Writing to memory cannot fail.
-        let _ = header.write_record(names);
-        let header = header.into_inner().unwrap_or_default();
+        let header = RejectBuffer::header(has_places, source_columns.iter().map(Ident::as_str));
         Self { path, part, header, writer: None, samples: Samples::default() }
     }
 

@@ -195,6 +195,13 @@ impl TablePlan {
         self.lookups.iter().any(|lookup| lookup.column == *name)
     }
 
+    /// Whether its rows stand in files, so that rejects tell where.
+    #[must_use]
+    pub fn has_places(&self) -> bool {
+        // No source is made of files yet.
+        false
+    }
+
     /// The apply method, where the strategy is `replace`.
     #[must_use]
     pub fn replaces_by(&self) -> Option<ApplyMethod> {

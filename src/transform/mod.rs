@@ -31,7 +31,7 @@ pub use key::bytes::escape as escape_text;
 pub use keyset::{KeySet, KeySetBuilder, KeySink};
 pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
 pub use program::{Program, Scratch, Tally};
-pub use reject::{RejectBuffer, Rejects, SAMPLES_MAX};
+pub use reject::{Place, Reason, RejectBuffer, Rejects, SAMPLES_MAX, own_columns};
 pub use rules::{
     Collect, InputColumn, KeyColumn, Lookup, NullValues, OnMissing, OnOrphan, Output, OutputColumn,
     Reference, Render, Rules,

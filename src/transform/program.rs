@@ -252,7 +252,7 @@ impl Program {
     ) -> Result<()> {
         let (kind, constraint) = self.kind_of(cause);
         let text = self.reason::<C>(cause, row, state)?;
-        rejects.begin(&Reason { kind: &kind, text: &text, constraint, row: ordinal });
+        rejects.begin(&Reason { kind: &kind, text: &text, constraint, row: ordinal, place: None });
         for field in &self.rules.reject_columns {
             let value = field.and_then(|field| row.value::<C>(field));
             let render = field.and_then(|field| self.rules.input[field].render.as_ref());

@@ -57,22 +57,44 @@ pub struct RejectBuffer {
 
 /// One reject's beginning.
 #[derive(Debug)]
-pub(super) struct Reason<'a> {
+pub struct Reason<'a> {
     /// Without values.
-    pub(super) kind: &'a str,
+    pub kind: &'a str,
     /// With values.
-    pub(super) text: &'a [u8],
+    pub text: &'a [u8],
     /// The constraint that the row violates.
-    pub(super) constraint: Option<&'a str>,
+    pub constraint: Option<&'a str>,
     /// The row's ordinal in its stream, from 1.
-    pub(super) row: u64,
+    pub row: u64,
+    /// Where it stands; for every row of a source that is made of files, for none of another one.
+    pub place: Option<Place<'a>>,
+}
+
+/// Where a row stands in the file that it comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The file, as people name it.
+    pub file: &'a str,
+    /// The physical line where its record begins, from 1.
+    pub line: u64,
+    /// The column that something is wrong with, if it is one.
+    pub column: Option<&'a str>,
+    /// The record as it is in the file.
+    pub raw: &'a [u8],
+}
+
+/// The columns that a rejects file begins with; the source's own follow.
+#[must_use]
+pub fn own_columns(has_places: bool) -> &'static [&'static str] {
+    const ALL: &[&str] = &["reason", "constraint", "row", "file", "line", "column", "raw"];
+    if has_places { ALL } else { &ALL[..3] }
 }
 
 impl RejectBuffer {
     /// The file's first line, for a source with these columns of its own.
     #[must_use]
-    pub fn header<'a>(columns: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
-        let mut line = b"reason,constraint,row".to_vec();
+    pub fn header<'a>(has_places: bool, columns: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut line = own_columns(has_places).join(",").into_bytes();
         for name in columns {
             line.push(b',');
             quote(name.as_bytes(), &mut line);
@@ -99,8 +121,8 @@ impl RejectBuffer {
         &self.rejects
     }
 
-    /// Begins a line.
-    pub(super) fn begin(&mut self, reason: &Reason<'_>) {
+    /// Begins a line. The values of the source's own columns follow, then its end.
+    pub fn begin(&mut self, reason: &Reason<'_>) {
         let about = reason.constraint.unwrap_or(reason.kind);
         self.rejects.count(about, 1);
         if self.rejects.samples.len() < SAMPLES_MAX {
@@ -114,15 +136,27 @@ impl RejectBuffer {
         }
         self.lines.push(b',');
         self.lines.extend_from_slice(itoa::Buffer::new().format(reason.row).as_bytes());
+        if let Some(place) = &reason.place {
+            self.place(place);
+        }
+    }
+
+    fn place(&mut self, place: &Place<'_>) {
+        self.lines.push(b',');
+        quote(place.file.as_bytes(), &mut self.lines);
+        self.lines.push(b',');
+        self.lines.extend_from_slice(itoa::Buffer::new().format(place.line).as_bytes());
+        self.lines.push(b',');
+        quote(place.column.unwrap_or_default().as_bytes(), &mut self.lines);
+        self.lines.push(b',');
+        quote(place.raw, &mut self.lines);
     }
 
     /// Adds a value, `None` for NULL, which is an empty field; an empty string is a pair of quotes.
-    pub(super) fn value(
-        &mut self,
-        value: Option<&[u8]>,
-        format: Format,
-        render: Option<&Render>,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    /// The renderer's.
+    pub fn value(&mut self, value: Option<&[u8]>, format: Format, render: Option<&Render>) -> Result<()> {
         self.lines.push(b',');
         let Some(value) = value else { return Ok(()) };
         self.scratch.clear();
@@ -135,7 +169,7 @@ impl RejectBuffer {
     }
 
     /// Ends a line.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.lines.push(b'\n');
     }
 }
@@ -177,4 +211,24 @@ fn quote(field: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_a_file_tells_where_it_stands() {
+        let mut rejects = RejectBuffer::default();
+        let place = Place { file: "a,b.csv", line: 7, column: Some("n"), raw: b"1,\"x\ny\"" };
+        let place = Some(place);
+        rejects.begin(&Reason { kind: "k", text: b"t", constraint: None, row: 5, place });
+        rejects.value(Some(b"1"), Format::Text, None).unwrap();
+        rejects.value(None, Format::Text, None).unwrap();
+        rejects.end();
+        let header = String::from_utf8(RejectBuffer::header(true, ["n", "v"])).unwrap();
+        assert_eq!(header, "reason,constraint,row,file,line,column,raw,n,v\n");
+        let line = String::from_utf8(rejects.take_lines()).unwrap();
+        assert_eq!(line, "t,,5,\"a,b.csv\",7,n,\"1,\"\"x\ny\"\"\",1,\n");
+    }
 }

@@ -23,6 +23,7 @@ use crate::pg::name::{Ident, list, literal};
 use crate::pg::wire::Wire;
 use crate::plan::{Lookup, Reference, TablePlan};
 use crate::report::{Rejects, TableReport};
+use crate::transform::own_columns;
 
 pub(crate) use lookups::missing;
 pub(crate) use references::nulled;
@@ -152,7 +153,7 @@ pub(crate) async fn judge(
     let mut judge = Judge { wire, pool, order, tables: Vec::new(), unmatched: BTreeSet::new() };
     for staged in order.iter().flatten().filter(|staged| is_judged(staged)) {
         let path = RejectsFile::path(directory, &staged.plan.name);
-        let file = RejectsFile::new(path, &staged.plan.source_columns);
+        let file = RejectsFile::new(path, staged.plan.has_places(), &staged.plan.source_columns);
         judge.tables.push((staged.table, Judged::default(), file));
     }
     judge.analyze().await?;
@@ -317,8 +318,10 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
         })
         .collect();
     let columns = columns.iter().fold(String::new(), |all, column| all + ", " + column);
+    // Neither the row's ordinal is known any more nor its place.
+    let unknown = ", null".repeat(own_columns(plan.has_places()).len() - 2);
     format!(
-        "copy (with s as ({delete}) select {reason}, {}, null{columns} from s) to stdout (format csv)",
+        "copy (with s as ({delete}) select {reason}, {}{unknown}{columns} from s) to stdout (format csv)",
         if constraint.is_empty() { "null".to_owned() } else { literal(constraint) }
     )
 }

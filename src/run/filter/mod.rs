@@ -246,7 +246,7 @@ impl Filters {
         if files.is_empty() {
             return Ok(());
         }
-        let header = RejectBuffer::header(plan.source_columns.iter().map(Ident::as_str));
+        let header = RejectBuffer::header(plan.has_places(), plan.source_columns.iter().map(Ident::as_str));
         let path = self.rejects_path(plan);
         assemble(&RejectsFile::streamed(&path), &header, &files).await
     }

@@ -106,7 +106,7 @@ fn compiled_again(rules: &Rules, format: Format) -> Program {
 
 #[test]
 fn the_header_of_the_rejects_file_names_the_sources_columns() {
-    let header = RejectBuffer::header(["id", "a \"b\"", "c,d"]);
+    let header = RejectBuffer::header(false, ["id", "a \"b\"", "c,d"]);
     assert_eq!(header, b"reason,constraint,row,id,\"a \"\"b\"\"\",\"c,d\"\n");
 }
 
