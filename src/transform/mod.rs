@@ -20,22 +20,30 @@ pub mod key;
 mod keyset;
 mod lookup;
 mod program;
+mod refuse;
 mod reject;
 mod resolve;
 mod rules;
 mod sharded;
+mod suspect;
+mod tally;
+mod trace;
 
 pub use codec::{header, trailer};
 pub use cutter::{RowCutter, Rows};
 pub use key::bytes::escape as escape_text;
 pub use keyset::{KeySet, KeySetBuilder, KeySink};
 pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
-pub use program::{Program, Scratch, Tally};
+pub use program::{NotNull, Program, Scratch};
+pub use refuse::Refused;
 pub use reject::{Place, Reason, RejectBuffer, Rejects, SAMPLES_MAX, own_columns};
 pub use rules::{
     Collect, InputColumn, KeyColumn, Lookup, NullValues, OnMissing, OnOrphan, Output, OutputColumn,
     Reference, Render, Rules,
 };
+pub use suspect::{Check, Look};
+pub use tally::Tally;
+pub use trace::{Trace, Traced};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,9 @@ use super::lookup::LookupSink;
 use super::reject::{Reason, RejectBuffer, write_value};
 use super::resolve::{Cause, Row, RowKey, State, Verdict, row_key};
 use super::rules::{Collect, KeyColumn, Output, Rules};
+use super::suspect::{Check, is_suspect};
+use super::tally::{Tally, count_at};
+use super::trace::{Trace, Traced};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::format::Format;
 
@@ -24,14 +27,29 @@ pub struct Program {
     pub(super) rules: Rules,
     /// Columns of the output, and the keys that mean NULL in them.
     pub(super) null_values: Vec<(KeyColumn, Vec<Key>)>,
+    /// Columns of the output that have no NULL.
+    pub(super) not_null: Vec<NotNull>,
+    /// What a row that is traced should look like.
+    checks: Vec<Check>,
     emitter: Emitter,
+}
+
+/// A column of the output that has no NULL.
+#[derive(Debug, Clone)]
+pub struct NotNull {
+    /// Its position.
+    pub column: usize,
+    /// What rows with NULL in it are counted under.
+    pub kind: String,
+    /// What is said of them.
+    pub text: String,
 }
 
 /// A worker's buffers, kept from batch to batch.
 #[derive(Debug)]
 pub struct Scratch {
-    offsets: Offsets,
-    reader: KeyReader,
+    pub(super) offsets: Offsets,
+    pub(super) reader: KeyReader,
     sinks: Vec<Sink>,
 }
 
@@ -40,40 +58,6 @@ pub struct Scratch {
 enum Sink {
     Keys(KeySink),
     Values(LookupSink),
-}
-
-/// What became of rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Rows that came in.
-    pub rows_in: u64,
-    /// Rows that passed.
-    pub rows_out: u64,
-    /// Rows that did not: `rows_in - rows_out`.
-    pub rejected: u64,
-    /// Per reference the orphans that passed, set to NULL or as they were; empty if there were none at all.
-    pub orphans: Vec<u64>,
-    /// Per lookup the rows that passed without finding anything; empty if there were none at all.
-    pub missing: Vec<u64>,
-}
-
-impl Tally {
-    /// Adds another tally of the same program.
-    pub fn add(&mut self, other: &Self) {
-        self.rows_in += other.rows_in;
-        self.rows_out += other.rows_out;
-        self.rejected += other.rejected;
-        for (ours, theirs) in [(&mut self.orphans, &other.orphans), (&mut self.missing, &other.missing)] {
-            theirs.iter().enumerate().for_each(|(number, &count)| count_at(ours, number, count));
-        }
-    }
-}
-
-fn count_at(counts: &mut Vec<u64>, number: usize, count: u64) {
-    if counts.len() <= number {
-        counts.resize(number + 1, 0);
-    }
-    counts[number] += count;
 }
 
 impl Program {
@@ -95,7 +79,21 @@ impl Program {
             let keys = rule.values.iter().map(|value| reader.read(rule.column.kind, value));
             null_values.push((rule.column, keys.collect::<Result<_>>()?));
         }
-        Ok(Self { rules, null_values, emitter })
+        Ok(Self { rules, null_values, not_null: Vec::new(), checks: Vec::new(), emitter })
+    }
+
+    /// The same, but rows are rejected that have NULL in one of these columns.
+    #[must_use]
+    pub fn refusing_nulls(mut self, columns: Vec<NotNull>) -> Self {
+        self.not_null = columns;
+        self
+    }
+
+    /// The same; rows that do not look so are suspects where they are traced.
+    #[must_use]
+    pub fn suspecting(mut self, checks: Vec<Check>) -> Self {
+        self.checks = checks;
+        self
     }
 
     /// What it was compiled from.
@@ -133,9 +131,37 @@ impl Program {
         out: &mut Vec<u8>,
         rejects: &mut RejectBuffer,
     ) -> Result<Tally> {
+        self.run_traced(rows, scratch, out, rejects, None)
+    }
+
+    /// The same, telling which row of the output is which of the input. The batch has this number, and the output may hold
+    /// rows of batches before it.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn trace(
+        &self,
+        (number, rows): (u32, &Rows),
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        rejects: &mut RejectBuffer,
+        trace: &mut Trace,
+    ) -> Result<Tally> {
+        let tracing = Tracing { batch: number, trace, scratch: Vec::new() };
+        self.run_traced(rows, scratch, out, rejects, Some(tracing))
+    }
+
+    fn run_traced(
+        &self,
+        rows: &Rows,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        rejects: &mut RejectBuffer,
+        tracing: Option<Tracing<'_>>,
+    ) -> Result<Tally> {
         let outcome = match self.rules.format {
-            Format::Binary => self.run_rows::<Binary>(rows, scratch, out, rejects),
-            Format::Text => self.run_rows::<Text>(rows, scratch, out, rejects),
+            Format::Binary => self.run_rows::<Binary>(rows, scratch, out, rejects, tracing),
+            Format::Text => self.run_rows::<Text>(rows, scratch, out, rejects, tracing),
         };
         let outcome = outcome.and_then(|tally| self.hand_over(scratch).map(|()| tally));
         if outcome.is_err() {
@@ -150,6 +176,7 @@ impl Program {
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
         rejects: &mut RejectBuffer,
+        mut tracing: Option<Tracing<'_>>,
     ) -> Result<Tally> {
         let Scratch { offsets, reader, sinks } = scratch;
         let data = rows.data();
@@ -191,6 +218,11 @@ impl Program {
                 out.extend_from_slice(&data[std::mem::take(&mut verbatim)]);
                 self.emitter.emit::<C>(&self.rules, row, &state, out);
             }
+            if let Some(tracing) = &mut tracing {
+                out.extend_from_slice(&data[std::mem::take(&mut verbatim)]);
+                let suspect = is_suspect::<C>(&self.checks, &self.rules, row, &state, &mut tracing.scratch);
+                tracing.push(number, out.len(), suspect);
+            }
         }
         out.extend_from_slice(&data[verbatim]);
         tally.rows_out = tally.rows_in - tally.rejected;
@@ -218,7 +250,7 @@ impl Program {
         Ok(())
     }
 
-    fn count(&self, state: &State<'_>, tally: &mut Tally) {
+    pub(super) fn count(&self, state: &State<'_>, tally: &mut Tally) {
         for &number in &state.orphan_of {
             count_at(&mut tally.orphans, number, 1);
         }
@@ -252,7 +284,18 @@ impl Program {
     ) -> Result<()> {
         let (kind, constraint) = self.kind_of(cause);
         let text = self.reason::<C>(cause, row, state)?;
-        rejects.begin(&Reason { kind: &kind, text: &text, constraint, row: ordinal, place: None });
+        let kind = constraint.unwrap_or(&kind);
+        let reason = Reason { kind, text: &text, constraint, row: ordinal, place: None };
+        self.write_reject::<C>(&reason, row, rejects)
+    }
+
+    pub(super) fn write_reject<C: Codec>(
+        &self,
+        reason: &Reason<'_>,
+        row: Row<'_>,
+        rejects: &mut RejectBuffer,
+    ) -> Result<()> {
+        rejects.begin(reason);
         for field in &self.rules.reject_columns {
             let value = field.and_then(|field| row.value::<C>(field));
             let render = field.and_then(|field| self.rules.input[field].render.as_ref());
@@ -277,6 +320,7 @@ impl Program {
                 let constraint = self.rules.references[number].constraint.as_deref();
                 (format!("{names} is NULL in part, which MATCH FULL forbids"), constraint)
             }
+            Cause::Null(number) => (self.not_null[number].kind.clone(), None),
         }
     }
 
@@ -284,6 +328,7 @@ impl Program {
     fn reason<C: Codec>(&self, cause: Cause, row: Row<'_>, state: &State<'_>) -> Result<Vec<u8>> {
         let (columns, to) = match cause {
             Cause::PartlyNull(_) => return Ok(self.kind_of(cause).0.into_bytes()),
+            Cause::Null(number) => return Ok(self.not_null[number].text.clone().into_bytes()),
             Cause::Missing(number) => {
                 let lookup = &self.rules.lookups[number];
                 (&lookup.columns, &lookup.from)
@@ -336,11 +381,26 @@ impl Program {
                 let columns = self.rules.references[number].columns.iter();
                 columns.map(|column| self.rules.output[column.column].name.as_str()).collect()
             }
+            Cause::Null(number) => vec![self.rules.output[self.not_null[number].column].name.as_str()],
         };
         match names.as_slice() {
             [one] => (*one).to_owned(),
             several => format!("({})", several.join(", ")),
         }
+    }
+}
+
+/// Rows of one batch on their way into a trace.
+struct Tracing<'t> {
+    batch: u32,
+    trace: &'t mut Trace,
+    scratch: Vec<u8>,
+}
+
+impl Tracing<'_> {
+    fn push(&mut self, row: usize, end: usize, is_suspect: bool) {
+        // A batch has far fewer rows than 32 bits can count.
+        self.trace.push(Traced { batch: self.batch, row: row as u32, end }, is_suspect);
     }
 }
 

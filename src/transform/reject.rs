@@ -50,6 +50,8 @@ impl Rejects {
 #[derive(Debug, Default)]
 pub struct RejectBuffer {
     lines: Vec<u8>,
+    /// Of each line the row's ordinal and where it begins.
+    rows: Vec<(u64, usize)>,
     rejects: Rejects,
     /// A value before it is quoted.
     scratch: Vec<u8>,
@@ -58,7 +60,7 @@ pub struct RejectBuffer {
 /// One reject's beginning.
 #[derive(Debug)]
 pub struct Reason<'a> {
-    /// Without values.
+    /// What it is counted under, without values.
     pub kind: &'a str,
     /// With values.
     pub text: &'a [u8],
@@ -106,6 +108,7 @@ impl RejectBuffer {
     /// Takes the lines that were written since the last time.
     #[must_use]
     pub fn take_lines(&mut self) -> Vec<u8> {
+        self.rows.clear();
         std::mem::take(&mut self.lines)
     }
 
@@ -113,6 +116,24 @@ impl RejectBuffer {
     #[must_use]
     pub fn lines(&self) -> &[u8] {
         &self.lines
+    }
+
+    /// Puts the lines in the order of their rows.
+    pub fn sort(&mut self) {
+        if self.rows.is_sorted_by_key(|&(row, _)| row) {
+            return;
+        }
+        let ends = self.rows.iter().skip(1).map(|&(_, start)| start).chain([self.lines.len()]);
+        let mut ranges: Vec<(u64, std::ops::Range<usize>)> =
+            self.rows.iter().zip(ends).map(|(&(row, start), end)| (row, start..end)).collect();
+        ranges.sort_by_key(|&(row, _)| row);
+        let mut lines = Vec::with_capacity(self.lines.len());
+        self.rows.clear();
+        for (row, range) in ranges {
+            self.rows.push((row, lines.len()));
+            lines.extend_from_slice(&self.lines[range]);
+        }
+        self.lines = lines;
     }
 
     /// What was counted.
@@ -123,12 +144,12 @@ impl RejectBuffer {
 
     /// Begins a line. The values of the source's own columns follow, then its end.
     pub fn begin(&mut self, reason: &Reason<'_>) {
-        let about = reason.constraint.unwrap_or(reason.kind);
-        self.rejects.count(about, 1);
+        self.rejects.count(reason.kind, 1);
         if self.rejects.samples.len() < SAMPLES_MAX {
             let text = String::from_utf8_lossy(reason.text).into_owned();
-            self.rejects.samples.push((about.to_owned(), text));
+            self.rejects.samples.push((reason.kind.to_owned(), text));
         }
+        self.rows.push((reason.row, self.lines.len()));
         quote(reason.text, &mut self.lines);
         self.lines.push(b',');
         if let Some(constraint) = reason.constraint {
@@ -230,5 +251,19 @@ mod tests {
         assert_eq!(header, "reason,constraint,row,file,line,column,raw,n,v\n");
         let line = String::from_utf8(rejects.take_lines()).unwrap();
         assert_eq!(line, "t,,5,\"a,b.csv\",7,n,\"1,\"\"x\ny\"\"\",1,\n");
+    }
+    #[test]
+    fn lines_are_put_in_the_order_of_their_rows() {
+        let mut rejects = RejectBuffer::default();
+        for row in [7, 9, 2, 8] {
+            rejects.begin(&Reason { kind: "k", text: b"a\nb", constraint: None, row, place: None });
+            rejects.end();
+        }
+        rejects.sort();
+        rejects.begin(&Reason { kind: "k", text: b"t", constraint: None, row: 10, place: None });
+        rejects.end();
+        rejects.sort();
+        let rows = ["2", "7", "8", "9"].map(|row| format!("\"a\nb\",,{row}\n")).concat();
+        assert_eq!(String::from_utf8_lossy(rejects.lines()), format!("{rows}t,,10\n"));
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Cause {
     Orphan(usize),
     /// A reference that is MATCH FULL is NULL in part.
     PartlyNull(usize),
+    /// A column that has no NULL is NULL, by its number among those.
+    Null(usize),
 }
 
 /// A key of several columns of a row.
@@ -187,6 +189,11 @@ impl Program {
                 }
                 OnOrphan::Keep => state.orphan_of.push(number),
                 OnOrphan::Fail => return Err(self.refused(cause, ordinal)),
+            }
+        }
+        for (number, rule) in self.not_null.iter().enumerate() {
+            if state.output::<C>(&self.rules, row, rule.column).is_none() {
+                return Ok(Verdict::Reject(Cause::Null(number)));
             }
         }
         Ok(Verdict::Pass)

@@ -4,6 +4,7 @@ mod keys;
 mod rules;
 mod sets;
 mod streams;
+mod traces;
 
 use std::sync::Arc;
 

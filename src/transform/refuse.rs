@@ -1,0 +1,75 @@
+//! Rows that passed and are rejected nevertheless: only the server knew what is wrong with them.
+
+use super::codec::{Binary, Codec, Text, malformed};
+use super::cutter::Rows;
+use super::program::{Program, Scratch};
+use super::reject::{Reason, RejectBuffer};
+use super::resolve::{Row, State};
+use super::tally::Tally;
+use crate::error::Result;
+use crate::pg::format::Format;
+
+/// A row that only the server knew to be bad.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// What it is counted under, without values.
+    pub kind: &'a str,
+    /// Why, in full.
+    pub text: &'a str,
+    /// The constraint that it violates.
+    pub constraint: Option<&'a str>,
+    /// The column that something is wrong with, if it is one.
+    pub column: Option<&'a str>,
+}
+
+impl Program {
+    /// Rejects rows that passed, for reasons that only the server knows: their numbers in the batch, from 0, and why. Returns
+    /// what they were counted as when they passed.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn refuse<'r>(
+        &self,
+        rows: &Rows,
+        scratch: &mut Scratch,
+        refused: impl IntoIterator<Item = (usize, Refused<'r>)>,
+        rejects: &mut RejectBuffer,
+    ) -> Result<Tally> {
+        match self.rules.format {
+            Format::Binary => self.refuse_rows::<Binary>(rows, scratch, refused, rejects),
+            Format::Text => self.refuse_rows::<Text>(rows, scratch, refused, rejects),
+        }
+    }
+
+    fn refuse_rows<'r, C: Codec>(
+        &self,
+        rows: &Rows,
+        scratch: &mut Scratch,
+        refused: impl IntoIterator<Item = (usize, Refused<'r>)>,
+        rejects: &mut RejectBuffer,
+    ) -> Result<Tally> {
+        let Scratch { offsets, reader, .. } = scratch;
+        let data = rows.data();
+        C::split(data, offsets)?;
+        let mut state = State::new(&self.rules);
+        let mut tally = Tally::default();
+        for (number, refused) in refused {
+            let Some(offsets) = offsets.rows().nth(number) else {
+                return Err(malformed(format_args!("no row {number} in a batch")));
+            };
+            let row = Row { data, offsets };
+            let ordinal = rows.first() + number as u64;
+            self.judge::<C>(row, &mut state, reader, ordinal)?;
+            self.count(&state, &mut tally);
+            tally.rejected += 1;
+            let Refused { kind, text, constraint, .. } = refused;
+            let text = text.as_bytes();
+            self.write_reject::<C>(
+                &Reason { kind, text, constraint, row: ordinal, place: None },
+                row,
+                rejects,
+            )?;
+        }
+        Ok(tally)
+    }
+}
