@@ -1,13 +1,17 @@
 //! The one error type: in which phase something went wrong, what kind of thing it was, and what to do.
 //!
 //! Errors are classified by SQLSTATE and by the kind of broken socket, never by the text of a message.
-//! What PostgreSQL reports is kept as [`ServerError`] without its DETAIL and CONTEXT fields, because those
+//! What PostgreSQL reports is kept as [`ServerError`], which shows no DETAIL and no CONTEXT, because those
 //! quote row values, and row values belong in the rejects file only.
+
+mod server;
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
+
+pub use server::ServerError;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -302,122 +306,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// What a server reported, without DETAIL and CONTEXT (they quote row values).
-#[derive(Debug, Clone)]
-pub struct ServerError {
-    /// SQLSTATE.
-    pub code: SqlState,
-    /// The primary message.
-    pub message: String,
-    /// The server's own hint.
-    pub hint: Option<String>,
-    /// Table, column and constraint, where the server names them.
-    pub object: Option<String>,
-}
-
-impl ServerError {
-    /// Takes over what is safe to show of tokio-postgres' error.
-    #[must_use]
-    pub fn from_db(db: &tokio_postgres::error::DbError) -> Self {
-        Self {
-            code: db.code().clone(),
-            message: db.message().to_owned(),
-            hint: db.hint().map(str::to_owned),
-            object: object(db.table(), db.column(), db.constraint()),
-        }
-    }
-
-    /// Builds one from the fields of an ErrorResponse message.
-    #[must_use]
-    pub fn from_fields(
-        code: &str,
-        message: String,
-        hint: Option<String>,
-        names: (Option<&str>, Option<&str>, Option<&str>),
-    ) -> Self {
-        Self { code: SqlState::from_code(code), message, hint, object: object(names.0, names.1, names.2) }
-    }
-
-    /// The table of SQLSTATEs: which ones may pass by themselves, which ones are a matter of rights.
-    /// Codes and classes as in the PostgreSQL manual, appendix A.
-    fn kind(&self) -> Kind {
-        let code = self.code.code();
-        match (code.get(..2).unwrap_or_default(), code) {
-            _ if self.is_out_of_slots() => Kind::Transient,
-            ("08" | "57", "08P01" | "57014") => Kind::Server,
-            ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05") => Kind::Transient,
-            (_, "40001" | "40P01" | "53200" | "53300") => Kind::Transient,
-            (_, "55P03") => Kind::Lock,
-            ("28", _) => Kind::Connect,
-            (_, "3D000") => Kind::Connect,
-            (_, "42501") => Kind::Permission,
-            _ => Kind::Server,
-        }
-    }
-
-    /// Advice for the errors that operators meet most.
-    fn remedy(&self) -> Option<&'static str> {
-        Some(match self.code.code() {
-            "28P01" | "28000" => "Check user and password; ~/.pgpass is used when the URL has no password.",
-            "3D000" => "Check the database's name in the URL.",
-            "53200" => {
-                "The server is out of memory; where it says shared memory, that of its locks: raise \
-                 max_locks_per_transaction, or load fewer tables or partitions at once."
-            }
-            "53100" => "The server's disk is full: free or add space; nothing was changed.",
-            "25006" => {
-                "The server is read-only: a standby, or a managed database that ran out of disk space."
-            }
-            "42501" => "Grant the right to the role, or connect as the table's owner.",
-            _ => return None,
-        })
-    }
-
-    /// The server's own hint, where it is about a statement (class 42): others may be a trigger's, and quote rows.
-    fn advice(&self) -> Option<String> {
-        self.hint.clone().filter(|_| self.code.code().starts_with("42"))
-    }
-
-    /// No slot for another connection: PostgreSQL itself (53300), or a session pooler that is full.
-    ///
-    /// Poolers have no SQLSTATE of their own for that, so their words are what there is to go by: Supavisor sends
-    /// XX000 with a code in front, PgBouncer 08P01 for whatever it refuses, quoting the server if that refused.
-    #[must_use]
-    pub fn is_out_of_slots(&self) -> bool {
-        let words: &[&str] = match self.code.code() {
-            "53300" => return true,
-            "XX000" => &["MaxClientsInSessionMode", "EMAXCONNSESSION", "ECHECKOUTTIMEOUT"],
-            "08P01" => &[
-                "no more connections allowed",
-                "query_wait_timeout",
-                "too many clients already",
-                "too many connections for",
-                "remaining connection slots are reserved",
-            ],
-            _ => return false,
-        };
-        words.iter().any(|word| self.message.contains(word))
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.message)?;
-        if let Some(object) = &self.object {
-            write!(f, " ({object})")?;
-        }
-        write!(f, " [{}]", self.code.code())
-    }
-}
-
-fn object(table: Option<&str>, column: Option<&str>, constraint: Option<&str>) -> Option<String> {
-    let parts: Vec<String> = [("table", table), ("column", column), ("constraint", constraint)]
-        .into_iter()
-        .filter_map(|(word, name)| Some(format!("{word} {}", name?)))
-        .collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
-}
 
 /// The messages of an error and of everything beneath it: tokio-postgres' own says only its kind.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {

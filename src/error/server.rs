@@ -1,0 +1,158 @@
+//! What a server reports, and which kind of error that is.
+
+use std::fmt;
+
+use tokio_postgres::error::SqlState;
+
+use super::Kind;
+
+/// What a server reported, without DETAIL (it quotes row values).
+#[derive(Debug, Clone)]
+pub struct ServerError {
+    /// SQLSTATE.
+    pub code: SqlState,
+    /// The primary message.
+    pub message: String,
+    /// The server's own hint.
+    pub hint: Option<String>,
+    /// Table, column and constraint, where the server names them.
+    pub object: Option<String>,
+    /// The column alone.
+    pub(crate) column: Option<String>,
+    /// The constraint alone.
+    pub(crate) constraint: Option<String>,
+    /// Where in its work the server was.
+    pub(crate) context: Hidden,
+}
+
+/// A text that may quote row values: kept for who takes it apart, never shown.
+#[derive(Clone, Default)]
+pub(crate) struct Hidden(pub(crate) Option<String>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "(hidden)" } else { "none" })
+    }
+}
+
+impl ServerError {
+    /// Takes over what is safe to show of tokio-postgres' error.
+    #[must_use]
+    pub fn from_db(db: &tokio_postgres::error::DbError) -> Self {
+        Self {
+            code: db.code().clone(),
+            message: db.message().to_owned(),
+            hint: db.hint().map(str::to_owned),
+            object: object(db.table(), db.column(), db.constraint()),
+            column: db.column().map(str::to_owned),
+            constraint: db.constraint().map(str::to_owned),
+            context: Hidden::default(),
+        }
+    }
+
+    /// Builds one from the fields of an ErrorResponse message.
+    #[must_use]
+    pub fn from_fields(
+        code: &str,
+        message: String,
+        hint: Option<String>,
+        names: (Option<&str>, Option<&str>, Option<&str>),
+    ) -> Self {
+        let (table, column, constraint) = names;
+        Self {
+            code: SqlState::from_code(code),
+            message,
+            hint,
+            object: object(table, column, constraint),
+            column: column.map(str::to_owned),
+            constraint: constraint.map(str::to_owned),
+            context: Hidden::default(),
+        }
+    }
+
+    /// The same error, with the CONTEXT that the server gave.
+    #[must_use]
+    pub(crate) fn within(mut self, context: Option<String>) -> Self {
+        self.context = Hidden(context);
+        self
+    }
+
+    /// The table of SQLSTATEs: which ones may pass by themselves, which ones are a matter of rights.
+    /// Codes and classes as in the PostgreSQL manual, appendix A.
+    pub(super) fn kind(&self) -> Kind {
+        let code = self.code.code();
+        match (code.get(..2).unwrap_or_default(), code) {
+            _ if self.is_out_of_slots() => Kind::Transient,
+            ("08" | "57", "08P01" | "57014") => Kind::Server,
+            ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05") => Kind::Transient,
+            (_, "40001" | "40P01" | "53200" | "53300") => Kind::Transient,
+            (_, "55P03") => Kind::Lock,
+            ("28", _) => Kind::Connect,
+            (_, "3D000") => Kind::Connect,
+            (_, "42501") => Kind::Permission,
+            _ => Kind::Server,
+        }
+    }
+
+    /// Advice for the errors that operators meet most.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        Some(match self.code.code() {
+            "28P01" | "28000" => "Check user and password; ~/.pgpass is used when the URL has no password.",
+            "3D000" => "Check the database's name in the URL.",
+            "53200" => {
+                "The server is out of memory; where it says shared memory, that of its locks: raise \
+                 max_locks_per_transaction, or load fewer tables or partitions at once."
+            }
+            "53100" => "The server's disk is full: free or add space; nothing was changed.",
+            "25006" => {
+                "The server is read-only: a standby, or a managed database that ran out of disk space."
+            }
+            "42501" => "Grant the right to the role, or connect as the table's owner.",
+            _ => return None,
+        })
+    }
+
+    /// The server's own hint, where it is about a statement (class 42): others may be a trigger's, and quote rows.
+    pub(super) fn advice(&self) -> Option<String> {
+        self.hint.clone().filter(|_| self.code.code().starts_with("42"))
+    }
+
+    /// No slot for another connection: PostgreSQL itself (53300), or a session pooler that is full.
+    ///
+    /// Poolers have no SQLSTATE of their own for that, so their words are what there is to go by: Supavisor sends
+    /// XX000 with a code in front, PgBouncer 08P01 for whatever it refuses, quoting the server if that refused.
+    #[must_use]
+    pub fn is_out_of_slots(&self) -> bool {
+        let words: &[&str] = match self.code.code() {
+            "53300" => return true,
+            "XX000" => &["MaxClientsInSessionMode", "EMAXCONNSESSION", "ECHECKOUTTIMEOUT"],
+            "08P01" => &[
+                "no more connections allowed",
+                "query_wait_timeout",
+                "too many clients already",
+                "too many connections for",
+                "remaining connection slots are reserved",
+            ],
+            _ => return false,
+        };
+        words.iter().any(|word| self.message.contains(word))
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if let Some(object) = &self.object {
+            write!(f, " ({object})")?;
+        }
+        write!(f, " [{}]", self.code.code())
+    }
+}
+
+fn object(table: Option<&str>, column: Option<&str>, constraint: Option<&str>) -> Option<String> {
+    let parts: Vec<String> = [("table", table), ("column", column), ("constraint", constraint)]
+        .into_iter()
+        .filter_map(|(word, name)| Some(format!("{word} {}", name?)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
