@@ -8,6 +8,7 @@ mod choice;
 mod chunks;
 mod columns;
 mod comparison;
+mod demands;
 mod format;
 mod groups;
 mod incremental;

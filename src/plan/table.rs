@@ -354,6 +354,7 @@ pub(super) mod tests {
             is_permanent: true,
             is_partition: false,
             has_children: false,
+            has_before_triggers: false,
             rights: Rights {
                 owner: true,
                 select: true,
@@ -372,6 +373,7 @@ pub(super) mod tests {
             foreign_keys: Vec::new(),
             referenced_by: Vec::new(),
             sequences: Vec::new(),
+            checks: Vec::new(),
         }
     }
 }

@@ -6,8 +6,8 @@ use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Action, Catalog, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Relation, RelationKind, Rights,
-    Sequence, Server, Type, UniqueIndex,
+    Action, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Relation,
+    RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -37,6 +37,7 @@ pub async fn load(
         include_str!("unique_indexes.sql"),
         include_str!("foreign_keys.sql"),
         include_str!("sequences.sql"),
+        include_str!("checks.sql"),
     ]
     .map(|sql| {
         let oids = &oids;
@@ -48,7 +49,7 @@ pub async fn load(
         client.query(include_str!("casts.sql"), &[]),
     )
     .map_err(failed)?;
-    let [columns, leaves, indexes, foreign_keys, sequences] = &parts[..] else {
+    let [columns, leaves, indexes, foreign_keys, sequences, checks] = &parts[..] else {
         return Err(Error::new(Phase::Plan, crate::error::Kind::Internal, "a catalog query is missing"));
     };
     let server = server_facts(&server);
@@ -70,6 +71,9 @@ pub async fn load(
     }
     for row in sequences {
         owner_of(&mut relations, row, "table_oid", |r| r.sequences.push(sequence(row)));
+    }
+    for row in checks {
+        owner_of(&mut relations, row, "conrelid", |r| r.checks.push(check(row)));
     }
 
     let used: BTreeSet<Oid> = relations
@@ -179,6 +183,7 @@ fn relation(row: &Row) -> Relation {
         is_permanent: letter(row, "persistence") == 'p',
         is_partition: row.get("is_partition"),
         has_children: row.get("has_children"),
+        has_before_triggers: row.get("has_before_triggers"),
         rights: Rights {
             owner: row.get("is_owner"),
             select: row.get("may_select"),
@@ -197,6 +202,15 @@ fn relation(row: &Row) -> Relation {
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         sequences: Vec::new(),
+        checks: Vec::new(),
+    }
+}
+
+fn check(row: &Row) -> CheckConstraint {
+    CheckConstraint {
+        name: ident(row, "name"),
+        expression: row.get("expression"),
+        columns: idents(row, "columns"),
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Relation {
     pub is_partition: bool,
     /// Whether other tables inherit from it (partitions too).
     pub has_children: bool,
+    /// Whether a trigger may change its rows before they are written.
+    pub has_before_triggers: bool,
     /// What our role may do.
     pub rights: Rights,
     /// Columns in their order, dropped ones apart.
@@ -140,6 +142,8 @@ pub struct Relation {
     pub referenced_by: Vec<ForeignKey>,
     /// Sequences that its columns own.
     pub sequences: Vec<Sequence>,
+    /// CHECK constraints that can be evaluated elsewhere.
+    pub checks: Vec<CheckConstraint>,
 }
 
 impl Relation {
@@ -227,6 +231,17 @@ pub struct Column {
     pub may_select: bool,
     /// Whether our role may insert into it.
     pub may_insert: bool,
+}
+
+/// A CHECK constraint that all rows satisfy, and that depends on nothing but the columns of the row.
+#[derive(Debug, Clone)]
+pub struct CheckConstraint {
+    /// Its name.
+    pub name: Ident,
+    /// What must not be false, as SQL over the table's columns.
+    pub expression: String,
+    /// The columns that it looks at.
+    pub columns: Vec<Ident>,
 }
 
 /// A valid unique index.
