@@ -109,6 +109,7 @@ impl Matched<'_> {
             is_plain,
             from: from.map(|column| column.name.clone()),
             is_users_sql: false,
+            way_out: None,
             identity: column.identity,
         });
     }
@@ -120,7 +121,7 @@ impl Matched<'_> {
                 let compared = stored(&name, from, to, facts);
                 self.push(to, (name, Some(compared)), Some(from), !from.generated);
             }
-            Conversion::Cast { to: kind, is_implicit } => {
+            Conversion::Cast { to: kind, is_implicit, way_out } => {
                 if !is_implicit {
                     self.warnings.push(format!(
                         "column {}: the source casts {} to {kind}",
@@ -131,6 +132,9 @@ impl Matched<'_> {
                 let cast = format!("{name}::{kind}");
                 let compared = stored(&cast, from, to, facts);
                 self.push(to, (cast, Some(compared)), Some(from), false);
+                if let Some(column) = self.columns.last_mut() {
+                    column.way_out = way_out;
+                }
             }
             Conversion::Text(why) => {
                 self.text_only.push((to.name.clone(), why));

@@ -12,9 +12,39 @@ pub(super) enum Conversion {
     Same,
     /// The source casts it, after which both agree; the cast may lose something unless it is one that PostgreSQL makes
     /// by itself.
-    Cast { to: String, is_implicit: bool },
+    Cast { to: String, is_implicit: bool, way_out: Option<WayOut> },
     /// Only its text form is understood on both sides; the word says why.
     Text(&'static str),
+}
+
+/// What to do with values that a cast refuses: the target reads the source's text and comes to the same, so that it is the
+/// target that refuses them, row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayOut {
+    /// The text is that of a number.
+    Number,
+    /// It may be any text.
+    Text,
+}
+
+/// Types by their OIDs: what is read from a text as the cast reads it.
+const INT8: u32 = 20;
+const INT2: u32 = 21;
+const INT4: u32 = 23;
+const TEXTS: [u32; 2] = [25, 1043];
+const JSON: u32 = 114;
+const JSONB: u32 = 3802;
+
+/// The way out of a cast between base types that may refuse a value. A cast from a string is the input function of the other
+/// type (manual, CREATE CAST), and a smaller integer reads what a larger one writes. Others round, cut or convert, which no
+/// text does.
+fn way_out(from: u32, to: u32, is_to_string: bool) -> Option<WayOut> {
+    match (from, to) {
+        (INT8, INT2 | INT4) | (INT4, INT2) => Some(WayOut::Number),
+        (JSON, JSONB) => Some(WayOut::Text),
+        _ if TEXTS.contains(&from) && !is_to_string => Some(WayOut::Text),
+        _ => None,
+    }
 }
 
 /// OIDs below this mean the same type on every server.
@@ -46,7 +76,8 @@ pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: 
     match target.types.get(&known) {
         Some(kind) if can_cast && target.wire_signature(known).is_some() => {
             let is_implicit = source.casts.get(&(from_base, known)).copied().unwrap_or(false);
-            Conversion::Cast { to: kind.sql_name.clone(), is_implicit }
+            let way_out = way_out(from_base, known, is_string(target, known));
+            Conversion::Cast { to: kind.sql_name.clone(), is_implicit, way_out }
         }
         _ => Conversion::Text("the source cannot cast it"),
     }

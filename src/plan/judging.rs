@@ -87,8 +87,13 @@ fn keep_together(table: &mut TablePlan) {
 /// Whether what is staged of a table stays as it is, duplicates apart.
 fn is_settled(table: &TablePlan) -> bool {
     let is_streaming = |judged: &Judged| matches!(judged, Judged::Streaming { .. });
+    let is_demanded = |lookup: &Lookup| table.late_not_null().any(|name| *name == lookup.column);
     table.staying_rows().is_none()
-        && table.lookups.iter().all(|lookup| is_streaming(&lookup.judged) || !lookup.rejects_missing)
+        && table.late_checks().next().is_none()
+        && table
+            .lookups
+            .iter()
+            .all(|lookup| is_streaming(&lookup.judged) || !(lookup.rejects_missing || is_demanded(lookup)))
         && table.references.iter().all(|reference| {
             is_streaming(&reference.judged) || matches!(reference.on_orphan, OnOrphan::Keep | OnOrphan::Fail)
         })

@@ -187,6 +187,7 @@ impl Found {
                 is_plain,
                 from: Some(from.name.clone()),
                 is_users_sql: false,
+                way_out: None,
                 identity: None,
             });
             name

@@ -31,6 +31,7 @@ use crate::pg::render::Renderer;
 use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
+pub use format::WayOut;
 pub use groups::Group;
 pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
 pub use judging::{Judged, Keys};
@@ -196,11 +197,32 @@ impl TablePlan {
         self.lookups.iter().any(|lookup| lookup.column == *name)
     }
 
+    /// Whether its rows are in a heap of the source's, so that their bytes bound their number.
+    #[must_use]
+    pub fn has_own_heap(&self) -> bool {
+        self.source_kind.is_some_and(table::has_size)
+    }
+
     /// Whether its rows stand in files, so that rejects tell where.
     #[must_use]
     pub fn has_places(&self) -> bool {
         // No source is made of files yet.
         false
+    }
+
+    /// The same table read without the casts that have a way out, as text; `None` if there is none.
+    #[must_use]
+    pub fn without_casts(&self) -> Option<Self> {
+        let mut plan = self.clone();
+        let mut has_any = false;
+        for column in &mut plan.columns {
+            if let (Some(_), Some(from)) = (column.way_out, &column.from) {
+                column.source = from.to_string();
+                has_any = true;
+            }
+        }
+        plan.format = Format::Text;
+        has_any.then_some(plan)
     }
 
     /// The apply method, where the strategy is `replace`.
@@ -240,6 +262,8 @@ pub struct ColumnPlan {
     pub from: Option<Ident>,
     /// Whether `source` is SQL of the config, whose names the role's `search_path` resolves.
     pub is_users_sql: bool,
+    /// What becomes of values that the source's cast refuses, if they need not fail the table.
+    pub way_out: Option<WayOut>,
     /// Identity column on the target.
     pub identity: Option<Identity>,
 }
