@@ -43,9 +43,11 @@ impl Sessions {
         settings
     }
 
-    /// Reads the snapshot. The user's SQL runs in it.
+    /// Reads the snapshot. The user's SQL runs in it. Bytes that are no text are for the target to refuse, row by row.
     pub(super) fn extract(&self) -> SessionSettings {
-        self.of(Side::Source, "extract").for_users_sql()
+        let mut settings = self.of(Side::Source, "extract").for_users_sql();
+        settings.passes_bytes = true;
+        settings
     }
 
     /// Writes staging, and reads keys of live tables, for whose weak locks it may wait as [`Sessions::control`].

@@ -41,6 +41,8 @@ pub struct SessionSettings {
     pub connect_timeout: Duration,
     /// Whether the role's TimeZone stays: so in sessions that extract, since `where` and `expr` may depend on it.
     pub keep_time_zone: bool,
+    /// Whether strings of a database without an encoding (SQL_ASCII) come as they are, whatever their bytes mean.
+    pub passes_bytes: bool,
     /// Whether the role's search_path stays: so in sessions that run the user's SQL.
     pub keep_search_path: bool,
 }
@@ -55,6 +57,7 @@ impl SessionSettings {
             statement_timeout: Duration::ZERO,
             connect_timeout: Duration::from_secs(30),
             keep_time_zone: false,
+            passes_bytes: false,
             keep_search_path: false,
         }
     }
@@ -85,7 +88,10 @@ impl SessionSettings {
         if self.side == Side::Target {
             settings.push(("default_transaction_read_only", literal("off")));
         }
-        let required = batch(&settings);
+        let mut required = batch(&settings);
+        if self.passes_bytes {
+            required.push_str(PASS_BYTES);
+        }
         let optional = if server_version >= 140_000 {
             // Without it a backend that is busy outlives its client. Only where the kernel can tell.
             batch(&[("client_connection_check_interval", literal("500ms"))])
@@ -119,6 +125,10 @@ const FIXED: &[(&str, &str)] = &[
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
 ];
+
+/// A database in SQL_ASCII converts nothing, but refuses to send what is no UTF-8 to a client that wants UTF-8 (manual, 24.3).
+const PASS_BYTES: &str = "select pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
+    where pg_catalog.current_setting('server_encoding') = 'SQL_ASCII';";
 
 /// First version that has it, setting, value.
 const SINCE: &[(u32, &str, &str)] =
