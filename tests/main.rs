@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod bad_rows;
 mod cli;
 mod columns;
 mod connect;

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::{Feed, blockers, method, scope};
 use crate::config::{OnEmpty, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::load::{Ledger, Staging};
+use crate::load::{Ledger, Staging, too_many};
 use crate::pg::catalog::Sequence;
 use crate::pg::name::{TableName, list};
 use crate::plan::TablePlan;
@@ -22,6 +22,8 @@ pub(crate) struct Loaded<'p> {
     pub(crate) extracted: u64,
     /// Of those, rows that were rejected.
     pub(crate) removed: u64,
+    /// What for, without values of rows.
+    pub(crate) kinds: Vec<(String, u64)>,
 }
 
 /// A table that may be applied. Only [`verify`] makes one.
@@ -77,7 +79,7 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
                 );
                 return Err(Error::new(Phase::Verify, Kind::Guard, message));
             }
-            judge_rejects(plan, loaded.removed, loaded.extracted)?;
+            judge_rejects(plan, loaded.removed, loaded.extracted, &loaded.kinds)?;
             scope::refuse_strays(client, plan, staging).await?;
             (staged, extremes)
         }
@@ -94,18 +96,13 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
     Ok(Verdict::Ready(Box::new(Ready { plan, staging, feed: loaded.feed, staged, live_rows, extremes })))
 }
 
-fn judge_rejects(plan: &TablePlan, rejected: u64, extracted: u64) -> Result<()> {
+fn judge_rejects(plan: &TablePlan, rejected: u64, extracted: u64, kinds: &[(String, u64)]) -> Result<()> {
     let limit = plan.guards.max_rejects;
     if rejected == 0 || !limit.is_exceeded_by(rejected, extracted) {
         return Ok(());
     }
-    let name = plan.name.plain();
-    Err(Error::new(
-        Phase::Verify,
-        Kind::Guard,
-        format!("{name}: {rejected} of {extracted} rows were rejected, more than max_rejects = {limit} allows"),
-    )
-    .hint("The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table."))
+    let rejected = format!("{rejected} of {extracted} rows");
+    Err(too_many(&plan.name, &rejected, limit, Phase::Verify, kinds))
 }
 
 /// What the guards say of a table.

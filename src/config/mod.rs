@@ -94,6 +94,17 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// The same of a whole that is not known yet, but for how large it is at most.
+    #[must_use]
+    pub fn is_certainly_exceeded_by(self, part: u64, whole_max: Option<u64>) -> bool {
+        match (self, whole_max) {
+            (Self::Percent(percent), None) => percent == 0.0 && part > 0,
+            (_, whole_max) => self.is_exceeded_by(part, whole_max.unwrap_or(u64::MAX)),
+        }
+    }
+}
+
 impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

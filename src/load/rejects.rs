@@ -6,7 +6,8 @@ use tokio::fs::{self, File};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::spool::{create, failed};
-use crate::error::{Error, Result};
+use crate::config::Limit;
+use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::report::{Reject, Rejects};
 use crate::transform::RejectBuffer;
@@ -42,6 +43,32 @@ pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<S
     rejects.first.extend(shown.map(|text| Reject { reason: reason.to_owned(), text }));
 }
 
+/// More rows were rejected than may be; what they were rejected for is told without their values.
+pub(crate) fn too_many(
+    table: &TableName,
+    rejected: &str,
+    limit: Limit,
+    phase: Phase,
+    kinds: &[(String, u64)],
+) -> Error {
+    let mut kinds: Vec<&(String, u64)> = kinds.iter().collect();
+    kinds.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+    let more = if kinds.len() > KINDS_TOLD { ", …" } else { "" };
+    let told: Vec<String> =
+        kinds.iter().take(KINDS_TOLD).map(|(kind, rows)| format!("{kind} ({rows})")).collect();
+    let why = if told.is_empty() { String::new() } else { format!(": {}{more}", told.join(", ")) };
+    let table = table.plain();
+    Error::new(
+        phase,
+        Kind::Guard,
+        format!("{table}: {rejected} were rejected, more than max_rejects = {limit} allows{why}"),
+    )
+    .hint("The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table.")
+}
+
+/// As many kinds of rejects as an error tells.
+const KINDS_TOLD: usize = 3;
+
 impl RejectsFile {
     /// Where a table's rejects go: `<directory>/<table>.csv`. A quoted name may hold a slash, which the name of a file
     /// cannot; no two tables share a file.
@@ -53,6 +80,12 @@ impl RejectsFile {
     /// Where the rejects of rows that were judged while they streamed by wait for those that are judged later.
     pub(crate) fn streamed(path: &Path) -> PathBuf {
         with_suffix(path, ".streamed")
+    }
+
+    /// Whether the rejects of a table are put together already, all of them or those that were streamed.
+    pub(crate) fn is_there(path: &Path) -> bool {
+        let exists = |path: &Path| path.try_exists().unwrap_or(false);
+        exists(path) || exists(&Self::streamed(path))
     }
 
     /// Gives the file its name if it was not written again with later rejects, and removes what it was made of.

@@ -70,11 +70,11 @@ impl Drop for Spool {
 }
 
 /// Puts the files of chunks together into `into`, after `header`. Each comes with the number of rows that were extracted
-/// before its first one.
+/// before its first one, if that is known.
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub(crate) async fn assemble(into: &Path, header: &[u8], parts: &[(PathBuf, u64)]) -> Result<()> {
+pub(crate) async fn assemble(into: &Path, header: &[u8], parts: &[(PathBuf, Option<u64>)]) -> Result<()> {
     let mut writer = BufWriter::new(create(into).await?);
     writer.write_all(header).await.map_err(|e| failed(into, &e))?;
     let mut block = vec![0; BLOCK_BYTES];
@@ -112,17 +112,17 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
         .hint("Set [run] rejects_dir to a directory that can be written, on a disk with space.")
 }
 
-/// Adds a number to the ordinals in lines of CSV that come in pieces.
+/// Adds a number to the ordinals in lines of CSV that come in pieces; without one it leaves them out.
 #[derive(Debug)]
 struct Numbering {
-    before: u64,
+    before: Option<u64>,
     field: usize,
     is_quoted: bool,
     ordinal: u64,
 }
 
 impl Numbering {
-    fn new(before: u64) -> Self {
+    fn new(before: Option<u64>) -> Self {
         Self { before, field: 0, is_quoted: false, ordinal: 0 }
     }
 
@@ -136,7 +136,9 @@ impl Numbering {
                     self.ordinal = self.ordinal * 10 + u64::from(byte.wrapping_sub(b'0'));
                     continue;
                 }
-                out.extend_from_slice((self.ordinal + self.before).to_string().as_bytes());
+                if let Some(before) = self.before {
+                    out.extend_from_slice((self.ordinal + before).to_string().as_bytes());
+                }
                 self.ordinal = 0;
             }
             out.push(byte);
@@ -158,7 +160,7 @@ mod tests {
         let expected =
             "a=1 has no match,fk,1007,7,\"x\"\"y\n3,4,5\",\n\"b=\"\"1,2\"\"\",,1099,,\"\"\nc,k,1001\n";
         for cut in 0..=lines.len() {
-            let (mut numbering, mut out) = (Numbering::new(1000), Vec::new());
+            let (mut numbering, mut out) = (Numbering::new(Some(1000)), Vec::new());
             numbering.shift(&lines[..cut], &mut out);
             numbering.shift(&lines[cut..], &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), expected, "cut at {cut}");

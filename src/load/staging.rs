@@ -29,16 +29,18 @@ impl Staging {
         Self { name: TableName { schema: schema.clone(), name: Ident::new(format!("{stem}{suffix}")) } }
     }
 
-    /// The statement that creates it: the loaded columns and those that lookups are matched by, no constraint, nothing for autovacuum to do.
+    /// The statement that creates it: the loaded columns and those that lookups are matched by, nothing for autovacuum to do. Of constraints
+    /// it has those that a single row can violate, so that it refuses the rows that the live table would refuse.
     pub(crate) fn create_sql(&self, table: &TablePlan) -> String {
-        let columns: Vec<String> = table
-            .staged()
-            .map(|column| {
-                let collation =
-                    column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
-                format!("{} {}{collation}", column.name, column.type_name)
-            })
-            .collect();
+        let columns = table.staged().map(|column| {
+            let collation = column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
+            let not_null = if table.is_not_null_staged(&column.name) { " not null" } else { "" };
+            format!("{} {}{collation}{not_null}", column.name, column.type_name)
+        });
+        let checks = table
+            .staged_checks()
+            .map(|check| format!("constraint {} check ({})", check.name, check.expression));
+        let columns: Vec<String> = columns.chain(checks).collect();
         format!(
             "create unlogged table {} ({}) with (autovacuum_enabled = off)",
             self.name,

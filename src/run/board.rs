@@ -32,6 +32,7 @@ struct TableState {
     skipped: bool,
     warnings: Vec<String>,
     judged: Option<Judged>,
+    rejects_file: Option<String>,
     outcome: Option<Outcome>,
     /// Bytes that a method without staging has taken from the source.
     direct_bytes: u64,
@@ -73,6 +74,11 @@ impl<'p> Board<'p> {
     /// Enters what was rejected of a table after it was loaded.
     pub(super) fn judged(&mut self, table: usize, judged: Judged) {
         self.tables[table].judged = Some(judged);
+    }
+
+    /// Enters where the rejects of a table are, which may have failed before all of its rows had landed.
+    pub(super) fn rejects_are_in(&mut self, table: usize, file: String) {
+        self.tables[table].rejects_file = Some(file);
     }
 
     /// Enters how much a method without staging has moved.
@@ -214,6 +220,9 @@ impl<'p> Board<'p> {
         report_streamed(plan, state, &mut report);
         if let Some(judged) = &state.judged {
             judged.report(&mut report);
+        }
+        if report.rejects_file.is_none() {
+            report.rejects_file.clone_from(&state.rejects_file);
         }
         if let Some(outcome) = &state.outcome {
             if !plan.uses_staging {

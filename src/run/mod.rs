@@ -28,6 +28,7 @@ mod stage;
 mod status;
 mod streams;
 mod target;
+mod traced;
 mod verify;
 
 use std::sync::Arc;
@@ -191,7 +192,7 @@ async fn load_and_exchange(
         .collect();
     drop(events);
 
-    let board = exchange::run(&staged, &shared, received, started.1).await;
+    let mut board = exchange::run(&staged, &shared, received, started.1).await;
 
     shared.queue.close();
     for worker in workers {
@@ -201,7 +202,9 @@ async fn load_and_exchange(
     }
     live_keys.abort();
     let _ = live_keys.await;
-    shared.filters.tidy(&plan).await;
+    for (table, path) in shared.filters.tidy(&plan).await {
+        board.rejects_are_in(table, path);
+    }
     let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
     staged.record(&board).await;
     if let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) {

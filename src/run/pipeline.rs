@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::filter::{Done, Part, Work};
-use crate::batch::{Batch, BatchPool, Flow};
+use crate::batch::{BATCH_BYTES, Batch, BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::Spool;
+use crate::pg::format::Format;
 use crate::pg::wire::Wire;
 use crate::report::progress::Progress;
 use crate::transform::{RowCutter, Rows, header, trailer};
@@ -106,7 +107,17 @@ pub(super) fn read(
         let outcome = match filtering {
             None => copy_out(&mut wire, &sql, &pool, &watch, Passage { sender }).await,
             Some(filtering) => {
-                let line = Line::new(filtering, pool.clone(), sender);
+                let Filtering { line, spool, keep } = filtering;
+                let part = line.work.part();
+                let hand = Forward {
+                    format: line.work.rules().format,
+                    pool: pool.clone(),
+                    sender,
+                    part,
+                    spool,
+                    keep,
+                };
+                let line = Line::new(line, pool.clone(), hand);
                 copy_out(&mut wire, &sql, &pool, &watch, line).await
             }
         };
@@ -114,6 +125,36 @@ pub(super) fn read(
         (usable.then_some(wire), outcome)
     });
     (task, receiver)
+}
+
+/// Goes between reader and writer where rows are traced: these hold several batches each.
+const GOES_IN_FLIGHT: usize = 1;
+
+/// The same as [`read`] where rows are traced: what was worked on comes out with what it was made of.
+pub(super) fn read_traced(
+    wire: Wire,
+    sql: String,
+    pool: BatchPool,
+    watch: Watch,
+    work: Filter,
+) -> (JoinHandle<Reading>, mpsc::Receiver<Traced>) {
+    let (sender, receiver) = mpsc::channel(GOES_IN_FLIGHT);
+    let task = tokio::spawn(async move {
+        let mut wire = wire;
+        let line = Line::new(work, pool.clone(), Expose { sender });
+        let outcome = copy_out(&mut wire, &sql, &pool, &watch, line).await;
+        let usable = wire.is_usable();
+        (usable.then_some(wire), outcome)
+    });
+    (task, receiver)
+}
+
+/// What comes down the pipeline where rows are traced, as [`Flow`].
+pub(super) enum Traced {
+    /// Some rows, worked on.
+    Done(Box<Done>),
+    /// The source is through.
+    End,
 }
 
 async fn copy_out(
@@ -193,6 +234,9 @@ pub(super) const BATCHES_PER_GO: usize = 8;
 /// begin so, and grow.
 const REJECT_BYTES_PER_BATCH: usize = 32 * 1024;
 
+/// A go of huge rows is not made larger than this.
+const GO_BYTES_MAX: usize = 2 * BATCHES_PER_GO * BATCH_BYTES;
+
 /// Goes of one stream that are at work at once: one while the next is being read.
 const GOES_AT_WORK: usize = 2;
 
@@ -246,78 +290,48 @@ fn gone() -> Error {
     Error::cancelled(Phase::Load).context("the target failed")
 }
 
-/// What is done to the rows of one attempt at a chunk.
-pub(super) struct Filtering {
+/// Who works on the rows of one attempt at a chunk, and how.
+pub(super) struct Filter {
     pub(super) work: Arc<Work>,
     pub(super) workers: Arc<Workers>,
-    /// Where the chunk's rejects go.
-    pub(super) spool: Spool,
     /// Whether the rows are to be read to the last one even if something is wrong with them.
     pub(super) is_to_the_end: bool,
-    /// Told what became of the chunk, before the channel ends with [`Flow::End`].
-    pub(super) keep: Box<dyn Fn(Part) + Send + Sync>,
     /// Called now and then while keys are collected.
     pub(super) bound: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Hands on what a program lets pass, in the order in which it came.
-struct Line {
-    filtering: Filtering,
-    pool: BatchPool,
-    sender: mpsc::Sender<Flow>,
-    cutter: RowCutter,
-    ready: Vec<Rows>,
-    batches_per_go: usize,
-    at_work: FuturesOrdered<BoxFuture<'static, Result<Done>>>,
-    part: Part,
+/// What is done to the rows of one attempt at a chunk.
+pub(super) struct Filtering {
+    pub(super) line: Filter,
+    /// Where the chunk's rejects go.
+    pub(super) spool: Spool,
+    /// Told what became of the chunk, before the channel ends with [`Flow::End`].
+    pub(super) keep: Box<dyn Fn(Part) + Send + Sync>,
 }
 
-impl Line {
-    fn new(filtering: Filtering, pool: BatchPool, sender: mpsc::Sender<Flow>) -> Self {
-        let rules = filtering.work.rules();
-        Self {
-            cutter: RowCutter::new(rules.format, rules.input.len()),
-            part: filtering.work.part(),
-            filtering,
-            pool,
-            sender,
-            ready: Vec::with_capacity(BATCHES_PER_GO),
-            batches_per_go: 1,
-            at_work: FuturesOrdered::new(),
-        }
-    }
+/// Takes what a program has worked on.
+trait Hand: Send {
+    /// Before the first row.
+    fn begin(&mut self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Has everything worked on that is ready.
-    async fn go(&mut self) -> Result<()> {
-        if self.ready.is_empty() {
-            return Ok(());
-        }
-        let rows = std::mem::replace(&mut self.ready, Vec::with_capacity(BATCHES_PER_GO));
-        let Filtering { work, workers, .. } = &self.filtering;
-        self.at_work.push_back(workers.run(work, rows, &self.pool).boxed());
-        while self.at_work.len() >= GOES_AT_WORK {
-            self.advance().await?;
-        }
-        Ok(())
-    }
+    /// The next rows.
+    fn take(&mut self, done: Done) -> impl Future<Output = Result<()>> + Send;
 
-    /// Waits for what has been at work longest and hands on what passed.
-    async fn advance(&mut self) -> Result<()> {
-        let Some(done) = self.at_work.next().await else { return Ok(()) };
-        let Done { out, tally, rejects } = done?;
-        self.part.tally.add(&tally);
-        self.part.rejects.add(rejects.rejects());
-        let has_many_rejects = rejects.lines().len() > REJECT_BYTES_PER_BATCH * self.batches_per_go;
-        self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO.min(2 * self.batches_per_go) };
-        self.filtering.spool.append(rejects.lines()).await?;
-        drop(rejects);
-        for batch in out {
-            self.sender.send(Flow::Batch(batch)).await.map_err(|_| gone())?;
-        }
-        (self.filtering.bound)();
-        Ok(())
-    }
+    /// After the last one.
+    fn end(self) -> impl Future<Output = Result<()>> + Send;
+}
 
+/// Hands on what passed.
+struct Forward {
+    format: Format,
+    pool: BatchPool,
+    sender: mpsc::Sender<Flow>,
+    part: Part,
+    spool: Spool,
+    keep: Box<dyn Fn(Part) + Send + Sync>,
+}
+
+impl Forward {
     /// Hands on what is no row.
     async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
@@ -329,14 +343,116 @@ impl Line {
     }
 }
 
-impl Outlet for Line {
+impl Hand for Forward {
     async fn begin(&mut self) -> Result<()> {
-        self.send(header(self.filtering.work.rules().format)).await
+        self.send(header(self.format)).await
+    }
+
+    async fn take(&mut self, done: Done) -> Result<()> {
+        let Done { out, tally, rejects, .. } = done;
+        self.part.tally.add(&tally);
+        self.part.rejects.add(rejects.rejects());
+        self.spool.append(rejects.lines()).await?;
+        drop(rejects);
+        for batch in out {
+            self.sender.send(Flow::Batch(batch)).await.map_err(|_| gone())?;
+        }
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<()> {
+        self.send(trailer(self.format)).await?;
+        let Self { sender, mut part, spool, keep, .. } = self;
+        // Whoever finds out later that this attempt was committed needs to know what it rejected.
+        part.file = spool.finish().await?;
+        let rows = part.tally.rows_out;
+        keep(part);
+        sender.send(Flow::End { rows }).await.map_err(|_| gone())
+    }
+}
+
+/// Hands on all of it.
+struct Expose {
+    sender: mpsc::Sender<Traced>,
+}
+
+impl Hand for Expose {
+    async fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn take(&mut self, done: Done) -> Result<()> {
+        self.sender.send(Traced::Done(Box::new(done))).await.map_err(|_| gone())
+    }
+
+    async fn end(self) -> Result<()> {
+        self.sender.send(Traced::End).await.map_err(|_| gone())
+    }
+}
+
+/// Has rows worked on, and hands on what comes of them in the order in which they came.
+struct Line<H> {
+    filter: Filter,
+    pool: BatchPool,
+    cutter: RowCutter,
+    ready: Vec<Rows>,
+    batches_per_go: usize,
+    at_work: FuturesOrdered<BoxFuture<'static, Result<Done>>>,
+    worked_on: u64,
+    hand: H,
+}
+
+impl<H: Hand> Line<H> {
+    fn new(filter: Filter, pool: BatchPool, hand: H) -> Self {
+        let rules = filter.work.rules();
+        Self {
+            cutter: RowCutter::new(rules.format, rules.input.len()),
+            filter,
+            pool,
+            ready: Vec::with_capacity(BATCHES_PER_GO),
+            batches_per_go: 1,
+            at_work: FuturesOrdered::new(),
+            worked_on: 0,
+            hand,
+        }
+    }
+
+    /// Has everything worked on that is ready.
+    async fn go(&mut self) -> Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::replace(&mut self.ready, Vec::with_capacity(BATCHES_PER_GO));
+        let Filter { work, workers, .. } = &self.filter;
+        self.at_work.push_back(workers.run(work, rows, &self.pool).boxed());
+        while self.at_work.len() >= GOES_AT_WORK {
+            self.advance().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what has been at work longest and hands on what passed.
+    async fn advance(&mut self) -> Result<()> {
+        let Some(done) = self.at_work.next().await else { return Ok(()) };
+        let done = done?;
+        let has_many_rejects = done.rejects.lines().len() > REJECT_BYTES_PER_BATCH * self.batches_per_go;
+        self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO.min(2 * self.batches_per_go) };
+        self.worked_on += done.tally.rows_in;
+        self.hand.take(done).await?;
+        (self.filter.bound)();
+        Ok(())
+    }
+}
+
+impl<H: Hand> Outlet for Line<H> {
+    async fn begin(&mut self) -> Result<()> {
+        self.hand.begin().await
     }
 
     async fn take(&mut self, batch: Batch) -> Result<()> {
         self.cutter.cut(batch, &self.pool, &mut self.ready)?;
-        if self.ready.len() >= self.batches_per_go { self.go().await } else { Ok(()) }
+        let bytes: usize = self.ready.iter().map(|rows| rows.data().len()).sum();
+        if self.ready.len() >= self.batches_per_go || bytes > GO_BYTES_MAX { self.go().await } else { Ok(()) }
     }
 
     async fn end(mut self, rows: u64) -> Result<()> {
@@ -346,21 +462,17 @@ impl Outlet for Line {
         while !self.at_work.is_empty() {
             self.advance().await?;
         }
-        let worked_on = self.part.tally.rows_in;
+        let worked_on = self.worked_on;
         if (cut, worked_on) != (rows, rows) {
             return Err(broken(&format!("the source sent {rows} rows, {worked_on} were worked on")));
         }
-        self.send(trailer(self.filtering.work.rules().format)).await?;
-        let Self { filtering: Filtering { work, spool, keep, .. }, sender, mut part, .. } = self;
-        // Whoever finds out later that this attempt was committed needs to know what it rejected.
-        part.file = spool.finish().await?;
-        let rows = part.tally.rows_out;
-        keep(part);
-        drop(work);
-        sender.send(Flow::End { rows }).await.map_err(|_| gone())
+        let Self { filter, hand, .. } = self;
+        // Before the end is heard of: who hears it may count on nobody else using the program.
+        drop(filter);
+        hand.end().await
     }
 
     fn is_to_the_end(&self) -> bool {
-        self.filtering.is_to_the_end
+        self.filter.is_to_the_end
     }
 }

@@ -13,15 +13,16 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::filter::{Filters, Part, Work};
-use super::pipeline::{self, Filtering, Watch, Workers};
+use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::slots::Slots;
 use super::target::Target;
+use super::traced;
 use crate::backoff::Backoff;
-use crate::batch::{BatchPool, Flow};
+use crate::batch::BatchPool;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Mark, Reader, Snapshot, copy_out_sql};
-use crate::load::{Ledger, Spool, Staging, copy_in_sql, load_chunk};
+use crate::load::{Destination, Ledger, Refusal, Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
 use crate::plan::Plan;
@@ -183,6 +184,8 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
     let mut attempts = 1;
     shared.progress.table(job.table).phase(Phase::Load);
     loop {
+        let was_tracing = shared.filters.is_tracing(job.table);
+        let had_no_casts = shared.filters.has_no_casts(job.table);
         let outcome = attempt(shared, links, &job, attempts > 1).await;
         let error = match outcome {
             Ok(moved) => {
@@ -192,6 +195,13 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
             Err(error) => error,
         };
         *links = Links::default();
+        if !was_tracing && shared.is_refusal(&job, &error) {
+            shared.filters.begin_tracing(job.table);
+            continue;
+        }
+        if !had_no_casts && is_about_data(&error) && shared.can_do_without_casts(&job) {
+            continue;
+        }
         let table = shared.plan.tables[job.table].name.plain();
         let in_chunk = |error: Error| error.context(format!("{table}, chunk {}", job.chunk.number));
         // The attempt before was still on its way when the ledger was asked, and has landed since: the ledger's key
@@ -222,6 +232,11 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
     }
 }
 
+/// Whether a server could not compute a value (class 22).
+fn is_about_data(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22"))
+}
+
 fn alive(shared: &Shared) -> usize {
     shared.alive.load(Ordering::Acquire)
 }
@@ -239,6 +254,9 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
         links.target = Some(target);
         let part = shared.filters.part(job.table, job.chunk.number);
         let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
+        if part.is_none() {
+            shared.filters.keep_plain(table, job.table, job.chunk.number, rows);
+        }
         return Ok(Moved { extracted, part, ..Moved::default() });
     }
     let source = links.take_source(shared).await?;
@@ -254,6 +272,9 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
     match moved {
         Ok(moved) => {
             links.target = Some(target);
+            if moved.part.is_none() {
+                shared.filters.keep_plain(table, job.table, job.chunk.number, moved.extracted);
+            }
             Ok(moved)
         }
         Err(error) => {
@@ -281,6 +302,9 @@ async fn move_rows(
         Ok(work) => work,
         Err(error) => return (Some(source), Err(error)),
     };
+    if let Some(work) = work.as_ref().filter(|work| work.is_tracing) {
+        return traced::move_rows(shared, job, staging, (source, is_only), target, work.clone(), watch).await;
+    }
     let is_filtered = work.is_some();
     let into = match &work {
         Some(work) => work.columns(),
@@ -288,7 +312,7 @@ async fn move_rows(
     };
     let filtering = work.map(|work| filtering(shared, job, work, is_only));
     let (reader, mut batches) = pipeline::read(source, sql, shared.pool.clone(), watch.clone(), filtering);
-    let mut reader = AbortOnDrop(reader);
+    let reader = AbortOnDrop(reader);
     let loaded = load_chunk(
         target,
         &copy_in_sql(&staging.name, &into, table.format),
@@ -298,47 +322,82 @@ async fn move_rows(
         |bytes| watch.sent(bytes),
     )
     .await;
+    let (source, moved) = conclude(reader, batches, loaded, is_only).await;
+    let moved = moved.map(|(read, rows)| {
+        let part = shared.filters.part(job.table, job.chunk.number).filter(|_| is_filtered);
+        let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
+        Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part }
+    });
+    (source, moved)
+}
+
+/// Hears how the reading of a chunk ended, after the loading has. Returns the source's connection if it can be used again, and
+/// what both brought.
+pub(super) async fn conclude<T, L>(
+    mut reader: AbortOnDrop<Reading>,
+    mut rows: mpsc::Receiver<T>,
+    loaded: Result<L>,
+    is_only: bool,
+) -> (Option<Wire>, Result<(Extracted, L)>) {
     // A reader that failed is the cause of a loading that was given up; any other failure is the loading's own.
     let is_own = loaded.as_ref().is_err_and(|error| error.kind() != Kind::Cancelled);
     if is_own && !is_only {
         return (None, Err(loaded.err().unwrap_or_else(|| Error::cancelled(Phase::Load))));
     }
-    while let Some(flow) = batches.recv().await {
-        if let Flow::Batch(batch) = flow {
-            shared.pool.give_back(batch);
-        }
-    }
+    while rows.recv().await.is_some() {}
     let (source, read) = match reader.outcome().await {
         Ok(reading) => reading,
         Err(error) => return (None, Err(error)),
     };
-    let moved = match (read, loaded) {
+    let both = match (read, loaded) {
         (_, Err(error)) if is_own => Err(error),
         (Err(error), _) | (_, Err(error)) => Err(error),
-        (Ok(read), Ok(rows)) => {
-            let part = shared.filters.part(job.table, job.chunk.number).filter(|_| is_filtered);
-            let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
-            Ok(Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part })
-        }
+        (Ok(read), Ok(loaded)) => Ok((read, loaded)),
     };
-    (source, moved)
+    (source, both)
 }
 
 /// What is to be done to a chunk's rows on their way.
 fn filtering(shared: &Arc<Shared>, job: &Job, work: Arc<Work>, is_to_the_end: bool) -> Filtering {
-    let (table, chunk) = (job.table, job.chunk.number);
-    let (keeper, bounder) = (shared.clone(), shared.clone());
+    let (table, chunk, keeper) = (job.table, job.chunk.number, shared.clone());
     Filtering {
         spool: Spool::new(&work.rejects, chunk),
+        line: filter(shared, work, is_to_the_end),
+        keep: Box::new(move |part| keeper.filters.keep(table, chunk, part)),
+    }
+}
+
+/// Who does it.
+pub(super) fn filter(shared: &Arc<Shared>, work: Arc<Work>, is_to_the_end: bool) -> Filter {
+    let bounder = shared.clone();
+    Filter {
         work,
         workers: shared.workers.clone(),
         is_to_the_end,
-        keep: Box::new(move |part| keeper.filters.keep(table, chunk, part)),
         bound: Box::new(move || bounder.filters.bound(&bounder.plan)),
     }
 }
 
 impl Shared {
+    /// Whether an error is about a row that the target does not take.
+    fn is_refusal(&self, job: &Job, error: &Error) -> bool {
+        let Some(staging) = &self.staging[job.table] else { return false };
+        let live = &self.plan.tables[job.table].name;
+        Refusal::of(error, &Destination::new(&staging.name, live, Vec::new())).is_some()
+    }
+
+    /// Whether a table is read, from now on or since another stream has found out, without the casts of the source that may
+    /// have failed.
+    fn can_do_without_casts(&self, job: &Job) -> bool {
+        let begins = self.filters.leave_out_casts(&self.plan, job.table);
+        if begins {
+            let table = self.plan.tables[job.table].name.plain();
+            tracing::warn!(phase = %Phase::Load, table,
+                "the source cannot cast some of its values: they are left to the target, which reads them as text");
+        }
+        begins || self.filters.has_no_casts(job.table)
+    }
+
     /// Whether a table has failed: nothing of it is worth loading.
     fn has_failed(&self, table: usize) -> bool {
         self.failed[table].load(Ordering::Relaxed)
@@ -406,7 +465,7 @@ impl Links {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct AbortOnDrop<T>(JoinHandle<T>);
+pub(super) struct AbortOnDrop<T>(pub(super) JoinHandle<T>);
 
 impl<T> AbortOnDrop<T> {
     /// Its result; a panic in it is an error of the chunk.

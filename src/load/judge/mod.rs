@@ -1,4 +1,5 @@
-//! What is judged on the staging tables of a group, before they are counted: lookups, references, duplicates.
+//! What is judged on the staging tables of a group, before they are counted: lookups, references, what the target demands
+//! of columns that these have changed, duplicates.
 //!
 //! Tables are taken in the order of their references and lookups, so that a table is settled before anything refers to it;
 //! tables that do so in a circle are judged again until nothing changes. Of several rows with one key one remains; that
@@ -6,6 +7,7 @@
 //! its own, so that a repeat after a lost reply finds out that it was done. Rows that are removed go to the rejects file as
 //! they are deleted.
 
+mod demands;
 mod duplicates;
 mod lookups;
 mod places;
@@ -186,8 +188,13 @@ async fn claim(wire: &mut Wire, ledger: &Ledger, entry: usize) -> Result<bool> {
 
 fn is_judged(staged: &Staged<'_>) -> bool {
     let has_reference = staged.references().any(|r| r.on_orphan != OnOrphan::Keep);
+    let has_demands =
+        || staged.late_not_null().next().is_some() || staged.plan.late_checks().next().is_some();
     staged.staging.is_some()
-        && (has_reference || has_doubtful_key(staged.plan) || staged.lookups().next().is_some())
+        && (has_reference
+            || has_doubtful_key(staged.plan)
+            || staged.lookups().next().is_some()
+            || has_demands())
 }
 
 fn has_doubtful_key(plan: &TablePlan) -> bool {
@@ -253,6 +260,9 @@ impl Judge<'_, '_> {
                 return Ok(failed);
             }
             removed += orphans;
+            for staged in circle {
+                removed += self.refuse(staged).await?;
+            }
             for staged in circle {
                 removed += self.deduplicate(staged).await?;
             }

@@ -1,12 +1,7 @@
 //! COPY in both directions on a [`Wire`].
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
-
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::Wire;
 use super::inbox::FRAME_BYTES;
@@ -196,7 +191,7 @@ impl CopyIn<'_> {
         let message = batch.as_message();
         let mut sent = 0;
         while sent < message.len() {
-            match self.write_or_hear(&message[sent..]).await? {
+            match self.wire.write_or_hear(&message[sent..]).await? {
                 Some(bytes) => sent += bytes,
                 None => self.look_for_error().await?,
             }
@@ -224,29 +219,6 @@ impl CopyIn<'_> {
         while self.wire.receive().await?.tag != b'Z' {}
         self.wire.in_step = true;
         Ok(())
-    }
-
-    /// Writes some bytes (`Some`), or, if the server has something to say, reads that (`None`).
-    async fn write_or_hear(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
-        let Wire { io, inbox, .. } = &mut *self.wire;
-        // Where nothing is to be read this costs no system call: the runtime remembers that the socket was empty.
-        let outcome = poll_fn(|cx| {
-            let mut space = ReadBuf::new(inbox.space());
-            match Pin::new(&mut *io).poll_read(cx, &mut space) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok((None, space.filled().len()))),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => {}
-            }
-            Pin::new(&mut *io).poll_write(cx, bytes).map_ok(|n| (Some(n), 0))
-        });
-        match outcome.await.map_err(|e| self.wire.broken(&e))? {
-            (Some(0), _) | (None, 0) => Err(self.wire.closed()),
-            (Some(written), _) => Ok(Some(written)),
-            (None, read) => {
-                self.wire.inbox.filled(read);
-                Ok(None)
-            }
-        }
     }
 
     async fn look_for_error(&mut self) -> Result<()> {

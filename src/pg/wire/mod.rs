@@ -8,6 +8,7 @@
 
 mod copy;
 mod inbox;
+mod trial;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,9 +16,11 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
 pub use copy::{CopyIn, CopyOut};
+pub(crate) use trial::Trials;
+
 use inbox::{Inbox, Message};
 
 use crate::error::{Error, Kind, Phase, Result, ServerError};
@@ -133,6 +136,29 @@ impl Wire {
         let mut message = BytesMut::new();
         frontend::copy_fail(reason, &mut message).map_err(|e| self.broken(&e))?;
         self.write(&message).await
+    }
+
+    /// Writes some bytes (`Some`), or, if the server has something to say, reads that (`None`).
+    async fn write_or_hear(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
+        let Self { io, inbox, .. } = self;
+        // Where nothing is to be read this costs no system call: the runtime remembers that the socket was empty.
+        let outcome = poll_fn(|cx| {
+            let mut space = ReadBuf::new(inbox.space());
+            match Pin::new(&mut *io).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok((None, space.filled().len()))),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => {}
+            }
+            Pin::new(&mut *io).poll_write(cx, bytes).map_ok(|n| (Some(n), 0))
+        });
+        match outcome.await.map_err(|e| self.broken(&e))? {
+            (Some(0), _) | (None, 0) => Err(self.closed()),
+            (Some(written), _) => Ok(Some(written)),
+            (None, read) => {
+                self.inbox.filled(read);
+                Ok(None)
+            }
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -11,7 +11,8 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use self::shape::Shape;
 use self::store::{Known, Store, Value, What, lock};
@@ -22,9 +23,9 @@ use crate::config::OnOrphan;
 use crate::error::{Phase, Result};
 use crate::load::{RejectsFile, Streamed, assemble};
 use crate::pg::name::{Ident, plain};
-use crate::plan::{Judged, Keys, Plan, TablePlan};
+use crate::plan::{Judged, Keys, Plan, TablePlan, WayOut};
 use crate::report::figures;
-use crate::transform::{Collect, RejectBuffer};
+use crate::transform::{Collect, RejectBuffer, Tally};
 
 /// The filters of a run.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ struct TableFilter {
     work: Mutex<Option<Option<Arc<Work>>>>,
     /// What became of the chunks that were read to the end.
     parts: Mutex<BTreeMap<i32, Part>>,
+    /// Whether the target refuses some of its rows, so that each is traced.
+    is_tracing: AtomicBool,
+    /// How it is read instead, since the source's casts refuse some of its values.
+    without_casts: OnceLock<TablePlan>,
 }
 
 /// What needs a store, by its number in the plan of the table.
@@ -106,7 +111,7 @@ impl Filters {
             // Rows of it may still be rejected: nobody may rely on its keys.
             self.tables[table].collects.iter().for_each(|&store| self.stores[store].give_up());
         }
-        let made = self.compile(&plan.tables[table], table)?.map(Arc::new);
+        let made = self.compile(self.plan_of(plan, table), table)?.map(Arc::new);
         *work = Some(made.clone());
         Ok(made)
     }
@@ -139,10 +144,63 @@ impl Filters {
         }
         let collected = |&store: &usize| self.stores[store].collect(|name| shape.position(name));
         let collect: Vec<Collect> = filter.collects.iter().filter_map(collected).collect();
-        if shape.is_plain() && collect.is_empty() {
+        let is_tracing = self.is_tracing(table);
+        if shape.is_plain() && collect.is_empty() && !is_tracing {
             return Ok(None);
         }
-        shape.into_work(collect, self.rejects_path(plan)).map(Some)
+        shape.into_work(collect, self.rejects_path(plan), is_tracing).map(Some)
+    }
+
+    /// Whether every row of a table is traced.
+    pub(super) fn is_tracing(&self, table: usize) -> bool {
+        self.tables[table].is_tracing.load(Ordering::Acquire)
+    }
+
+    /// The target has refused a row of a table: from now on every row is traced.
+    pub(super) fn begin_tracing(&self, table: usize) {
+        self.tables[table].is_tracing.store(true, Ordering::Release);
+        *lock(&self.tables[table].work) = None;
+    }
+
+    /// How a table is read by now.
+    pub(super) fn plan_of<'a>(&'a self, plan: &'a Plan, table: usize) -> &'a TablePlan {
+        self.tables[table].without_casts.get().unwrap_or(&plan.tables[table])
+    }
+
+    /// Whether a table is read without casts of the source's.
+    pub(super) fn has_no_casts(&self, table: usize) -> bool {
+        self.tables[table].without_casts.get().is_some()
+    }
+
+    /// A cast of the source's has refused a value of a table: from now on that is left to the target, if the values come to the
+    /// same there. Returns whether it is so now and was not before.
+    pub(super) fn leave_out_casts(&self, plan: &Plan, table: usize) -> bool {
+        let (entry, filter) = (&plan.tables[table], &self.tables[table]);
+        let Some(other) = entry.without_casts() else { return false };
+        // A text may be no value of the key's type; and what is looked up is there in the other format.
+        let is_any_text = |name: &Ident| {
+            let mut columns = entry.columns.iter().filter(|column| column.name == *name);
+            columns.any(|column| column.way_out == Some(WayOut::Text))
+        };
+        let stands_against = |need: Need| match need {
+            Need::Reference(number) => entry.references[number].columns.iter().any(is_any_text),
+            Need::Lookup(_) => other.format != entry.format,
+        };
+        let needs = filter.needs.iter().filter(|&&(_, store)| self.stores[store].known().is_some());
+        if needs.into_iter().any(|&(need, _)| stands_against(need))
+            || filter.without_casts.set(other).is_err()
+        {
+            return false;
+        }
+        self.distrust(table);
+        self.begin_tracing(table);
+        true
+    }
+
+    /// Rows of a table are rejected that have passed: nobody may rely on the keys that were collected of them.
+    pub(super) fn distrust(&self, table: usize) {
+        let stores = self.tables[table].collects.iter().filter(|&&store| self.stores[store].is_open());
+        self.give_up(&stores.copied().collect::<Vec<_>>());
     }
 
     /// What has been dealt with while a table's rows streamed by.
@@ -215,6 +273,18 @@ impl Filters {
         lock(&self.tables[table].parts).insert(chunk, part);
     }
 
+    /// Keeps how many rows a chunk has that passed through, so that those of later chunks can be numbered.
+    pub(super) fn keep_plain(&self, plan: &TablePlan, table: usize, chunk: i32, rows: u64) {
+        let tally = Tally { rows_in: rows, rows_out: rows, ..Tally::default() };
+        self.keep(table, chunk, Part { tally, rejects_file: self.rejects_path(plan), ..Part::default() });
+    }
+
+    /// Rows of a table that were rejected in chunks that were read to the end, but for one.
+    pub(super) fn rejected_elsewhere(&self, table: usize, chunk: i32) -> u64 {
+        let parts = lock(&self.tables[table].parts);
+        parts.iter().filter(|&(&number, _)| number != chunk).map(|(_, part)| part.tally.rejected).sum()
+    }
+
     /// What became of a chunk that was read to the end; `None` if its rows passed through.
     pub(super) fn part(&self, table: usize, chunk: i32) -> Option<Part> {
         lock(&self.tables[table].parts).get(&chunk).cloned()
@@ -227,21 +297,26 @@ impl Filters {
     pub(super) async fn seal(&self, plan: &Plan, table: usize) -> Result<()> {
         // Nobody may begin to work with a program that collects.
         *lock(&self.tables[table].work) = None;
-        let parts: Vec<Part> = lock(&self.tables[table].parts).values().cloned().collect();
-        let is_empty = parts.iter().all(|part| part.tally.rows_in == 0);
+        let is_empty = lock(&self.tables[table].parts).values().all(|part| part.tally.rows_in == 0);
         for &store in &self.tables[table].collects {
             // What the live table holds may stay, if the source has nothing.
             self.close(store, !is_empty).await;
         }
-        self.assemble(&plan.tables[table], &parts).await
+        self.assemble(&plan.tables[table], table).await
     }
 
-    async fn assemble(&self, plan: &TablePlan, parts: &[Part]) -> Result<()> {
-        let mut before = 0;
+    /// Puts the rejects of a table's chunks together. Where a chunk before is not known to its end, rows have no number.
+    async fn assemble(&self, plan: &TablePlan, table: usize) -> Result<()> {
+        let parts = lock(&self.tables[table].parts).clone();
+        let mut before = Some(0);
         let mut files = Vec::new();
-        for part in parts {
+        for chunk in &plan.chunks {
+            let Some(part) = parts.get(&chunk.number) else {
+                before = None;
+                continue;
+            };
             files.extend(part.file.clone().map(|file| (file, before)));
-            before += part.tally.rows_in;
+            before = before.filter(|_| !part.is_cut_off).map(|rows| rows + part.tally.rows_in);
         }
         if files.is_empty() {
             return Ok(());
@@ -251,19 +326,33 @@ impl Filters {
         assemble(&RejectsFile::streamed(&path), &header, &files).await
     }
 
-    /// Gives every rejects file its name and removes those of chunks. To be called when nothing is judged any more.
-    pub(super) async fn tidy(&self, plan: &Plan) {
-        for (table, filter) in plan.tables.iter().zip(&self.tables) {
+    /// Gives every rejects file its name and removes those of chunks. To be called when nothing is judged any more. Returns where
+    /// the rejects of tables are, also of those that failed before all their rows had landed.
+    pub(super) async fn tidy(&self, plan: &Plan) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        for (number, (table, filter)) in plan.tables.iter().zip(&self.tables).enumerate() {
+            // An attempt that was repeated and failed has taken its file with it.
+            lock(&filter.parts).retain(|_, part| part.file.as_ref().is_none_or(|file| file.exists()));
             let files: Vec<PathBuf> =
                 lock(&filter.parts).values().filter_map(|part| part.file.clone()).collect();
             if files.is_empty() {
                 continue;
             }
             let path = self.rejects_path(table);
-            if let Err(error) = RejectsFile::settle(&path, &files).await {
-                tracing::warn!(phase = %Phase::Clean, table = table.name.plain(), %error, "rejects could not be tidied up");
+            let settled = async {
+                if !RejectsFile::is_there(&path) {
+                    self.assemble(table, number).await?;
+                }
+                RejectsFile::settle(&path, &files).await
+            };
+            match settled.await {
+                Ok(()) => found.push((number, path.display().to_string())),
+                Err(error) => {
+                    tracing::warn!(phase = %Phase::Clean, table = table.name.plain(), %error, "rejects could not be tidied up");
+                }
             }
         }
+        found
     }
 
     /// Where a table's rejects are, once it has any.

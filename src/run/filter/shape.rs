@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::work::{Numbers, Work};
+use crate::config::OnOrphan;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::load::null_in;
 use crate::pg::key_kind::KeyKind;
 use crate::pg::name::Ident;
 use crate::plan::{ColumnPlan, Judged, TablePlan};
 use crate::transform::{
-    Collect, InputColumn, KeyColumn, KeySet, Lookup, LookupMap, OnMissing, Output, OutputColumn, Reference,
-    Render, Rules,
+    Check, Collect, InputColumn, KeyColumn, KeySet, Look, Lookup, LookupMap, NotNull, OnMissing, Output,
+    OutputColumn, Reference, Render, Rules,
 };
 
 /// A table's rules while they are put together: lookups first, then what is put out, then references to that.
@@ -100,11 +102,42 @@ impl<'p> Shape<'p> {
         self.lookups.is_empty() && self.references.is_empty()
     }
 
-    /// The program.
+    /// The columns that must not be NULL although something in this program can make them so.
+    fn not_null(&self) -> Vec<NotNull> {
+        let is_nulled_later = |name: &Ident| {
+            let references = self.plan.references.iter().enumerate();
+            let nulling = |(number, reference): (usize, &crate::plan::Reference)| {
+                reference.on_orphan == OnOrphan::Null
+                    && reference.columns.contains(name)
+                    && !self.numbers.references.contains(&number)
+            };
+            references.into_iter().any(nulling)
+        };
+        let late = self.plan.late_not_null().filter(|name| !is_nulled_later(name));
+        late.filter_map(|name| {
+            let (kind, text) = null_in(name, &self.plan.name);
+            Some(NotNull { column: self.position(name)?, kind, text })
+        })
+        .collect()
+    }
+
+    /// What rows look like that the target takes.
+    fn checks(&self) -> Vec<Check> {
+        let check = |(position, (column, _)): (usize, &(&ColumnPlan, Output))| Check {
+            column: position,
+            is_not_null: self.plan.is_not_null_staged(&column.name),
+            look: Look::of_type(column.type_oid, &column.type_name),
+        };
+        let checks = self.output.iter().enumerate().map(check);
+        checks.filter(|check| check.is_not_null || check.look.is_some()).collect()
+    }
+
+    /// The program; it traces its rows if the target has refused some.
     ///
     /// # Errors
     /// [`Kind::Internal`] if the plan contradicts itself.
-    pub(super) fn into_work(self, collect: Vec<Collect>, rejects: PathBuf) -> Result<Work> {
+    pub(super) fn into_work(self, collect: Vec<Collect>, rejects: PathBuf, is_tracing: bool) -> Result<Work> {
+        let (not_null, checks) = (self.not_null(), self.checks());
         let own = self.plan.source_columns.iter();
         let reject_columns =
             own.map(|name| self.input.iter().position(|column| column.from.as_ref() == Some(name))).collect();
@@ -120,7 +153,8 @@ impl<'p> Shape<'p> {
             reject_columns,
             emits: true,
         };
-        Work::new(rules, self.numbers, rejects)
+        let work = Work::new(rules, self.numbers, rejects)?.refusing_nulls(not_null);
+        Ok(if is_tracing { work.tracing(checks) } else { work })
     }
 }
 

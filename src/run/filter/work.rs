@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use super::store::lock;
 use crate::batch::{Batch, BatchPool};
 use crate::error::Result;
+use crate::load;
 use crate::pg::name::Ident;
-use crate::transform::{Program, RejectBuffer, Rejects, Rows, Rules, Scratch, Tally};
+use crate::transform::{
+    Check, NotNull, Program, Refused, RejectBuffer, Rejects, Rows, Rules, Scratch, Tally, Trace,
+};
 
 /// A table's program, with the buffers of those who run it.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(in crate::run) struct Work {
     numbers: Arc<Numbers>,
     /// Where the table's rejects will be.
     pub(in crate::run) rejects: PathBuf,
+    /// Whether it tells where the rows that pass come from, so that some of them may be rejected later.
+    pub(in crate::run) is_tracing: bool,
 }
 
 /// What a program's rules are in the plan of the table.
@@ -39,6 +44,8 @@ pub(in crate::run) struct Part {
     pub(in crate::run) file: Option<PathBuf>,
     /// Where they will be in the end.
     pub(in crate::run) rejects_file: PathBuf,
+    /// Whether the chunk was not read to its end.
+    pub(in crate::run) is_cut_off: bool,
 }
 
 /// What became of some batches.
@@ -50,12 +57,32 @@ pub(in crate::run) struct Done {
     pub(in crate::run) tally: Tally,
     /// The rows that did not pass.
     pub(in crate::run) rejects: RejectBuffer,
+    /// The rows that passed, if they are traced.
+    pub(in crate::run) traced: Vec<u8>,
+    /// Where those come from.
+    pub(in crate::run) trace: Trace,
+    /// What they come from.
+    pub(in crate::run) origins: Vec<Rows>,
 }
 
 impl Work {
     pub(super) fn new(rules: Rules, numbers: Numbers, rejects: PathBuf) -> Result<Self> {
         let program = Program::compile(rules)?;
-        Ok(Self { program, scratches: Mutex::default(), numbers: Arc::new(numbers), rejects })
+        let numbers = Arc::new(numbers);
+        Ok(Self { program, scratches: Mutex::default(), numbers, rejects, is_tracing: false })
+    }
+
+    /// The same, but rows are rejected that have NULL in one of these columns.
+    pub(super) fn refusing_nulls(mut self, columns: Vec<NotNull>) -> Self {
+        self.program = self.program.refusing_nulls(columns);
+        self
+    }
+
+    /// The same, telling where the rows that pass come from, and which of them do not look so.
+    pub(super) fn tracing(mut self, checks: Vec<Check>) -> Self {
+        self.program = self.program.suspecting(checks);
+        self.is_tracing = true;
+        self
     }
 
     /// A chunk of which nothing is known yet.
@@ -74,7 +101,15 @@ impl Work {
             out: Vec::with_capacity(rows.len()),
             tally: Tally::default(),
             rejects: RejectBuffer::default(),
+            traced: Vec::new(),
+            trace: Trace::default(),
+            origins: Vec::new(),
         };
+        if self.is_tracing {
+            self.trace(rows, &mut scratch, &mut done)?;
+            lock(&self.scratches).push(scratch);
+            return Ok(done);
+        }
         for rows in rows {
             let mut out = pool.take();
             let tally = self.program.run(&rows, &mut scratch, out.buffer(), &mut done.rejects)?;
@@ -88,6 +123,38 @@ impl Work {
         }
         lock(&self.scratches).push(scratch);
         Ok(done)
+    }
+
+    fn trace(&self, rows: Vec<Rows>, scratch: &mut Scratch, done: &mut Done) -> Result<()> {
+        let Done { traced, rejects, trace, tally, .. } = done;
+        for numbered in (0..).zip(&rows) {
+            tally.add(&self.program.trace(numbered, scratch, traced, rejects, trace)?);
+        }
+        done.origins = rows;
+        Ok(())
+    }
+
+    /// Rejects rows that passed, by their numbers in the trace, ascending.
+    ///
+    /// # Errors
+    /// Rows that are not what the plan says.
+    pub(in crate::run) fn refuse(&self, done: &mut Done, refused: &[load::Refused]) -> Result<()> {
+        let mut scratch = lock(&self.scratches).pop().unwrap_or_else(|| self.program.scratch());
+        let batch_of = |refused: &load::Refused| done.trace.row(refused.0).batch;
+        for of_batch in refused.chunk_by(|a, b| batch_of(a) == batch_of(b)) {
+            let Some(first) = of_batch.first() else { continue };
+            let rows = &done.origins[batch_of(first) as usize];
+            let refused = of_batch.iter().map(|(number, refusal)| {
+                let (kind, text) = (refusal.kind.as_str(), refusal.text.as_str());
+                let (constraint, column) = (refusal.constraint.as_deref(), refusal.column.as_deref());
+                (done.trace.row(*number).row as usize, Refused { kind, text, constraint, column })
+            });
+            let tally = self.program.refuse(rows, &mut scratch, refused, &mut done.rejects)?;
+            done.tally.take_back(&tally);
+        }
+        done.rejects.sort();
+        lock(&self.scratches).push(scratch);
+        Ok(())
     }
 
     /// The columns that it puts out, as COPY names them.
