@@ -26,6 +26,40 @@ pub struct Batch {
     buffer: Vec<u8>,
     /// CopyData messages that it was made of: rows, but for COPY's own header and trailer.
     pub(crate) messages: u64,
+    /// Where its rows come from, if that is a file.
+    pub origin: Option<Origin>,
+}
+
+/// Where the rows of a batch come from: one place for each row that begins in it.
+#[derive(Debug)]
+pub struct Origin {
+    /// The file, as people write it.
+    pub file: Arc<str>,
+    /// A part of the file, in UTF-8.
+    pub text: Arc<Vec<u8>>,
+    /// Per row, in their order.
+    pub rows: Vec<RowOrigin>,
+}
+
+/// Where a row stands in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowOrigin {
+    /// Its number in its chunk, from 1, rejected ones included.
+    pub row: u64,
+    /// The line in which it begins, from 1.
+    pub line: u64,
+    /// Where it is in the text.
+    pub start: usize,
+    /// Where it ends there, without its end of line.
+    pub end: usize,
+}
+
+impl Origin {
+    /// The row as it stands in the file.
+    #[must_use]
+    pub fn raw(&self, row: RowOrigin) -> &[u8] {
+        &self.text[row.start..row.end]
+    }
 }
 
 impl Batch {
@@ -114,7 +148,7 @@ impl BatchPool {
             spare.unwrap_or_else(|| Vec::with_capacity(HEADER_BYTES + BATCH_BYTES + SLACK_BYTES));
         buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
-        Batch { buffer, messages: 0 }
+        Batch { buffer, messages: 0, origin: None }
     }
 
     /// Gives a batch's buffer back.

@@ -472,14 +472,16 @@ fn a_method_that_cannot_work() {
 }
 
 #[test]
-fn what_this_version_does_not_have() {
+fn what_files_cannot_do() {
     let pair = world();
-    config_refused(
-        &pair,
-        &format!("{PLAIN}csv = 'x.csv'\n"),
-        &format!("{}: public.plain: csv is not available in this version", at(3, 7)),
-        "Limits",
-    );
+    for (apply, words) in [("direct", "its rows come from files")] {
+        let program = Bulkload::on(&pair)
+            .file("x.csv", "v\na\n")
+            .config(&format!("{PLAIN}csv = 'x.csv'\napply = '{apply}'\n"));
+        let outcome = program.run(&["plan"]);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        assert!(outcome.stderr.contains(words), "{words}: {outcome}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod bad_rows;
 mod cli;
 mod columns;
 mod connect;
+mod csv_bad;
+mod csv_source;
 mod delta;
 mod demo;
 mod demo_data;

@@ -1,5 +1,6 @@
 //! Peak memory depends on `memory`, not on how large a table or a row is.
 
+use crate::csv_source::{program, target};
 use crate::support::{Bulkload, Pair, pair};
 
 /// What the program may need besides `memory`, in kB.
@@ -27,13 +28,20 @@ fn peak_kb(pair: &Pair, apply: &str, run: &str) -> u64 {
     let program = Bulkload::on(pair).config(&format!(
         "[run]\nmemory = '8MiB'\nchunk = '16MiB'\n{run}\n[[table]]\nname = 'wide'\napply = '{apply}'\n"
     ));
-    let mut running = program.hold_at("record.done").spawn(&["sync"]);
+    let program = program.hold_at("record.done");
+    let peak = peak_of(&program);
+    assert_eq!(pair.source.count("wide"), pair.target.count("wide"));
+    peak
+}
+
+/// The same of any program.
+fn peak_of(program: &Bulkload) -> u64 {
+    let mut running = program.spawn(&["sync"]);
     running.wait_until_held();
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
     running.go();
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(pair.source.count("wide"), pair.target.count("wide"));
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
@@ -55,5 +63,28 @@ fn huge_rows_and_many_streams_stay_within_the_same_memory() {
     {
         let peak = peak_kb(&pair, apply, run);
         assert!(peak < OWN_KB + MEMORY_KB, "{apply}, {run}: {peak} kB");
+    }
+}
+
+#[test]
+fn files_need_no_more_memory_however_large_they_are_and_whatever_they_are_packed_in() {
+    let line = format!("{}\n", "x".repeat(990));
+    let rows = |count: u32| (1..=count).map(|i| format!("{i},{line}")).collect::<String>();
+    let (small, large) = (rows(20_000), rows(200_000));
+    let huge = format!("0,\"{}\"\n", "0123456789".repeat(1024 * 1024));
+    for (name, bytes) in [
+        ("small.csv", small.clone().into_bytes()),
+        ("large.csv", large.clone().into_bytes()),
+        ("large.csv.zst", zstd::encode_all(large.as_bytes(), 1).unwrap()),
+        ("huge.csv", format!("{huge}{small}").into_bytes()),
+    ] {
+        let db = target("create table wide (id int primary key, v text)");
+        let config = format!(
+            "[run]\nmemory = '8MiB'\nchunk = '16MiB'\njobs = 2\n[[table]]\nname = 'wide'\napply = 'truncate'\ncsv = {{ files = '{name}', header = false }}\n"
+        );
+        let program = program(&db).bytes(name, &bytes).file("bulkload.toml", &config).hold_at("record.done");
+        let peak = peak_of(&program);
+        assert!(peak < OWN_KB + MEMORY_KB, "{name}: {peak} kB");
+        assert!(db.count("wide") >= 20_000);
     }
 }

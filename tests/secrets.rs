@@ -231,11 +231,13 @@ fn debug_output_tells_no_password() {
         [[table]]
         name = 't'";
     let config = Config::parse(text, "bulkload.toml", &env).unwrap();
-    assert!(config.source.value.expose().contains(NEEDLE), "the config has the password");
+    assert!(config.source.as_ref().unwrap().value.expose().contains(NEEDLE), "the config has the password");
     assert_silent("the config", &format!("{config:?} {config:#?}"));
-    for url in
-        [&config.source.value, &config.target.value, &Secret::new(format!("postgresql://u:{NEEDLE}@h"))]
-    {
+    for url in [
+        &config.source.as_ref().unwrap().value,
+        &config.target.value,
+        &Secret::new(format!("postgresql://u:{NEEDLE}@h")),
+    ] {
         let info = ConnInfo::resolve(url, &Environment::from_process()).unwrap();
         assert_silent("the connection", &format!("{info:?} {info:#?} {}", info.label()));
     }

@@ -4,10 +4,10 @@ use crate::support::contents::{assert_same_columns, assert_same_contents, column
 use crate::support::{Bulkload, Db, Outcome, Pair, pair};
 
 /// A built-in type, the first version that has it, and SQL expressions for its extreme values.
-struct Extremes(u32, &'static str, &'static [&'static str]);
+pub(crate) struct Extremes(u32, &'static str, &'static [&'static str]);
 
 /// What the built-in types can hold at their edges. Arrays of each are made of the same values.
-const BUILT_IN: &[Extremes] = &[
+pub(crate) const BUILT_IN: &[Extremes] = &[
     Extremes(0, "bool", &["true", "false"]),
     Extremes(0, "int2", &["-32768", "32767", "0"]),
     Extremes(0, "int4", &["-2147483648", "2147483647", "0", "-1"]),
@@ -283,13 +283,13 @@ fn version(db: &Db) -> u32 {
 }
 
 /// The types that both servers of a pair know.
-fn known(pair: &Pair, types: &'static [Extremes]) -> Vec<&'static Extremes> {
+pub(crate) fn known(pair: &Pair, types: &'static [Extremes]) -> Vec<&'static Extremes> {
     let oldest = version(&pair.source).min(version(&pair.target));
     types.iter().filter(|extremes| extremes.0 <= oldest).collect()
 }
 
 /// CREATE TABLE with two columns per type, the type itself and its array.
-fn create_sql(table: &str, types: &[&Extremes]) -> String {
+pub(crate) fn create_sql(table: &str, types: &[&Extremes]) -> String {
     let columns: Vec<String> =
         types.iter().enumerate().map(|(i, t)| format!("v{i} {}, a{i} {}[]", t.1, t.1)).collect();
     format!("create table {table} (id int primary key, {})", columns.join(", "))
@@ -297,7 +297,7 @@ fn create_sql(table: &str, types: &[&Extremes]) -> String {
 
 /// INSERTs with a value of each type per row, NULL where a type has no more; and arrays of these values: several
 /// dimensions, NULLs within, lower bounds, empty.
-fn insert_sql(table: &str, types: &[&Extremes]) -> String {
+pub(crate) fn insert_sql(table: &str, types: &[&Extremes]) -> String {
     let rows = types.iter().map(|t| t.2.len()).max().unwrap().max(5);
     let mut sql = String::new();
     for row in 0..rows {

@@ -28,6 +28,9 @@ impl Rules for Direct {
         if let Some(reference) = case.table.references.iter().find(|reference| reference.is_declared) {
             return Some(format!("its reference to {} needs staging", reference.name));
         }
+        if case.table.csv.is_some() {
+            return Some("its rows come from files, of which bad ones are found in staging".to_owned());
+        }
         if !case.table.lookups.is_empty() {
             return Some("it has a lookup, which needs staging".to_owned());
         }

@@ -102,7 +102,7 @@ impl ConfigFile {
             process_env(name).or_else(|| (name == SOURCE_URL_VARIABLE).then(|| STAND_IN.to_owned()))
         };
         let config = Config::load(&self.path, &stand_in)?;
-        let is_known = config.source.value.expose() != STAND_IN;
+        let is_known = config.source.as_ref().is_some_and(|source| source.value.expose() != STAND_IN);
         Ok((config, is_known))
     }
 }

@@ -24,9 +24,7 @@ impl ColumnRules {
             rename: section.read("rename", by_name(located(literal_ident)))?.unwrap_or_default(),
             set: section.read("set", by_name(constant_or_expr))?.unwrap_or_default(),
             default: section.read("default", by_name(constant_or_expr))?.unwrap_or_default(),
-            extra_is_error: section
-                .read("extra", word(&[("warn", false), ("error", true)]))?
-                .unwrap_or_default(),
+            extra_is_error: section.read("extra", word(&[("warn", false), ("error", true)]))?,
         })
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::document::{Document, Env};
 use super::section::{Section, Shape};
-use super::{Config, Located, RunConfig, Secret, TableConfig, value};
+use super::{Config, From, Located, RunConfig, Secret, TableConfig, value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::name::TableName;
 
@@ -68,8 +68,13 @@ impl Config {
             None => RunConfig::default(),
         };
         let tables = read_tables(&top, &run)?;
-        let source = source.url_or(&doc, SOURCE_URL_VARIABLE)?;
-        let target = target.url_or(&doc, TARGET_URL_VARIABLE)?;
+        let needs_source = tables.iter().any(|table| !matches!(table.from, From::Csv(_)));
+        let source = match source.url(&doc, SOURCE_URL_VARIABLE) {
+            None if needs_source => return Err(source.missing(SOURCE_URL_VARIABLE)),
+            given => given,
+        };
+        let target =
+            target.url(&doc, TARGET_URL_VARIABLE).ok_or_else(|| target.missing(TARGET_URL_VARIABLE))?;
         Ok(Self { source, target, run, tables })
     }
 }
@@ -91,17 +96,20 @@ impl Side {
     }
 
     /// The file's connection string, else the one in the environment.
-    fn url_or(self, doc: &Document<'_>, variable: &str) -> Result<Located<Secret>> {
-        if let Some(Located { value, at }) = self.url {
-            return Ok(Located { value: Secret::new(value), at });
+    fn url(&self, doc: &Document<'_>, variable: &str) -> Option<Located<Secret>> {
+        if let Some(Located { value, at }) = &self.url {
+            return Some(Located { value: Secret::new(value.clone()), at: at.clone() });
         }
-        if let Some(value) = doc.variable(variable) {
-            let at = Location { file: format!("environment variable {variable}").into(), line: 0, column: 0 };
-            return Ok(Located { value: Secret::new(value), at });
-        }
+        let value = doc.variable(variable)?;
+        let at = Location { file: format!("environment variable {variable}").into(), line: 0, column: 0 };
+        Some(Located { value: Secret::new(value), at })
+    }
+
+    fn missing(&self, variable: &str) -> Error {
         let name = self.name;
-        Err(Error::config(self.at, format!("no {name}: neither url in [{name}] nor {variable} is set"))
-            .hint(format!("Set {variable}=postgresql://user@host/database, or add url to [{name}].")))
+        let message = format!("no {name}: neither url in [{name}] nor {variable} is set");
+        Error::config(self.at.clone(), message)
+            .hint(format!("Set {variable}=postgresql://user@host/database, or add url to [{name}]."))
     }
 }
 

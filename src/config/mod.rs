@@ -5,6 +5,7 @@
 //! catalog is judged by [`crate::plan`], with the [`Location`]s that are kept beside the values.
 
 mod columns;
+mod csv;
 mod document;
 mod links;
 mod load;
@@ -19,6 +20,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::csv::{Characters, CsvConfig, Dialect, character};
 pub use document::Env;
 pub use load::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE, process_env};
 pub use run::RunConfig;
@@ -39,8 +41,8 @@ pub struct Located<T> {
 /// A whole config.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where rows come from: a libpq connection string, `${VAR}` expanded.
-    pub source: Located<Secret>,
+    /// Where rows come from: a libpq connection string, `${VAR}` expanded; `None` if all come from files and none is given.
+    pub source: Option<Located<Secret>>,
     /// Where rows go to.
     pub target: Located<Secret>,
     /// Settings of the run.
@@ -207,7 +209,7 @@ pub enum From {
     /// A query that the source runs.
     Query(Located<String>),
     /// CSV files.
-    Csv(Located<String>),
+    Csv(CsvConfig),
 }
 
 /// A constant, or SQL that the source computes per row.
@@ -278,8 +280,8 @@ pub struct ColumnRules {
     pub set: BTreeMap<Ident, Located<Value>>,
     /// Target column to its value where the source has no such column.
     pub default: BTreeMap<Ident, Located<Value>>,
-    /// Whether source columns that the target lacks are an error rather than a warning.
-    pub extra_is_error: bool,
+    /// Whether source columns that the target lacks are an error rather than a warning; if not said, they are in files.
+    pub extra_is_error: Option<bool>,
 }
 
 /// One `[[table.lookup]]`

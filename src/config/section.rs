@@ -29,6 +29,7 @@ static SHAPES: &[&Shape] = &[
     &super::run::SHAPE,
     &super::table::SHAPE,
     &super::columns::SHAPE,
+    &super::csv::SHAPE,
     &super::links::LOOKUP,
     &super::links::REFERENCE,
 ];

@@ -6,8 +6,8 @@ use super::run::{FORMATS, ON_EMPTY};
 use super::section::{Node, Section, Shape};
 use super::value::{columns, duration, limit, located, table_name, text, word};
 use super::{
-    ApplyMethod, ColumnRules, From, Located, LookupConfig, ReferenceConfig, RunConfig, Strategy, TableConfig,
-    Value, Watermark, links,
+    ApplyMethod, ColumnRules, CsvConfig, From, Located, LookupConfig, ReferenceConfig, RunConfig, Strategy,
+    TableConfig, Value, Watermark, links,
 };
 use crate::error::{Error, Result};
 use crate::pg::name::TableName;
@@ -179,7 +179,7 @@ fn from(section: &Section<'_>, name: &Located<TableName>) -> Result<From> {
     Ok(match given.first() {
         None => From::Relation(name.clone()),
         Some(("query", node)) => From::Query(located(text)(node)?),
-        Some(("csv", node)) => From::Csv(located(text)(node)?),
+        Some(("csv", node)) => From::Csv(CsvConfig::read(node)?),
         Some((_, node)) => From::Relation(located(table_name)(node)?),
     })
 }

@@ -1,5 +1,6 @@
 //! Rows out of the source: one snapshot for all streams, and the COPY TO statement of each chunk.
 
+pub(crate) mod csv;
 mod horizon;
 mod snapshot;
 mod statement;

@@ -50,6 +50,8 @@ pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
         }
         // On lines of its own, so that a comment at the query's end does not swallow the bracket.
         Extent::Query(query) => (format!("(\n{query}\n) as source"), None),
+        // No server reads a file for us.
+        Extent::Csv { .. } => ("(select) as source".to_owned(), Some("false".to_owned())),
     };
     let conditions: Vec<String> = range.into_iter().chain(conditions(table)).collect();
     let condition =

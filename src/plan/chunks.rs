@@ -10,7 +10,7 @@ use crate::pg::name::TableName;
 const TID_RANGE_SCAN_SINCE: u32 = 140_000;
 
 /// More chunks than this of one table gain nothing and cost a transaction each.
-const CHUNKS_MAX: u64 = 4096;
+pub(super) const CHUNKS_MAX: u64 = 4096;
 
 /// A part of a table that one stream extracts.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,15 @@ pub enum Extent {
     },
     /// The result of a query.
     Query(String),
+    /// A part of a file: the records that begin between two of its bytes.
+    Csv {
+        /// Which of the table's files.
+        file: usize,
+        /// Which part of it, from 0.
+        part: u32,
+        /// Of how many.
+        parts: u32,
+    },
 }
 
 /// Chunks of a relation: about `chunk_bytes` each, by leaf.

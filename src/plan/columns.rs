@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::format::{Conversion, conversion};
 use super::{ColumnPlan, Facts};
-use crate::config::{TableConfig, Value};
+use crate::config::{From, TableConfig, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal, plain};
@@ -108,6 +108,7 @@ impl Matched<'_> {
             compared,
             is_plain,
             from: from.map(|column| column.name.clone()),
+            constant: None,
             is_users_sql: false,
             way_out: None,
             identity: column.identity,
@@ -165,8 +166,11 @@ impl Matched<'_> {
                 self.push(to, (format!("{expression}::text"), None), None, false);
             }
         }
-        if let (Value::Expr(_), Some(column)) = (value, self.columns.last_mut()) {
-            column.is_users_sql = true;
+        if let Some(column) = self.columns.last_mut() {
+            match value {
+                Value::Expr(_) => column.is_users_sql = true,
+                Value::Constant(text) => column.constant = Some(text.clone()),
+            }
         }
     }
 
@@ -207,7 +211,15 @@ impl Matched<'_> {
             return Ok(());
         }
         let names = extra.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
-        if table.columns.extra_is_error {
+        if let (From::Csv(files), None) = (&table.from, table.columns.extra_is_error) {
+            let has = list(target.columns.iter().map(|column| &column.name));
+            let message =
+                format!("{}: the target lacks columns of the files: {names}", table.name.value.plain());
+            return Err(Error::new(Phase::Plan, Kind::Schema, message).at(files.files.at.clone()).hint(format!(
+                "It has {has}. What is not to be loaded is left behind by skip or extra = \"warn\" under [table.columns]."
+            )));
+        }
+        if table.columns.extra_is_error == Some(true) {
             return Err(Error::new(
                 Phase::Plan,
                 Kind::Schema,

@@ -308,7 +308,7 @@ fn fingerprint(table: &TableConfig, columns: &[ColumnPlan]) -> Value {
     let from = match &table.from {
         From::Relation(name) => json!({ "from": name.value.to_string() }),
         From::Query(query) => json!({ "query": query.value }),
-        From::Csv(files) => json!({ "csv": files.value }),
+        From::Csv(files) => json!({ "csv": files.files.value }),
     };
     let lookups: Vec<String> = table
         .lookups

@@ -45,6 +45,9 @@ const FETCHED_ROWS_MIN: f64 = 100_000.0;
 /// More keys than this for each referring row are not worth fetching.
 const FETCHED_PER_ROW: f64 = 2.0;
 
+/// What PostgreSQL writes has one form for each value, what files hold may have many: `7`, `07` and ` 7`.
+const READ_BY_SERVER: &str = "only the server knows what values of files mean";
+
 /// `text` and `varchar`: one is the other wherever it fits.
 const STRINGS: [Oid; 2] = [25, 1043];
 
@@ -116,6 +119,9 @@ impl Case<'_> {
         if !self.table.uses_staging {
             return staged("the table is loaded without staging");
         }
+        if self.table.csv.is_some() {
+            return staged(READ_BY_SERVER);
+        }
         if reference.columns.iter().any(|column| is_filled_later(self.table, column)) {
             return staged("its column is filled there");
         }
@@ -140,6 +146,9 @@ impl Case<'_> {
         }
         if !self.table.uses_staging {
             return staged("the table is loaded without staging");
+        }
+        if self.table.csv.is_some() {
+            return staged(READ_BY_SERVER);
         }
         if !lookup.is_unique {
             return staged("there may be several rows for one key");
@@ -177,6 +186,8 @@ impl Case<'_> {
                 let other = &self.tables[parent];
                 let unsettled = if !other.uses_staging {
                     Some("the other table is loaded without staging")
+                } else if other.csv.is_some() {
+                    Some(READ_BY_SERVER)
                 } else if !self.settled[parent] {
                     Some("what the other table will hold is known only when it is staged")
                 } else {

@@ -186,6 +186,7 @@ impl Found {
                 compared: None,
                 is_plain,
                 from: Some(from.name.clone()),
+                constant: None,
                 is_users_sql: false,
                 way_out: None,
                 identity: None,

@@ -9,6 +9,7 @@ mod chunks;
 mod columns;
 mod comparison;
 mod demands;
+pub(crate) mod files;
 mod format;
 mod groups;
 mod incremental;
@@ -31,6 +32,8 @@ use crate::pg::render::Renderer;
 use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
+pub(crate) use files::LINE_BITS;
+pub use files::{CsvFile, CsvFiles, Once, Packing};
 pub use format::WayOut;
 pub use groups::Group;
 pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
@@ -45,7 +48,7 @@ pub use table::source_name;
 /// Everything [`build`] looks at besides the config.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The source's catalog.
+    /// The source's catalog; that of the target where no table needs a source.
     pub source: &'a Catalog,
     /// The target's catalog.
     pub target: &'a Catalog,
@@ -57,6 +60,23 @@ pub struct Facts<'a> {
     pub target_label: String,
     /// What earlier runs left.
     pub past: Past,
+    /// Per entry of the config, the files that its rows come from.
+    pub files: Vec<Option<Arc<CsvFiles>>>,
+}
+
+impl<'a> Facts<'a> {
+    /// What holds for a table whose rows come from files: they have the target's types, and no past.
+    fn of_files(&self) -> Facts<'a> {
+        Facts {
+            source: self.target,
+            target: self.target,
+            cores: self.cores,
+            source_label: self.source_label.clone(),
+            target_label: self.target_label.clone(),
+            past: Past { mode: self.past.mode, ..Past::default() },
+            files: Vec::new(),
+        }
+    }
 }
 
 /// What a run will do.
@@ -141,6 +161,8 @@ pub struct TablePlan {
     pub source_relation: Option<TableName>,
     /// What that relation is.
     pub source_kind: Option<RelationKind>,
+    /// The files that the rows come from; `None` if they come from a database.
+    pub csv: Option<Arc<CsvFiles>>,
     /// The chunks in the order of the source's heap.
     pub chunks: Vec<Chunk>,
     /// Bytes in the source's heap, TOAST included; of a view or a query, which have none, in the table that it fills.
@@ -206,8 +228,7 @@ impl TablePlan {
     /// Whether its rows stand in files, so that rejects tell where.
     #[must_use]
     pub fn has_places(&self) -> bool {
-        // No source is made of files yet.
-        false
+        self.csv.is_some()
     }
 
     /// The same table read without the casts that have a way out, as text; `None` if there is none.
@@ -260,6 +281,8 @@ pub struct ColumnPlan {
     pub is_plain: bool,
     /// The source column that it is taken from, if it is one.
     pub from: Option<Ident>,
+    /// The constant that it is filled with, if it is.
+    pub constant: Option<String>,
     /// Whether `source` is SQL of the config, whose names the role's `search_path` resolves.
     pub is_users_sql: bool,
     /// What becomes of values that the source's cast refuses, if they need not fail the table.
@@ -321,6 +344,11 @@ const STREAMS_MAX: usize = 8;
 /// Connections on each side besides the streams': snapshot, control and apply.
 const OTHER_CONNECTIONS: usize = 3;
 
+/// The streams that a run opens where connections are not scarce.
+fn streams_wanted(run: &RunConfig, cores: usize) -> usize {
+    if run.jobs > 0 { run.jobs } else { cores.min(STREAMS_MAX) }
+}
+
 fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(usize, String)> {
     let (source, target) = (facts.source.server.free_connections, facts.target.server.free_connections);
     let fuller = if source < target { "source" } else { "target" };
@@ -339,11 +367,12 @@ fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(
     }
     let spare = free - OTHER_CONNECTIONS;
     let chunks: usize = tables.iter().map(|table| table.chunks.len()).sum();
+    let wanted = streams_wanted(run, facts.cores).min(spare);
     let (wanted, reason) = if run.jobs > 0 {
-        (run.jobs.min(spare), format!("jobs = {}", run.jobs))
+        (wanted, format!("jobs = {}", run.jobs))
     } else {
         let third = (free / 3).max(1);
-        let streams = facts.cores.min(STREAMS_MAX).min(third).min(spare);
+        let streams = wanted.min(third);
         (streams, format!("{} cores, {free} free connections", facts.cores))
     };
     let streams = wanted.min(chunks).max(1);

@@ -148,7 +148,7 @@ fn size(table: &TablePlan) -> String {
     if table.row_estimate > 0 {
         size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
     }
-    if !size.is_empty() && !table.source_kind.is_some_and(super::table::has_size) {
+    if table.csv.is_none() && !size.is_empty() && !table.source_kind.is_some_and(super::table::has_size) {
         size += " if it is as large as what it replaces";
     }
     size

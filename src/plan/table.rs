@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{ColumnPlan, Facts, Guards, TablePlan, chunks, columns, format, incremental, lookups, owned};
+use super::{
+    ColumnPlan, Facts, Guards, TablePlan, chunks, columns, files, format, incremental, lookups, owned,
+};
 use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind, UniqueIndex};
+use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::report::Mode;
 
@@ -25,21 +28,41 @@ pub(super) fn plan(
     config: &Config,
     facts: &Facts<'_>,
 ) -> Result<TablePlan> {
-    refuse_what_is_missing(table)?;
     let target = target_relation(table, facts.target)?;
-    let (source, source_columns) = source(table, facts.source)?;
+    let csv = facts.files.get(entry).and_then(Option::clone);
+    let of_files = csv.as_ref().map(|_| facts.of_files());
+    let facts = of_files.as_ref().unwrap_or(facts);
+    let columns_of_files = match &csv {
+        Some(csv) => files::columns(csv, table, target, facts.target)?,
+        None => Vec::new(),
+    };
+    let (source, source_columns) = match &csv {
+        Some(_) => (None, columns_of_files.as_slice()),
+        None => source(table, facts.source)?,
+    };
     let matched = columns::matching(table, source_columns, target, facts)?;
     let found = lookups::of_table(table, source_columns, target, &matched.columns, facts)?;
     let text_only = [matched.text_only, found.text_only].concat();
-    let (wire, format_reason) = format::choose(table.format, &text_only, &table.name.at)?;
-    let (bytes, row_estimate) = size(source, target);
+    let (wire, format_reason) = match &csv {
+        Some(_) => (Format::Text, "files hold text".to_owned()),
+        None => format::choose(table.format, &text_only, &table.name.at)?,
+    };
+    let (bytes, row_estimate) = match &csv {
+        Some(csv) => (csv.bytes(), csv.records()),
+        None => size(source, target),
+    };
     let reading = incremental::decide(entry, table, &matched.columns, (source, source_columns), facts)?;
     let mut chunks = match (&table.from, source) {
         (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
         (From::Query(query), None) => {
             vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes }]
         }
-        _ => Vec::new(),
+        _ => match &csv {
+            Some(csv) => {
+                files::chunks(csv, config.run.chunk, super::streams_wanted(&config.run, facts.cores))
+            }
+            None => Vec::new(),
+        },
     };
     if reading.is_indexed {
         chunks::one_of_all(&mut chunks, source.map(|relation| &relation.name));
@@ -76,7 +99,11 @@ pub(super) fn plan(
         may_have_duplicates: key.as_ref().is_some_and(|key| !is_unique(key, &matched.columns, source, table)),
         columns: matched.columns,
         key,
-        match_columns: found.matched,
+        match_columns: found
+            .matched
+            .into_iter()
+            .chain(csv.as_ref().map(|_| files::place_column(target)))
+            .collect(),
         lookups: found.lookups,
         is_looked_up: false,
         scope: table.scope.as_ref().map(|scope| scope.value.clone()),
@@ -87,11 +114,12 @@ pub(super) fn plan(
         from: match &table.from {
             From::Relation(name) => name.value.plain(),
             From::Query(_) => "a query".to_owned(),
-            From::Csv(glob) => glob.value.clone(),
+            From::Csv(_) => csv.as_ref().map(|csv| csv.shown()).unwrap_or_default(),
         },
         filter: table.filter.as_ref().map(|filter| filter.value.clone()),
         source_relation: source.map(|relation| relation.name.clone()),
         source_kind: source.map(|relation| relation.kind),
+        csv,
         bytes,
         row_estimate,
         chunks,
@@ -132,24 +160,6 @@ fn size(source: Option<&Relation>, target: &Relation) -> (u64, u64) {
 /// Whether a relation has rows of its own, which the catalog counts.
 pub(super) fn has_size(kind: RelationKind) -> bool {
     matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView)
-}
-
-/// What the config's language has and this version does not.
-fn refuse_what_is_missing(table: &TableConfig) -> Result<()> {
-    let not_yet = |what: &str, at: &Location| {
-        Err(Error::new(
-            Phase::Plan,
-            Kind::Refused,
-            format!("{}: {what} is not available in this version", table.name.value.plain()),
-        )
-        .at(at.clone())
-        .hint("README.md, section \"Limits\", says what this version does."))
-    };
-    match &table.from {
-        From::Csv(csv) => return not_yet("csv", &csv.at),
-        From::Relation(_) | From::Query(_) => {}
-    }
-    Ok(())
 }
 
 fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a Relation> {

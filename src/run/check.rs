@@ -8,6 +8,7 @@ use super::sessions::Sessions;
 use super::{Options, select};
 use crate::config::Config;
 use crate::error::{Error, Phase, Result};
+use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::plain;
 use crate::pg::session::{Session, Side};
 use crate::report::figures;
@@ -88,13 +89,19 @@ pub(super) async fn check(mut config: Config, options: &Options) -> Result<Check
     let run = RunId::now();
     let sessions = Sessions::new(&run, &config.run);
     let mut report = CheckReport::default();
-    let (source_session, target_session) = futures::join!(
-        prepare::open(&source, &config.source, &sessions, Side::Source),
-        prepare::open(&target, &config.target, &sessions, Side::Target),
-    );
+    let open_source = async {
+        match (&source, &config.source) {
+            (Some(info), Some(url)) => Some(prepare::open(info, url, &sessions, Side::Source).await),
+            _ => None,
+        }
+    };
+    let (source_session, target_session) =
+        futures::join!(open_source, prepare::open(&target, &config.target, &sessions, Side::Target));
+    let source_label = source.as_ref().map(ConnInfo::label).unwrap_or_default();
     let mut reachable = true;
+    let source_session = source_session.map(|session| (Side::Source, source_label, session));
     for (side, label, session) in
-        [(Side::Source, source.label(), source_session), (Side::Target, target.label(), target_session)]
+        source_session.into_iter().chain([(Side::Target, target.label(), target_session)])
     {
         match session {
             Ok(session) => {

@@ -15,10 +15,11 @@ use crate::extract::{Reader, copy_out_sql, select_sql};
 pub(super) async fn source_has_rows(shared: &Shared, table: usize) -> Result<bool> {
     let plan = &shared.plan.tables[table];
     let Some(chunk) = plan.chunks.first() else { return Ok(false) };
-    let mut reader = shared.snapshot.open().await?;
+    let snapshot = shared.snapshot()?;
+    let mut reader = snapshot.open().await?;
     let sql = format!("select exists ({})", select_sql(plan, &chunk.extent));
     let rows = reader.wire.query(&sql).await;
-    shared.snapshot.give_back(reader).await;
+    snapshot.give_back(reader).await;
     let rows = rows?;
     Ok(rows.first().and_then(|row| row.first()?.as_deref().map(|text| text == "t")).unwrap_or(false))
 }
@@ -39,7 +40,8 @@ pub(super) fn feed(shared: &Arc<Shared>, table: usize) -> Feed<'static> {
             let plan = &shared.plan.tables[table];
             let Some(chunk) = plan.chunks.first() else { return };
             let read = async {
-                let reader = shared.snapshot.open().await?;
+                let snapshot = shared.snapshot()?;
+                let reader = snapshot.open().await?;
                 let is_only = reader.is_lent();
                 let (wire, turn) = reader.split();
                 let sql = copy_out_sql(plan, &chunk.extent);
@@ -57,7 +59,7 @@ pub(super) fn feed(shared: &Arc<Shared>, table: usize) -> Feed<'static> {
                 match task.await {
                     Ok((wire, outcome)) => {
                         if let Some(wire) = wire {
-                            shared.snapshot.give_back(Reader::join(wire, turn)).await;
+                            snapshot.give_back(Reader::join(wire, turn)).await;
                         }
                         outcome.map(drop)
                     }

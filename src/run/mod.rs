@@ -21,6 +21,7 @@ mod past;
 mod pipeline;
 mod prepare;
 mod queue;
+mod records;
 mod scope;
 mod sessions;
 mod slots;
@@ -46,6 +47,7 @@ use crate::batch::BatchPool;
 use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::Snapshot;
+use crate::extract::csv::Splits;
 use crate::load::Ledger;
 use crate::pg::name::TableName;
 use crate::plan::{Plan, TablePlan};
@@ -152,17 +154,17 @@ pub async fn sync(config: Config, options: Options) -> Result<Report> {
 
 async fn load_and_exchange(
     staged: stage::Staged,
-    snapshot: Snapshot,
+    snapshot: Option<Snapshot>,
     options: &Options,
     started: (SystemTime, Instant),
 ) -> Report {
     let plan = staged.plan.clone();
     let progress = progress(&plan, options.progress);
     let renderer = progress.spawn_renderer(options.cancel.clone());
-    let streams = snapshot.streams(plan.streams);
+    let streams = snapshot.as_ref().map_or(plan.streams, |snapshot| snapshot.streams(plan.streams));
     let filters = filter::Filters::new(&plan, &staged.run);
     let mark = |table: &TablePlan| {
-        let (horizon, watermark) = snapshot.horizon().zip(table.watermark.as_ref())?;
+        let (horizon, watermark) = snapshot.as_ref()?.horizon().zip(table.watermark.as_ref())?;
         Some(horizon.mark(watermark))
     };
     let marks = plan.tables.iter().map(|table| mark(table).unwrap_or_default()).collect();
@@ -172,6 +174,7 @@ async fn load_and_exchange(
         workers: Arc::default(),
         plan: plan.clone(),
         snapshot,
+        splits: Splits::default(),
         marks,
         ledger: Ledger::new(&plan.run.staging_schema, staged.run.as_str()),
         staging: staged.staging.clone(),
@@ -207,8 +210,8 @@ async fn load_and_exchange(
     }
     let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
     staged.record(&board).await;
-    if let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) {
-        shared.snapshot.release().await;
+    if let Some(snapshot) = Arc::into_inner(shared).and_then(|shared| shared.snapshot) {
+        snapshot.release().await;
     }
     fail::fail_point!("record.done");
     staged.tidy().await;

@@ -16,7 +16,7 @@ use crate::report::state::State;
 pub(super) async fn load(
     config: &Config,
     mode: Mode,
-    source: &Client,
+    source: Option<&Client>,
     target: &Client,
     (state, source_label): (&State, &str),
 ) -> Result<Past> {
@@ -28,9 +28,9 @@ pub(super) async fn load(
         state.last_state(target, &table.name.value.plain(), source_label, scope).await
     });
     let last = try_join_all(last).await?;
-    if mode == Mode::Full {
+    let Some(source) = source.filter(|_| mode == Mode::Incremental) else {
         return Ok(Past { mode, last, ..Past::default() });
-    }
+    };
     Ok(Past {
         mode,
         last,

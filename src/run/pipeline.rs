@@ -48,14 +48,14 @@ impl Watch {
         Self { progress: progress.clone(), table, counted: Arc::default() }
     }
 
-    fn received(&self, rows: u64, bytes: u64) {
+    pub(super) fn received(&self, rows: u64, bytes: u64) {
         self.counted.rows.fetch_add(rows, Ordering::Relaxed);
         self.counted.bytes_in.fetch_add(bytes, Ordering::Relaxed);
         self.progress.table(self.table).add(rows, bytes, 0);
     }
 
     /// The source says how many rows these were: COPY's own header and trailer came as if they were rows.
-    fn settle(&self, rows: u64) {
+    pub(super) fn settle(&self, rows: u64) {
         let surplus = self.counted.rows.load(Ordering::Relaxed).saturating_sub(rows);
         self.counted.rows.fetch_sub(surplus, Ordering::Relaxed);
         self.progress.table(self.table).retract(surplus, 0, 0);
@@ -286,7 +286,8 @@ fn broken(what: &str) -> Error {
     Error::new(Phase::Load, Kind::Internal, format!("transforming rows: {what}"))
 }
 
-fn gone() -> Error {
+/// What whoever sends learns when nobody receives.
+pub(super) fn gone() -> Error {
     Error::cancelled(Phase::Load).context("the target failed")
 }
 

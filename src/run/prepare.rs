@@ -1,6 +1,7 @@
 //! Before a run begins: sessions to both sides, their catalogs, the plan.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -17,14 +18,15 @@ use crate::pg::conninfo::{ConnInfo, Environment};
 use crate::pg::name::{TableName, literal, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
-use crate::plan::{self, CAST_HINT, Extent, Facts, Plan, source_name};
+use crate::plan::{self, CAST_HINT, CsvFiles, Extent, Facts, Plan, source_name};
 use crate::report::state::State;
-use crate::{apply, config};
+use crate::{apply, config, extract};
 
 /// A run that could begin.
 pub(super) struct Prepared {
     pub(super) plan: Plan,
-    pub(super) source: ConnInfo,
+    /// `None` where all rows come from files.
+    pub(super) source: Option<ConnInfo>,
     pub(super) target: ConnInfo,
     pub(super) sessions: Sessions,
     /// A session on the target, which becomes the run's control session.
@@ -39,31 +41,45 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     }
     let sessions = Sessions::new(run, &config.run);
     let (source, target) = endpoints(&config)?;
+    let files = survey(&config).await?;
     let (source_session, control) = futures::try_join!(
-        open(&source, &config.source, &sessions, Side::Source),
+        open_source(source.as_ref(), &config, &sessions),
         open(&target, &config.target, &sessions, Side::Target),
     )?;
-    refuse_same_database(&source_session, &control, &config).await?;
+    if let Some(source_session) = &source_session {
+        refuse_same_database(source_session, &control, &config).await?;
+    }
     let (source_catalog, target_catalog) = futures::try_join!(
-        source_catalog(&config, &source_session, &source, &sessions),
+        async {
+            match (&source_session, &source) {
+                (Some(session), Some(info)) => {
+                    source_catalog(&config, session, info, &sessions).await.map(Some)
+                }
+                _ => Ok(None),
+            }
+        },
         target_catalog(&config, &control),
     )?;
+    let source_label = source.as_ref().map_or_else(|| FILES.to_owned(), ConnInfo::label);
     refuse_read_only(&target_catalog, &control, &target, &config)?;
     let state = State::new(config.run.staging_schema.clone());
+    let source_client = source_session.as_ref().map(|session| &session.client);
     let past =
-        past::load(&config, options.mode, &source_session.client, &control.client, (&state, &source.label()))
-            .await?;
+        past::load(&config, options.mode, source_client, &control.client, (&state, &source_label)).await?;
     let facts = Facts {
-        source: &source_catalog,
+        source: source_catalog.as_ref().unwrap_or(&target_catalog),
         target: &target_catalog,
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        source_label: source.label(),
+        source_label,
         target_label: target.label(),
         past,
+        files,
     };
     let mut plan = plan::build(&config, &facts, &apply::rules())?;
     try_constants(&config, &plan, &control).await?;
-    try_statements(&config, &plan, &source, &sessions).await?;
+    if let Some(source) = &source {
+        try_statements(&config, &plan, source, &sessions).await?;
+    }
     try_lookups(&plan, &control).await?;
     try_references(&config, &plan, &control).await?;
     try_scopes(&config, &mut plan, &target, &sessions).await?;
@@ -71,12 +87,44 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     Ok(Prepared { plan, source, target, sessions, control })
 }
 
-/// Both ends of a run, completed from the environment.
-pub(super) fn endpoints(config: &Config) -> Result<(ConnInfo, ConnInfo)> {
+/// What stands for a source in plans and in the state where all rows come from files.
+const FILES: &str = "csv";
+
+/// Looks at the files that rows come from, per entry.
+async fn survey(config: &Config) -> Result<Vec<Option<Arc<CsvFiles>>>> {
+    let mut files = Vec::with_capacity(config.tables.len());
+    for table in &config.tables {
+        let From::Csv(csv) = &table.from else {
+            files.push(None);
+            continue;
+        };
+        let csv = csv.clone();
+        let looked = tokio::task::spawn_blocking(move || extract::csv::survey(&csv)).await;
+        let looked = looked
+            .map_err(|e| Error::new(Phase::Plan, Kind::Internal, format!("looking at files failed: {e}")))?;
+        files.push(Some(Arc::new(looked.map_err(|e| e.context(table.name.value.plain()))?)));
+    }
+    Ok(files)
+}
+
+/// A session on the source, if there is one.
+async fn open_source(
+    source: Option<&ConnInfo>,
+    config: &Config,
+    sessions: &Sessions,
+) -> Result<Option<Session>> {
+    let (Some(info), Some(url)) = (source, &config.source) else { return Ok(None) };
+    open(info, url, sessions, Side::Source).await.map(Some)
+}
+
+/// Both ends of a run, completed from the environment; no source where all rows come from files.
+pub(super) fn endpoints(config: &Config) -> Result<(Option<ConnInfo>, ConnInfo)> {
     let environment = Environment::from_process();
     let resolve =
         |url: &Located<Secret>| ConnInfo::resolve(&url.value, &environment).map_err(|e| e.at(url.at.clone()));
-    Ok((resolve(&config.source)?, resolve(&config.target)?))
+    let is_needed = config.tables.iter().any(|table| !matches!(table.from, From::Csv(_)));
+    let source = config.source.as_ref().filter(|_| is_needed).map(resolve).transpose()?;
+    Ok((source, resolve(&config.target)?))
 }
 
 /// A session for reading the catalog, after poolers that lend connections by the transaction are refused.
@@ -191,6 +239,7 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
                 || table.since.is_some()
                 || table.extracted().any(|column| !column.is_plain)
         })
+        .filter(|table| table.csv.is_none())
         .collect();
     if doubtful.is_empty() {
         return Ok(());

@@ -29,7 +29,8 @@ const DROP_BUDGET: Duration = Duration::from_millis(500);
 pub(super) struct Staged {
     pub(super) plan: Arc<Plan>,
     pub(super) run: RunId,
-    pub(super) source: ConnInfo,
+    /// `None` where all rows come from files.
+    pub(super) source: Option<ConnInfo>,
     pub(super) target: Target,
     pub(super) sessions: Sessions,
     pub(super) claim: Claim,
@@ -93,8 +94,9 @@ impl Staged {
         self.state.begin_run_rows(&control.client, Phase::Load, &entries).await
     }
 
-    /// Locks the source's tables and exports the snapshot.
-    pub(super) async fn snapshot(&self) -> Result<Snapshot> {
+    /// Locks the source's tables and exports the snapshot; none if there is no source.
+    pub(super) async fn snapshot(&self) -> Result<Option<Snapshot>> {
+        let Some(source) = &self.source else { return Ok(None) };
         let mut scene = Scene::default();
         for table in &self.plan.tables {
             let (Some(relation), Some(kind)) = (&table.source_relation, table.source_kind) else { continue };
@@ -114,8 +116,9 @@ impl Staged {
         // A method without staging reads beside the streams.
         let readers = self.plan.streams + usize::from(self.plan.tables.iter().any(|t| !t.uses_staging));
         tracing::info!(phase = %Phase::Snapshot, "locking the source tables (ACCESS SHARE) and taking a snapshot");
-        Snapshot::take(&self.source, &self.sessions.extract(), &scene, readers, source_lock_wait(&self.plan))
+        Snapshot::take(source, &self.sessions.extract(), &scene, readers, source_lock_wait(&self.plan))
             .await
+            .map(Some)
             .map_err(|e| e.context("the source"))
     }
 

@@ -24,7 +24,11 @@ pub(super) async fn status(
     let target =
         ConnInfo::resolve(&config.target.value, &environment).map_err(|e| e.at(config.target.at.clone()))?;
     let source = if is_source_known {
-        ConnInfo::resolve(&config.source.value, &environment).ok().map(|source| source.label())
+        config
+            .source
+            .as_ref()
+            .and_then(|source| ConnInfo::resolve(&source.value, &environment).ok())
+            .map(|source| source.label())
     } else {
         None
     };

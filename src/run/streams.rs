@@ -15,17 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::filter::{Filters, Part, Work};
 use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
+use super::records;
 use super::slots::Slots;
 use super::target::Target;
 use super::traced;
 use crate::backoff::Backoff;
 use crate::batch::BatchPool;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::extract::csv::Splits;
 use crate::extract::{Mark, Reader, Snapshot, copy_out_sql};
 use crate::load::{Destination, Ledger, Refusal, Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
-use crate::plan::Plan;
+use crate::plan::{Extent, Plan};
 use crate::report::progress::Progress;
 
 /// The first pause before a chunk is repeated.
@@ -38,7 +40,10 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
-    pub(super) snapshot: Snapshot,
+    /// `None` where all rows come from files.
+    pub(super) snapshot: Option<Snapshot>,
+    /// Where the parts of files begin.
+    pub(super) splits: Splits,
     pub(super) queue: Queue,
     /// What is judged while rows stream by.
     pub(super) filters: Filters,
@@ -259,14 +264,22 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
         }
         return Ok(Moved { extracted, part, ..Moved::default() });
     }
-    let source = links.take_source(shared).await?;
     let watch = Watch::new(&shared.progress, job.table);
+    if let Extent::Csv { .. } = job.chunk.extent {
+        let moved = move_records(shared, job, staging, &mut target, &watch).await;
+        match &moved {
+            Ok(_) => links.target = Some(target),
+            Err(_) => watch.retract(),
+        }
+        return moved;
+    }
+    let source = links.take_source(shared).await?;
     let is_lent = source.is_lent();
     let (source, turn) = source.split();
     let (source, moved) = move_rows(shared, job, staging, (source, is_lent), &mut target, &watch).await;
     match source.map(|wire| Reader::join(wire, turn)) {
         // Others wait for it, or the next attempt takes it: what it holds is not to be had again for sure.
-        Some(reader) if is_lent || moved.is_err() => shared.snapshot.give_back(reader).await,
+        Some(reader) if is_lent || moved.is_err() => shared.snapshot()?.give_back(reader).await,
         reader => links.source = reader,
     }
     match moved {
@@ -357,6 +370,44 @@ pub(super) async fn conclude<T, L>(
     (source, both)
 }
 
+/// Moves a chunk of a file. Nobody reads it any more afterwards, unless it cannot be read again anyway.
+async fn move_records(
+    shared: &Arc<Shared>,
+    job: &Job,
+    staging: &Staging,
+    target: &mut Wire,
+    watch: &Watch,
+) -> Result<Moved> {
+    let table = &shared.plan.tables[job.table];
+    let records::Reading { task, mut batches, into, is_once } = records::read(shared, job, watch.clone())?;
+    let mut reader = AbortOnDrop(task);
+    let loaded = load_chunk(
+        target,
+        &copy_in_sql(&staging.name, &into, table.format),
+        |rows| shared.ledger.enter_sql(table.entry, job.chunk.number, rows),
+        &mut batches,
+        &shared.pool,
+        |bytes| watch.sent(bytes),
+    )
+    .await;
+    drop(batches);
+    let is_own = |error: &Error| error.kind() != Kind::Cancelled;
+    match loaded {
+        // It waits for its writer perhaps, who has all the time in the world.
+        Err(error) if is_own(&error) && is_once => Err(error),
+        Err(error) => match reader.outcome().await? {
+            Err(cause) if !is_own(&error) => Err(cause),
+            _ => Err(error),
+        },
+        Ok(rows) => {
+            let bytes_in = reader.outcome().await??;
+            let part = shared.filters.part(job.table, job.chunk.number);
+            let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
+            Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part })
+        }
+    }
+}
+
 /// What is to be done to a chunk's rows on their way.
 fn filtering(shared: &Arc<Shared>, job: &Job, work: Arc<Work>, is_to_the_end: bool) -> Filtering {
     let (table, chunk, keeper) = (job.table, job.chunk.number, shared.clone());
@@ -379,6 +430,13 @@ pub(super) fn filter(shared: &Arc<Shared>, work: Arc<Work>, is_to_the_end: bool)
 }
 
 impl Shared {
+    /// The snapshot that tables of the source are read from.
+    pub(super) fn snapshot(&self) -> Result<&Snapshot> {
+        self.snapshot
+            .as_ref()
+            .ok_or_else(|| Error::new(Phase::Load, Kind::Internal, "no source was connected to"))
+    }
+
     /// Whether an error is about a row that the target does not take.
     fn is_refusal(&self, job: &Job, error: &Error) -> bool {
         let Some(staging) = &self.staging[job.table] else { return false };
@@ -428,7 +486,7 @@ impl Links {
         if let Some(reader) = self.source.take() {
             return Ok(reader);
         }
-        let reader = shared.snapshot.open().await?;
+        let reader = shared.snapshot()?.open().await?;
         self.cancel.push(reader.wire.cancel_handle());
         Ok(reader)
     }
@@ -450,7 +508,7 @@ impl Links {
     /// Closes the connections until the next chunk; not one that is the snapshot.
     async fn rest(&mut self, shared: &Shared) {
         let mut links = std::mem::take(self);
-        if !shared.snapshot.outlives_connections() {
+        if shared.snapshot.as_ref().is_some_and(|snapshot| !snapshot.outlives_connections()) {
             self.source = links.source.take();
             self.cancel = std::mem::take(&mut links.cancel);
         }

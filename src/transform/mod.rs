@@ -32,6 +32,7 @@ mod trace;
 pub use codec::{header, trailer};
 pub use cutter::{RowCutter, Rows};
 pub use key::bytes::escape as escape_text;
+pub(crate) use key::bytes::unescaped;
 pub use keyset::{KeySet, KeySetBuilder, KeySink};
 pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
 pub use program::{NotNull, Program, Scratch};

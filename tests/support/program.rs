@@ -1,7 +1,7 @@
 //! Runs the program as its users do: a directory, a config, an environment, and signals.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,7 @@ pub(crate) struct Bulkload {
     dir: Arc<TempDir>,
     env: Vec<(String, String)>,
     fail_points: Vec<String>,
+    stdin: Option<Vec<u8>>,
 }
 
 impl Bulkload {
@@ -36,7 +37,7 @@ impl Bulkload {
         for name in ["PATH", bulkload::pg::cluster::BINDIR_VARIABLE, "LLVM_PROFILE_FILE"] {
             env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
         }
-        Self { dir, env, fail_points: Vec::new() }
+        Self { dir, env, fail_points: Vec::new(), stdin: None }
     }
 
     /// The same with SOURCE_DATABASE_URL and TARGET_DATABASE_URL set to a pair.
@@ -56,7 +57,20 @@ impl Bulkload {
 
     /// Writes a file into the working directory.
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
-        std::fs::write(self.dir.path().join(name), text).unwrap();
+        self.bytes(name, text.as_bytes())
+    }
+
+    /// Writes a file of any bytes; directories above it are made.
+    pub(crate) fn bytes(self, name: &str, bytes: &[u8]) -> Self {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// What it reads from its standard input, a pipe; nothing at all without this.
+    pub(crate) fn stdin(mut self, bytes: &[u8]) -> Self {
+        self.stdin = Some(bytes.to_vec());
         self
     }
 
@@ -102,8 +116,13 @@ impl Bulkload {
         if !self.fail_points.is_empty() {
             command.env("FAILPOINTS", self.fail_points.join(";"));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        if let (Some(bytes), Some(mut pipe)) = (self.stdin.clone(), child.stdin.take()) {
+            // A program that wants no more closes it.
+            std::thread::spawn(move || drop(pipe.write_all(&bytes)));
+        }
         Running {
             stdout: Capture::of(child.stdout.take().unwrap()),
             stderr: Capture::of(child.stderr.take().unwrap()),

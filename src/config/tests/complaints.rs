@@ -53,7 +53,16 @@ fn keys_that_do_not_exist() {
             "f.toml:3:1: unknown key lock_wait in [[table]]",
             "lock_wait is a key of [run].",
         ),
-        ("[table.csv]\ndelimiter = ';'", "f.toml:3:1: csv: expected a string, found a table", ""),
+        (
+            "[table.csv]\ndelimiter = ';'",
+            "f.toml:3:1: [table.csv] lacks the key files",
+            "Add a line such as: files = \"seed/*.csv\"",
+        ),
+        (
+            "[table.csv]\nfiles = 'a'\ndelimitr = ';'",
+            "f.toml:5:1: unknown key delimitr in [table.csv]",
+            "Did you mean delimiter?",
+        ),
         (
             "[table.columns]\nSkip = []",
             "f.toml:4:1: unknown key Skip in [table.columns]",

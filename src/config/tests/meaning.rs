@@ -164,7 +164,7 @@ fn every_key_of_a_table_is_read_with_its_place() {
     let table = parse(TABLE).unwrap().tables.remove(0);
     let mut columns = ColumnRules {
         skip: vec![at(16, 9, name("jt_uid")), at(16, 19, name("Old Id"))],
-        extra_is_error: true,
+        extra_is_error: Some(true),
         ..ColumnRules::default()
     };
     columns.rename.insert(name("jt_dt"), at(17, 20, name("task_date")));
@@ -263,16 +263,57 @@ fn rows_come_from_a_query_or_from_files_if_it_says_so() {
     )
     .unwrap();
     assert_eq!(config.tables[0].from, From::Query(at(3, 9, "select 1".to_owned())));
-    assert_eq!(config.tables[1].from, From::Csv(at(7, 7, "seed/*.csv.gz".to_owned())));
+    let files = at(7, 7, vec!["seed/*.csv.gz".to_owned()]);
+    assert_eq!(config.tables[1].from, From::Csv(CsvConfig::of(files)));
     assert_eq!(config.tables[2].watermark, Some(at(10, 13, Watermark::Xmin)));
     assert_eq!(config.tables[2].strategy, Strategy::Upsert);
+}
+
+#[test]
+fn a_table_under_csv_says_how_files_are_written() {
+    let config = parse(
+        "[[table]]\nname = 'a'\n[table.csv]\nfiles = ['a.csv', '-']\ndelimiter = 'tab'\nquote = \"'\"\nescape = '\\'\n\
+         header = false\nnull = 'NULL'\nencoding = 'latin1'\ncomment = '#'\n\
+         [[table]]\nname = 'b'\ncsv = ['x', 'y']\n[[table]]\nname = 'c'\ncsv.files = 'z'\ncsv.quote = ''\n[[table]]\n\
+         name = 'd'\ncsv = { files = 'z', escape = '\"' }",
+    )
+    .unwrap();
+    let files = |entry: usize| match &config.tables[entry].from {
+        From::Csv(files) => files,
+        other => panic!("{other:?}"),
+    };
+    let dialect = Dialect {
+        characters: Characters {
+            delimiter: b'\t',
+            quote: Some(b'\''),
+            escape: Some(b'\\'),
+            comment: Some(b'#'),
+        },
+        header: false,
+        null: "NULL".to_owned(),
+        encoding: encoding_rs::WINDOWS_1252,
+    };
+    assert_eq!(files(0).dialect, dialect);
+    assert_eq!(files(0).files, at(4, 9, vec!["a.csv".to_owned(), "-".to_owned()]));
+    assert_eq!((files(1).files.value.len(), &files(1).dialect), (2, &Dialect::default()));
+    assert_eq!(files(2).dialect.characters.quote, None);
+    assert_eq!(files(3).dialect, Dialect::default());
+}
+
+#[test]
+fn a_config_of_files_alone_needs_no_source() {
+    let target_only = |name: &str| (name == "TARGET_DATABASE_URL").then(|| "postgresql://t".to_owned());
+    let config = Config::parse("[[table]]\nname = 't'\ncsv = 'a'", "f.toml", &target_only).unwrap();
+    assert_eq!(config.source, None);
+    let error = Config::parse("[[table]]\nname = 't'", "f.toml", &target_only).unwrap_err();
+    assert!(error.message().starts_with("no source"), "{error}");
 }
 
 #[test]
 fn urls_come_from_the_file_or_else_from_the_environment() {
     let file = "[source]\nurl = 'host=a password=${SECRET}'\n[target]\n[[table]]\nname = 't'";
     let config = parse(file).unwrap();
-    assert_eq!(config.source, at(2, 7, Secret::new("host=a password=hunter2".to_owned())));
+    assert_eq!(config.source, Some(at(2, 7, Secret::new("host=a password=hunter2".to_owned()))));
     assert_eq!(config.target.value.expose(), "postgresql://t");
     assert_eq!(config.target.at.to_string(), "environment variable TARGET_DATABASE_URL");
     assert!(!format!("{config:?}").contains("hunter2"));

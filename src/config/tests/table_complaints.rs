@@ -144,6 +144,22 @@ fn settings_that_contradict_each_other() {
             "Leave format out.",
         ),
         (
+            "csv = []",
+            "f.toml:3:7: csv: expected a path such as \"seed/*.csv\", or an array of them, found an empty array",
+            "",
+        ),
+        (
+            "[table.csv]\nfiles = 'a'\ndelimiter = ';;'",
+            "f.toml:5:13: delimiter: expected a single character of ASCII, such as \";\" or \"\\t\"",
+            "",
+        ),
+        ("[table.csv]\nfiles = 'a'\nquote = ','", "f.toml:5:9: quote: it is the delimiter, too", ""),
+        (
+            "[table.csv]\nfiles = 'a'\nencoding = 'klingon'",
+            "f.toml:5:12: encoding: expected the name of an encoding, found \"klingon\"",
+            "For instance utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk.",
+        ),
+        (
             "csv = 'a'\n[table.columns]\nset = { b = { expr = 'now()' } }",
             "f.toml:5:13: the column \"b\" has an expr, which a PostgreSQL source computes; the rows come from csv",
             "Use a constant, or a default of the target's column.",

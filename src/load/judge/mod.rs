@@ -221,7 +221,8 @@ impl Judge<'_, '_> {
             let Some(staging) = &staged.staging else { continue };
             let mut columns: Vec<&Ident> =
                 staged.references().flat_map(|reference| &reference.columns).collect();
-            columns.extend(staged.plan.match_columns.iter().map(|column| &column.name));
+            let matched = staged.plan.match_columns.iter().filter(|column| column.from.is_some());
+            columns.extend(matched.map(|column| &column.name));
             for other in self.order.iter().flatten() {
                 let to_us = other.references().filter(|r| r.parents.contains(&staged.table));
                 columns.extend(to_us.flat_map(|reference| &reference.to_columns));
@@ -328,8 +329,11 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
         })
         .collect();
     let columns = columns.iter().fold(String::new(), |all, column| all + ", " + column);
-    // Neither the row's ordinal is known any more nor its place.
-    let unknown = ", null".repeat(own_columns(plan.has_places()).len() - 2);
+    // The row's ordinal is not known any more, and neither is the record as it stood in its file.
+    let unknown = match plan.place_sql("s") {
+        Some((file, line)) => format!(", null, {file}, {line}, null, null"),
+        None => ", null".repeat(own_columns(plan.has_places()).len() - 2),
+    };
     format!(
         "copy (with s as ({delete}) select {reason}, {}{unknown}{columns} from s) to stdout (format csv)",
         if constraint.is_empty() { "null".to_owned() } else { literal(constraint) }

@@ -35,6 +35,12 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
     select(&mut config, &options.tables)?;
     let prepared = Box::pin(prepare::prepare(config.clone(), options, &run)).await?;
     let Prepared { plan, source, target, sessions, control } = prepared;
+    if let Some(table) = plan.tables.iter().find(|table| table.csv.is_some()) {
+        let message = format!("{}: rows that come from files cannot be compared", table.name.plain());
+        return Err(Error::new(Phase::Verify, Kind::Refused, message)
+            .hint("Name the tables that come from the source with --table."));
+    }
+    let source = source.ok_or_else(|| Error::new(Phase::Verify, Kind::Internal, "there is no source"))?;
     let (reading, judging) = (sessions.source_statements(), sessions.judge());
     let (source, target) =
         futures::try_join!(session::connect(&source, &reading), session::connect(&target, &judging))?;

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 /// A field of COPY text without its escapes; `scratch` holds it where there are any.
-pub(in crate::transform) fn unescaped<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+pub(crate) fn unescaped<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     let Some(first) = memchr(b'\\', field) else { return field };
     scratch.clear();
     scratch.extend_from_slice(&field[..first]);

@@ -1,0 +1,26 @@
+//! CSV files as a source of rows.
+//!
+//! ```text
+//! survey ─▶ facts for the plan      Splits ─▶ where a part begins ─▶ reader ─▶ batches of text COPY + rejects
+//! ```
+//!
+//! 1. [`survey()`] finds the files and reads their first bytes: packing, encoding, header.
+//! 2. [`Splits`] finds where the parts of a large file begin, by its quotes alone.
+//! 3. [`read`] turns the records of a part into rows: no field becomes a value of its own, what is copied is copied once.
+//!
+//! Values go to the server as they are; it alone decides what they mean. Everything here is synchronous.
+
+mod fields;
+mod input;
+mod reader;
+mod sink;
+mod soundness;
+mod split;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fields::{Added, Layout};
+pub(crate) use reader::{Outlet, Slice, read};
+pub(crate) use split::Splits;
+pub(crate) use survey::survey;

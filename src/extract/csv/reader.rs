@@ -1,0 +1,460 @@
+//! A part of a file as batches of rows in text COPY, and as rejects.
+//!
+//! The file is read block by block; the record that a block ends with goes before the next one. A record is written as a
+//! row while it is read, and what was written is taken back if it turns out to be bad. Batches refer to the block that
+//! their rows stand in, so that whoever rejects one of them later can tell its line and its text.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use memchr::memchr2;
+
+use super::fields::{Fields, Found, Layout, Record, Span};
+use super::input::{BOM, Input, failed};
+use super::sink::{Bounded, Nowhere, Pieces, Sink};
+use super::soundness::Soundness;
+use super::split::Start;
+use crate::batch::{BATCH_BYTES, Batch, BatchPool, Origin, RowOrigin};
+use crate::config::Dialect;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::format::Format;
+use crate::plan::CsvFile;
+use crate::transform::{Place, Reason, RejectBuffer, unescaped};
+
+/// Bytes that are read and worked on at once: a few batches, which stay in the processor's cache.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// A record must fit into memory. One that is longer has a quote too many or too few.
+pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// A row that takes more is written in pieces, so that no batch grows with its rows.
+const ROW_BYTES_MAX: usize = 4 * BATCH_BYTES;
+
+/// A part of a file, and what its records become.
+#[derive(Debug)]
+pub(crate) struct Slice<'a> {
+    pub(crate) file: &'a CsvFile,
+    pub(crate) dialect: &'a Dialect,
+    pub(crate) layout: Layout,
+    /// The names of the file's fields.
+    pub(crate) names: Vec<&'a str>,
+    /// The columns of the rejects file, as fields of this file.
+    pub(crate) reject_columns: Vec<Option<usize>>,
+    /// Where it begins.
+    pub(crate) start: Start,
+    /// Records that begin at this byte or later belong to somebody else.
+    pub(crate) until: Option<u64>,
+    /// Added to a record's line, for [`super::fields::Added::Place`].
+    pub(crate) place: u64,
+}
+
+/// Where rows and rejects go.
+pub(crate) trait Outlet {
+    /// Rows, and how many bytes of the file were read since the last call.
+    ///
+    /// # Errors
+    /// Nobody wants them any more.
+    fn rows(&mut self, batch: Batch, bytes: u64) -> Result<()>;
+
+    /// Lines for the rejects file.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    fn rejects(&mut self, lines: &[u8]) -> Result<()>;
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Records, good and bad.
+    pub(crate) records: u64,
+    /// Those that are rows.
+    pub(crate) rows: u64,
+    /// Bytes of the file.
+    pub(crate) bytes: u64,
+    /// The others, in short.
+    pub(crate) rejects: crate::transform::Rejects,
+}
+
+/// Reads a part of a file to its end. Synchronous, and as long as the part is large.
+///
+/// # Errors
+/// The file cannot be read, or not as CSV; the outlet's.
+pub(crate) fn read(slice: &Slice<'_>, pool: &BatchPool, outlet: &mut impl Outlet) -> Result<Tally> {
+    let mut input = Input::open(slice.file, slice.start.offset)?;
+    read_blocks(slice, &mut input, Input::taken, BLOCK_BYTES, pool, outlet)
+}
+
+/// The same of any stream, of which so many bytes were `taken`, by blocks of any size.
+pub(super) fn read_blocks<R: Read>(
+    slice: &Slice<'_>,
+    input: &mut R,
+    taken: impl Fn(&R) -> u64,
+    block_bytes: usize,
+    pool: &BatchPool,
+    outlet: &mut impl Outlet,
+) -> Result<Tally> {
+    let mut reader = Reader::new(slice, pool, outlet);
+    let mut block = Vec::with_capacity(block_bytes);
+    loop {
+        let before = block.len();
+        let wanted = if before < block_bytes.div_ceil(2) { block_bytes } else { 2 * before };
+        let missing = (wanted - before) as u64;
+        input.by_ref().take(missing).read_to_end(&mut block).map_err(|e| failed(slice.file, &e))?;
+        let is_last = block.len() < wanted;
+        let text = Arc::new(block);
+        let at = reader.block(&text, is_last)?;
+        let bytes = if slice.file.is_divisible() { reader.read_bytes() } else { taken(input) };
+        reader.flush(&text, bytes)?;
+        if is_last || at.is_none() {
+            return reader.finish(bytes);
+        }
+        block = rest(text, at.unwrap_or_default());
+        if block.len() > RECORD_BYTES_MAX {
+            return Err(reader.endless());
+        }
+    }
+}
+
+/// What is left of a block, as the beginning of the next one. Its memory is used again if no batch needs it.
+fn rest(text: Arc<Vec<u8>>, at: usize) -> Vec<u8> {
+    match Arc::try_unwrap(text) {
+        Ok(mut block) if block.capacity() <= 2 * BLOCK_BYTES || at == 0 => {
+            block.drain(..at);
+            block
+        }
+        Ok(block) => fresh(&block[at..]),
+        Err(text) => fresh(&text[at..]),
+    }
+}
+
+fn fresh(rest: &[u8]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(BLOCK_BYTES.max(2 * rest.len()));
+    block.extend_from_slice(rest);
+    block
+}
+
+/// What is known between two blocks.
+struct Reader<'a, O> {
+    slice: &'a Slice<'a>,
+    pool: &'a BatchPool,
+    outlet: &'a mut O,
+    fields: Fields,
+    batch: Batch,
+    places: Vec<RowOrigin>,
+    rejects: RejectBuffer,
+    spans: Vec<Span>,
+    /// Of the block's first byte.
+    offset: u64,
+    /// Of the next record.
+    line: u64,
+    records: u64,
+    rows: u64,
+    /// Bytes that the outlet was told of.
+    told: u64,
+    expects_header: bool,
+}
+
+/// What a line is.
+enum Line {
+    Record(Record),
+    /// Nothing, until here.
+    Skipped(usize),
+    Incomplete,
+}
+
+impl<'a, O: Outlet> Reader<'a, O> {
+    fn new(slice: &'a Slice<'a>, pool: &'a BatchPool, outlet: &'a mut O) -> Self {
+        Self {
+            slice,
+            pool,
+            outlet,
+            fields: Fields::new(slice.dialect, slice.layout.clone()),
+            batch: pool.take(),
+            places: Vec::new(),
+            rejects: RejectBuffer::default(),
+            spans: Vec::new(),
+            offset: slice.start.offset,
+            line: slice.start.line,
+            records: 0,
+            rows: 0,
+            told: 0,
+            expects_header: slice.dialect.header && slice.start == Start::OF_FILE,
+        }
+    }
+
+    /// Reads the records of a block. Returns where the first one begins that is not whole; `None` if what begins there
+    /// belongs to somebody else.
+    fn block(&mut self, text: &Arc<Vec<u8>>, is_last: bool) -> Result<Option<usize>> {
+        let data = text.as_slice();
+        let mut at = if self.offset == 0 && data.starts_with(BOM) { BOM.len() } else { 0 };
+        let mut soundness = Soundness::of(data, at, is_last);
+        while at < data.len() {
+            if self.slice.until.is_some_and(|until| self.offset + at as u64 >= until) {
+                self.offset += at as u64;
+                return Ok(None);
+            }
+            if self.batch.is_full() {
+                self.hand_on(text, 0)?;
+            }
+            let begin = self.batch.buffer().len();
+            let mut out =
+                Bounded { buffer: self.batch.buffer(), limit: begin + ROW_BYTES_MAX, is_over: false };
+            let line = read_line(
+                &self.fields,
+                (data, is_last),
+                at,
+                self.slice.place + self.line,
+                &mut self.spans,
+                &mut out,
+            );
+            let is_large = out.is_over;
+            let line = match line {
+                Ok(line) => line,
+                Err(Unclosed) => return Err(self.unclosed()),
+            };
+            match line {
+                Line::Incomplete => {
+                    self.batch.buffer().truncate(begin);
+                    break;
+                }
+                Line::Skipped(end) => {
+                    self.line += 1;
+                    at = end;
+                }
+                Line::Record(record) => {
+                    self.record((text, begin), at, record, is_large, &mut soundness)?;
+                    self.line += record.line_ends(data, at);
+                    at = record.end;
+                }
+            }
+        }
+        self.offset += at as u64;
+        Ok(Some(at))
+    }
+
+    /// Keeps a record that was written from `begin` on, or rejects it.
+    fn record(
+        &mut self,
+        (text, begin): (&Arc<Vec<u8>>, usize),
+        start: usize,
+        record: Record,
+        is_large: bool,
+        soundness: &mut Soundness,
+    ) -> Result<()> {
+        let place = RowOrigin { row: self.records + 1, line: self.line, start, end: record.content_end };
+        let expects_header = std::mem::take(&mut self.expects_header);
+        let fault = soundness.fault(text, start..record.content_end);
+        if expects_header {
+            self.batch.buffer().truncate(begin);
+            return Ok(());
+        }
+        self.records += 1;
+        if record.fields != self.fields.expected() || fault.is_some() {
+            self.batch.buffer().truncate(begin);
+            let reason = match fault {
+                Some((byte, kind)) => self.fault(text, place, byte, kind),
+                None => miscounted(record.fields, self.fields.expected()),
+            };
+            return self.reject(text, place, reason);
+        }
+        self.rows += 1;
+        self.batch.messages += 1;
+        self.places.push(place);
+        if is_large {
+            self.batch.buffer().truncate(begin);
+            self.write_large(text, place)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a row in pieces.
+    fn write_large(&mut self, text: &Arc<Vec<u8>>, place: RowOrigin) -> Result<()> {
+        let batch = std::mem::replace(&mut self.batch, self.pool.take());
+        let places = std::mem::take(&mut self.places);
+        let mut first = batch;
+        first.origin = Some(self.origin(text, places));
+        let mut pieces = Pieces { batch: first, pool: self.pool, outlet: &mut *self.outlet, outcome: Ok(()) };
+        // Whatever follows does not change what the record is.
+        let data = &text[..];
+        self.fields.read(
+            (data, true),
+            place.start,
+            self.slice.place + place.line,
+            &mut self.spans,
+            &mut pieces,
+        );
+        let Pieces { batch, outcome, .. } = pieces;
+        outcome?;
+        self.outlet.rows(batch, 0)
+    }
+
+    fn origin(&self, text: &Arc<Vec<u8>>, rows: Vec<RowOrigin>) -> Origin {
+        Origin { file: self.slice.file.name.clone(), text: text.clone(), rows }
+    }
+
+    /// Hands the batch on, and what was rejected meanwhile.
+    fn hand_on(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
+        let mut batch = std::mem::replace(&mut self.batch, self.pool.take());
+        let places = std::mem::take(&mut self.places);
+        // About as many rows as the last time.
+        self.places.reserve(places.len());
+        batch.origin = Some(self.origin(text, places));
+        self.outlet.rows(batch, bytes)
+    }
+
+    /// Hands on what the block brought: the next one has another text. `bytes` of the file were read by now.
+    fn flush(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
+        let new = bytes.saturating_sub(self.told);
+        self.told = bytes;
+        let lines = self.rejects.take_lines();
+        if !lines.is_empty() {
+            self.outlet.rejects(&lines)?;
+        }
+        self.hand_on(text, new)
+    }
+
+    /// Bytes of a divisible file that were read up to the end of the block's records.
+    fn read_bytes(&self) -> u64 {
+        self.offset - self.slice.start.offset
+    }
+
+    fn finish(self, bytes: u64) -> Result<Tally> {
+        self.pool.give_back(self.batch);
+        let rejects = self.rejects.rejects().clone();
+        Ok(Tally { records: self.records, rows: self.rows, bytes, rejects })
+    }
+
+    /// What bytes that no text may hold are called, and in which column they are.
+    fn fault(&self, text: &[u8], place: RowOrigin, byte: usize, kind: &'static str) -> Fault<'a> {
+        let mut field = 0;
+        self.fields.each_span(&text[..place.end], place.start, |number, span| {
+            if span.start <= byte {
+                field = number;
+            }
+        });
+        let kind = match kind {
+            super::soundness::MEANINGLESS => format!("bytes that are no {}", self.slice.file.encoding.name()),
+            kind => kind.to_owned(),
+        };
+        let column = self.slice.names.get(field).copied();
+        let text = column.map_or_else(|| kind.clone(), |column| format!("{kind} in column {column}"));
+        Fault { kind, text, column }
+    }
+
+    fn reject(&mut self, text: &[u8], place: RowOrigin, reason: Fault<'_>) -> Result<()> {
+        let raw = String::from_utf8_lossy(&text[place.start..place.end]);
+        let Fault { kind, text, column } = reason;
+        self.rejects.begin(&Reason {
+            kind: &kind,
+            text: text.as_bytes(),
+            constraint: None,
+            row: place.row,
+            place: Some(Place { file: &self.slice.file.name, line: place.line, column, raw: raw.as_bytes() }),
+        });
+        let values = self.fields.values(raw.as_bytes());
+        for field in &self.slice.reject_columns {
+            let value = field.and_then(|field| values.get(field)?.as_deref());
+            self.rejects.value(value, Format::Text, None)?;
+        }
+        self.rejects.end();
+        if self.rejects.lines().len() < BATCH_BYTES {
+            return Ok(());
+        }
+        let lines = self.rejects.take_lines();
+        self.outlet.rejects(&lines)
+    }
+
+    fn unclosed(&self) -> Error {
+        let Slice { file, .. } = self.slice;
+        let message = format!(
+            "{}:{}: a quoted field in this record is not closed before the end of the file",
+            file.name, self.line
+        );
+        Error::new(Phase::Load, Kind::Server, message).hint(HINT_QUOTES)
+    }
+
+    fn endless(&self) -> Error {
+        let (name, line, mib) = (&self.slice.file.name, self.line, RECORD_BYTES_MAX >> 20);
+        let message = format!("{name}:{line}: this record is longer than {mib} MiB");
+        Error::new(Phase::Load, Kind::Server, message).hint(HINT_QUOTES)
+    }
+}
+
+const HINT_QUOTES: &str = "A quote may be missing, or one too many, in it or before it. If quotes mean nothing in this file, say so: quote = \"\" under [table.csv].";
+
+/// Why a record is no row.
+struct Fault<'a> {
+    /// Without what differs from row to row.
+    kind: String,
+    text: String,
+    column: Option<&'a str>,
+}
+
+fn miscounted(found: usize, expected: usize) -> Fault<'static> {
+    let kind = if found < expected { "too few fields" } else { "too many fields" };
+    let text = format!("{kind}: {found} where {expected} are expected");
+    Fault { kind: kind.to_owned(), text, column: None }
+}
+
+/// The quotes of a record are not closed.
+struct Unclosed;
+
+/// Reads what begins at `at`.
+fn read_line(
+    fields: &Fields,
+    (data, is_last): (&[u8], bool),
+    at: usize,
+    place: u64,
+    spans: &mut Vec<Span>,
+    out: &mut impl Sink,
+) -> std::result::Result<Line, Unclosed> {
+    if fields.is_comment(data[at]) {
+        let Some(end) = memchr2(b'\n', b'\r', &data[at..]).map(|end| at + end) else {
+            return Ok(if is_last { Line::Skipped(data.len()) } else { Line::Incomplete });
+        };
+        return Ok(line_end(data, end, is_last).map_or(Line::Incomplete, Line::Skipped));
+    }
+    // A row of one column may be an empty line.
+    if matches!(data[at], b'\n' | b'\r') && fields.expected() != 1 {
+        return Ok(line_end(data, at, is_last).map_or(Line::Incomplete, Line::Skipped));
+    }
+    match fields.read((data, is_last), at, place, spans, out) {
+        Found::Record(record) => Ok(Line::Record(record)),
+        Found::Incomplete => Ok(Line::Incomplete),
+        Found::Unclosed => Err(Unclosed),
+    }
+}
+
+/// After the end of line that is at `at`; `None` if a newline may still follow.
+fn line_end(data: &[u8], at: usize, is_last: bool) -> Option<usize> {
+    match &data[at..] {
+        [b'\r'] if !is_last => None,
+        [b'\r', b'\n', ..] => Some(at + 2),
+        _ => Some(at + 1),
+    }
+}
+
+/// The header of a file, or its first record, from the beginning of its text. `None` if that does not hold all of it.
+pub(super) fn first_record(
+    dialect: &Dialect,
+    text: &[u8],
+    is_last: bool,
+) -> Option<std::result::Result<(Vec<Vec<u8>>, usize), &'static str>> {
+    let fields = Fields::new(dialect, Layout { is_loaded: Vec::new(), added: Vec::new() });
+    let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
+    while at < text.len() {
+        match read_line(&fields, (text, is_last), at, 0, &mut Vec::new(), &mut Nowhere) {
+            Err(Unclosed) => return Some(Err("a quoted field in its first record is not closed")),
+            Ok(Line::Incomplete) => return None,
+            Ok(Line::Skipped(end)) => at = end,
+            Ok(Line::Record(record)) => {
+                let names = fields.values(&text[at..record.content_end]).into_iter();
+                let plain =
+                    |name: Option<Vec<u8>>| unescaped(&name.unwrap_or_default(), &mut Vec::new()).to_vec();
+                return Some(Ok((names.map(plain).collect(), record.end)));
+            }
+        }
+    }
+    is_last.then_some(Err("it has no record"))
+}

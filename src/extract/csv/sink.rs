@@ -1,0 +1,86 @@
+//! Where the row that a record becomes is written to.
+
+use super::reader::Outlet;
+use crate::batch::{Batch, BatchPool};
+use crate::error::Result;
+
+/// Where rows are written to.
+pub(super) trait Sink {
+    /// Appends bytes.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Corrects the last byte.
+    fn set_last(&mut self, byte: u8);
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn set_last(&mut self, byte: u8) {
+        if let Some(last) = self.last_mut() {
+            *last = byte;
+        }
+    }
+}
+
+/// Nowhere.
+pub(super) struct Nowhere;
+
+impl Sink for Nowhere {
+    fn put(&mut self, _: &[u8]) {}
+
+    fn set_last(&mut self, _: u8) {}
+}
+
+/// A buffer that takes so much and no more.
+pub(super) struct Bounded<'a> {
+    pub(super) buffer: &'a mut Vec<u8>,
+    pub(super) limit: usize,
+    /// It was offered more.
+    pub(super) is_over: bool,
+}
+
+impl Sink for Bounded<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > self.limit {
+            self.is_over = true;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn set_last(&mut self, byte: u8) {
+        self.buffer.set_last(byte);
+    }
+}
+
+/// Hands a row on while it is written.
+pub(super) struct Pieces<'a, O> {
+    pub(super) batch: Batch,
+    pub(super) pool: &'a BatchPool,
+    pub(super) outlet: &'a mut O,
+    pub(super) outcome: Result<()>,
+}
+
+impl<O: Outlet> Sink for Pieces<'_, O> {
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.outcome.is_ok() {
+            // Not before there is more: the last byte may still be corrected.
+            if self.batch.is_full() {
+                let full = std::mem::replace(&mut self.batch, self.pool.take());
+                self.outcome = self.outlet.rows(full, 0);
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.batch.room()));
+            self.batch.extend(now);
+            bytes = later;
+        }
+    }
+
+    fn set_last(&mut self, byte: u8) {
+        self.batch.buffer().set_last(byte);
+    }
+}

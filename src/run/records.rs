@@ -1,0 +1,165 @@
+//! Records of files on their way to staging: a thread reads, and the stream sends what it has read.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::filter::Part;
+use super::pipeline::{BATCHES_IN_FLIGHT, Watch, gone};
+use super::queue::Job;
+use super::streams::Shared;
+use crate::batch::{Batch, BatchPool, Flow};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::extract::csv::{self, Added, Layout, Outlet, Slice};
+use crate::load::Spool;
+use crate::pg::name::Ident;
+use crate::plan::{CsvFile, CsvFiles, Extent, LINE_BITS, TablePlan};
+use crate::transform::{Tally, escape_text};
+
+/// A chunk that is being read.
+pub(super) struct Reading {
+    /// Bytes of the file, when it was read to its end.
+    pub(super) task: JoinHandle<Result<u64>>,
+    /// Its rows. The channel ends with [`Flow::End`], or without it if something failed.
+    pub(super) batches: mpsc::Receiver<Flow>,
+    /// The columns of its rows.
+    pub(super) into: Vec<Ident>,
+    /// Whether it can never be read again.
+    pub(super) is_once: bool,
+}
+
+/// Starts reading a chunk. A receiver that goes away ends the reading.
+///
+/// # Errors
+/// [`Kind::Internal`] if the chunk is none of a file.
+pub(super) fn read(shared: &Arc<Shared>, job: &Job, watch: Watch) -> Result<Reading> {
+    let plan = &shared.plan.tables[job.table];
+    let (_, file) = file_of(plan, job)?;
+    let (layout, into) = layout(plan, file);
+    let is_once = file.once.is_some();
+    let (sender, batches) = mpsc::channel(BATCHES_IN_FLIGHT);
+    let (shared, job) = (shared.clone(), job.clone());
+    let task = tokio::task::spawn_blocking(move || {
+        let spool =
+            Spool::new(&shared.filters.rejects_path(&shared.plan.tables[job.table]), job.chunk.number);
+        let outlet = Sending { sender, watch, spool, pool: shared.pool.clone(), runtime: Handle::current() };
+        read_chunk(&shared, &job, layout, outlet)
+    });
+    Ok(Reading { task, batches, into, is_once })
+}
+
+fn file_of<'p>(plan: &'p TablePlan, job: &Job) -> Result<(&'p CsvFiles, &'p Arc<CsvFile>)> {
+    let found = match (&plan.csv, &job.chunk.extent) {
+        (Some(csv), Extent::Csv { file, .. }) => csv.files.get(*file).map(|file| (&**csv, file)),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        Error::new(Phase::Load, Kind::Internal, format!("{} is not read from files", plan.name.plain()))
+    })
+}
+
+/// What becomes of a file's fields, and the columns of the rows in the order in which they travel: those of the file in its
+/// own order, then what is added.
+fn layout(plan: &TablePlan, file: &CsvFile) -> (Layout, Vec<Ident>) {
+    let names = plan.names_of_fields(file);
+    let mut into = Vec::new();
+    let mut is_loaded = Vec::with_capacity(names.len());
+    for name in names {
+        let column = plan.loaded_from(name);
+        is_loaded.push(column.is_some());
+        into.extend(column.map(|column| column.name.clone()));
+    }
+    let mut added = Vec::new();
+    for column in plan.extracted() {
+        if into.contains(&column.name) {
+            continue;
+        }
+        let field = column.from.as_ref().and_then(|from| names.iter().position(|name| name == from));
+        added.push(match (&column.constant, field) {
+            (Some(constant), _) => {
+                let mut text = Vec::new();
+                escape_text(constant.as_bytes(), &mut text);
+                Added::Constant(text)
+            }
+            (None, Some(field)) => Added::Field(field),
+            (None, None) => Added::Place,
+        });
+        into.push(column.name.clone());
+    }
+    (Layout { is_loaded, added }, into)
+}
+
+fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending) -> Result<u64> {
+    let plan = &shared.plan.tables[job.table];
+    let (csv, file) = file_of(plan, job)?;
+    let Extent::Csv { file: number, part, parts } = job.chunk.extent else { return Err(outlet.lost()) };
+    let names = plan.names_of_fields(file);
+    let start = shared.splits.start((job.table, number), file, csv.dialect.characters, (part, parts))?;
+    let slice = Slice {
+        file,
+        dialect: &csv.dialect,
+        layout,
+        names: names.iter().map(Ident::as_str).collect(),
+        reject_columns: plan
+            .source_columns
+            .iter()
+            .map(|column| names.iter().position(|name| name == column))
+            .collect(),
+        start,
+        until: (part + 1 < parts).then(|| file.nominal_start(part + 1, parts)),
+        place: (number as u64) << LINE_BITS,
+    };
+    let read = csv::read(&slice, &shared.pool, &mut outlet)?;
+    fail::fail_point!("load.records_read");
+    let Sending { sender, watch, spool, runtime, .. } = outlet;
+    watch.settle(read.records);
+    let tally = Tally {
+        rows_in: read.records,
+        rows_out: read.rows,
+        rejected: read.records - read.rows,
+        ..Tally::default()
+    };
+    let part = Part {
+        tally,
+        rejects: read.rejects,
+        // Whoever finds out later that this attempt was committed needs to know what it rejected.
+        file: runtime.block_on(spool.finish())?,
+        rejects_file: shared.filters.rejects_path(plan),
+        ..Part::default()
+    };
+    shared.filters.keep(job.table, job.chunk.number, part);
+    sender.blocking_send(Flow::End { rows: read.rows }).map_err(|_| gone())?;
+    Ok(read.bytes)
+}
+
+/// Sends what is read.
+struct Sending {
+    sender: mpsc::Sender<Flow>,
+    watch: Watch,
+    spool: Spool,
+    pool: BatchPool,
+    runtime: Handle,
+}
+
+impl Sending {
+    fn lost(&self) -> Error {
+        Error::new(Phase::Load, Kind::Internal, "a chunk of a file is none")
+    }
+}
+
+impl Outlet for Sending {
+    fn rows(&mut self, batch: Batch, bytes: u64) -> Result<()> {
+        self.watch.received(batch.messages, bytes);
+        if batch.is_empty() {
+            self.pool.give_back(batch);
+            return Ok(());
+        }
+        self.sender.blocking_send(Flow::Batch(batch)).map_err(|_| gone())
+    }
+
+    fn rejects(&mut self, lines: &[u8]) -> Result<()> {
+        self.runtime.block_on(self.spool.append(lines))
+    }
+}

@@ -1,0 +1,163 @@
+//! Files that are no CSV, records that are no rows: what is said of them, and where they are said to be.
+
+use crate::csv_source::{gzip, list, program, target};
+use crate::support::{Bulkload, Outcome};
+
+/// The lines of the rejects file of a table: line, column and reason.
+#[track_caller]
+fn rejects(program: &Bulkload, outcome: &Outcome, table: &str) -> Vec<(u64, String, String)> {
+    let table = outcome.table(table);
+    let Some(file) = table["rejects_file"].as_str() else { return Vec::new() };
+    let mut reader = csv::Reader::from_path(program.dir().join(file)).unwrap();
+    let mut found: Vec<(u64, String, String)> = reader
+        .records()
+        .map(|record| record.map(|r| (r[4].parse().unwrap(), r[5].to_owned(), r[0].to_owned())).unwrap())
+        .collect();
+    found.sort();
+    found
+}
+
+/// A file of so many records, some of them over two lines, some bad; and the lines of those.
+fn with_bad_records(records: u64) -> (Vec<u8>, Vec<u64>) {
+    let mut text = b"id,v\r\n".to_vec();
+    let (mut line, mut bad) = (2, Vec::new());
+    for id in 0..records {
+        let record: &[u8] = match id % 100 {
+            17 => b"7\r\n",
+            34 => b"7,a,b\n",
+            51 => b"7,\xff\n",
+            68 => b"7,a\0\n",
+            85 => b"\"7\",\"two\nlines\",3\n",
+            _ => {
+                let quoted =
+                    if id % 7 == 0 { format!("{id},\"over\r\ntwo\"\r\n") } else { format!("{id},one\n") };
+                text.extend_from_slice(quoted.as_bytes());
+                line += if id % 7 == 0 { 2 } else { 1 };
+                continue;
+            }
+        };
+        text.extend_from_slice(record);
+        bad.push(line);
+        line += if id % 100 == 85 { 2 } else { 1 };
+    }
+    (text, bad)
+}
+
+#[test]
+fn bad_records_are_rejected_with_their_lines_whatever_the_file_and_all_others_arrive() {
+    let records = 120_000;
+    let (text, bad) = with_bad_records(records);
+    for (packed, chunks) in
+        [(text.clone(), 4), (gzip(&text), 1), (zstd::encode_all(&text[..], 1).unwrap(), 1)]
+    {
+        let db = target("create table t (id int, v text)");
+        let program = program(&db).bytes("t.csv", &packed).file(
+            "bulkload.toml",
+            "[run]\nchunk = '400KiB'\njobs = 2\nmax_rejects = '6%'\n[[table]]\nname = 't'\ncsv = 't.csv'\n",
+        );
+        let outcome = program.sync();
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        let table = outcome.table("public.t");
+        assert_eq!(table["extracted"], records);
+        assert_eq!(table["rejected"], records / 20);
+        assert!(table["chunks"].as_u64() >= Some(chunks), "{table}");
+        let found = rejects(&program, &outcome, "public.t");
+        assert_eq!(found.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), bad);
+        let count = |words: &str| found.iter().filter(|(_, _, reason)| reason.contains(words)).count() as u64;
+        for words in ["too few fields: 1 where 2", "NUL byte in column v", "no UTF-8 in column v"] {
+            assert_eq!(count(words), records / 100, "{words}");
+        }
+        assert_eq!(count("too many fields: 3 where 2"), records / 50);
+        assert!(found.iter().all(|(_, column, reason)| reason.contains("column") == (column == "v")));
+        assert_eq!(db.count("t"), records - records / 20);
+        assert_eq!(db.count("t where v = e'over\\r\\ntwo' or v = 'one'"), records - records / 20);
+        let rows: Vec<u64> = {
+            let file = table["rejects_file"].as_str().unwrap();
+            let mut reader = csv::Reader::from_path(program.dir().join(file)).unwrap();
+            reader.records().map(|record| record.unwrap()[2].parse().unwrap()).collect()
+        };
+        let expected = (0..records).filter(|id| [17, 34, 51, 68, 85].contains(&(id % 100))).map(|id| id + 1);
+        assert!(rows.into_iter().eq(expected), "records are numbered through");
+    }
+}
+
+#[test]
+fn too_many_bad_records_leave_the_table_as_it_was() {
+    let db = target("create table t (id int, v text); insert into t values (0, 'old')");
+    let program = program(&db)
+        .file("t.csv", "id,v\n1,a\n2\n3,c\n")
+        .file("bulkload.toml", "[[table]]\nname = 't'\ncsv = 't.csv'\nmax_rejects = 0\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert_eq!(list(&db, "select * from t"), ["0|old"]);
+    assert_eq!(
+        rejects(&program, &outcome, "public.t"),
+        [(3, String::new(), "too few fields: 1 where 2 are expected".to_owned())]
+    );
+}
+
+#[test]
+fn quotes_that_are_never_closed_fail_the_table_with_their_line() {
+    let db = target("create table t (id int, v text)");
+    let program = program(&db)
+        .file("t.csv", "id,v\n1,a\n2,\"b\n3,c\n")
+        .file("bulkload.toml", "[[table]]\nname = 't'\ncsv = 't.csv'\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let error = outcome.table("public.t")["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("t.csv:3: a quoted field in this record is not closed"), "{error}");
+    assert_eq!(db.count("t"), 0);
+}
+
+#[test]
+fn a_file_that_is_damaged_within_fails_the_table() {
+    let db = target("create table t (id int, v text)");
+    let text: String = (0..200_000).map(|i| format!("{i},{}\n", i * 7919 % 100_003)).collect();
+    let mut packed = gzip(format!("id,v\n{text}").as_bytes());
+    packed.truncate(packed.len() - 100);
+    let program = program(&db)
+        .bytes("t.csv.gz", &packed)
+        .file("bulkload.toml", "[[table]]\nname = 't'\ncsv = 't.csv.gz'\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("unpacking t.csv.gz (gzip)"), "{outcome}");
+    assert_eq!(db.count("t"), 0);
+}
+
+#[test]
+fn files_that_cannot_be_loaded_are_refused_before_anything_is_touched() {
+    let db = target("create table t (id int primary key, v text)");
+    let cases: &[(&str, &[u8], &str)] = &[
+        ("gone.csv", b"", "public.t: there is no file gone.csv"),
+        ("x/*.csv", b"", "public.t: no file matches x/*.csv"),
+        (".", b"", "public.t: . is a directory"),
+        ("t.csv", b"", "public.t: t.csv is empty"),
+        ("t.csv", b"\xef\xbb\xbf", "public.t: t.csv is empty"),
+        ("t.csv", b"\n\n", "public.t: t.csv: it has no record"),
+        ("t.csv", b"id,v,id\n", "public.t: t.csv: its header has the column \"id\" twice"),
+        ("t.csv", b"id,,v\n", "public.t: t.csv: the column 2 of its header has no name"),
+        ("t.csv", b"id,v\xff\n", "public.t: t.csv: its header is not UTF-8"),
+        ("t.csv", b"id,w,x\n1,2,3\n", "public.t: the target lacks columns of the files: w, x"),
+        ("t.csv", b"v\na\n", "public.t: nothing fills column id"),
+        ("t.csv", b"\"id,v\n1,2\n", "public.t: t.csv: a quoted field in its first record is not closed"),
+        ("t.csv", b"\x1f\x8bgarbage", "public.t: cannot unpack t.csv: "),
+        ("t.csv", b"\x28\xb5\x2f\xfdgarbage", "public.t: cannot unpack t.csv: "),
+        ("t.csv", b"BZh91AY", "public.t: t.csv is a bzip2 file"),
+    ];
+    for (name, bytes, message) in cases {
+        let mut program =
+            program(&db).file("bulkload.toml", &format!("[[table]]\nname = 't'\ncsv = '{name}'\n"));
+        if *name == "t.csv" {
+            program = program.bytes(name, bytes);
+        }
+        let outcome = program.run(&["-q", "sync"]);
+        assert_eq!(outcome.code, Some(2), "{message}: {outcome}");
+        assert!(outcome.stderr.starts_with(&format!("error: bulkload.toml:")), "{outcome}");
+        assert!(outcome.stderr.contains(message), "{message}: {outcome}");
+        assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{outcome}");
+    }
+    assert_eq!(
+        list(&db, "select nspname::text from pg_namespace where nspname = 'bulkload'"),
+        Vec::<String>::new()
+    );
+}
