@@ -5,10 +5,26 @@ use std::process::Command;
 
 use crate::support::{Bulkload, Running};
 
-const SUBCOMMANDS: [(&str, &[&str]); 9] = [
+const SUBCOMMANDS: [(&str, &[&str]); 10] = [
     ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
     ("plan", &["-c, --config", "--mode", "--table", "--json"]),
     ("check", &["-c, --config"]),
+    (
+        "seed",
+        &[
+            "<PATH>",
+            "--target",
+            "--table",
+            "--strategy",
+            "--scope",
+            "--key",
+            "--delimiter",
+            "--null",
+            "--jobs",
+            "--report",
+            "--yes",
+        ],
+    ),
     ("verify", &["-c, --config", "--table"]),
     ("status", &["-c, --config", "--max-age", "--json"]),
     ("clean", &["-c, --config"]),
@@ -95,6 +111,9 @@ fn wrong_usage_exits_with_2() {
         &["sync", "--mode", "some"],
         &["sync", "--table", "a b"],
         &["demo", "--rows", "0"],
+        &["seed"],
+        &["seed", "a.csv", "--strategy", "merge"],
+        &["seed", "a.csv", "--delimiter", ";;"],
         &["status", "--max-age", "26"],
         &["completions", "tcl"],
         &["--color", "blue", "check"],

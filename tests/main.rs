@@ -30,6 +30,7 @@ mod references;
 mod render;
 mod scope;
 mod secrets;
+mod seed;
 mod sequences;
 mod server_faults;
 mod shapes;

@@ -12,6 +12,8 @@ mod log;
 mod man;
 mod options;
 mod plan;
+mod publish;
+mod seed;
 mod signals;
 mod status;
 mod sync;
@@ -55,6 +57,7 @@ enum Command {
     Sync(sync::Sync),
     Plan(plan::Plan),
     Check(check::Check),
+    Seed(seed::Seed),
     Verify(verify::Verify),
     Status(status::Status),
     Clean(clean::Clean),
@@ -82,7 +85,9 @@ Which tables, and how, stands in a config, bulkload.toml. The smallest one:
     name = \"public.orders\"
 
 Then `bulkload plan` says what would be done and `bulkload sync` does it. All
-keys of the config: README.md, section \"Configuration\".";
+keys of the config: README.md, section \"Configuration\".
+
+Without a config, `bulkload seed FOLDER` loads a folder of CSV files.";
 
 /// What holds for every subcommand.
 const REFERENCE: &str = "\
@@ -155,6 +160,7 @@ async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
         Command::Sync(command) => command.execute(&cli.globals, signals).await,
         Command::Plan(command) => command.execute(signals).await,
         Command::Check(command) => command.execute(signals).await,
+        Command::Seed(command) => command.execute(&cli.globals, signals).await,
         Command::Verify(command) => command.execute(signals).await,
         Command::Status(command) => command.execute(signals).await,
         Command::Clean(command) => command.execute(signals).await,

@@ -160,7 +160,8 @@ impl Tables {
     }
 }
 
-fn table_name(text: &str) -> Result<TableName, String> {
+/// A table's name as SQL writes it.
+pub(super) fn table_name(text: &str) -> Result<TableName, String> {
     text.parse().map_err(|reason: crate::pg::name::NotAName| reason.to_string())
 }
 

@@ -1,15 +1,14 @@
 //! `bulkload sync`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::exit::Exit;
 use super::options::{ConfigFile, Globals, Selection};
+use super::publish::{publish, refuse_unwritable};
 use super::signals::Signals;
-use super::terminal;
-use crate::error::{Error, Kind, Phase, Result};
-use crate::report::{Report, result};
+use crate::error::Result;
 use crate::run::{self, Options};
 
 /// Load the config's tables into the target
@@ -62,44 +61,6 @@ impl Sync {
             refuse_unwritable(path)?;
         }
         let report = Box::pin(run::sync(config, options)).await?;
-        Ok(self.publish(&report, globals))
-    }
-
-    /// Prints the result and writes the report. By now tables are applied: if nobody can be told, that is a
-    /// failure, but not one to start with.
-    fn publish(&self, report: &Report, globals: &Globals) -> Exit {
-        let text = result::render(report, terminal::width());
-        let is_stdout_taken = self.report.as_deref() == Some(Path::new("-"));
-        let told = if is_stdout_taken {
-            terminal::print_aside(text);
-            Ok(())
-        } else {
-            terminal::print(text)
-        };
-        let written = self.report.as_deref().map_or(Ok(()), |path| report.write(path));
-        let mut exit = if report.ok() { Exit::Done } else { Exit::TableFailed };
-        for error in [told, written].into_iter().filter_map(Result::err) {
-            terminal::show_error(&error, globals.log_format);
-            exit = Exit::TableFailed;
-        }
-        exit
-    }
-}
-
-/// A report that cannot be written is better known before a long run than after it.
-fn refuse_unwritable(path: &Path) -> Result<()> {
-    let error = |why: &str| {
-        Err(Error::new(Phase::Config, Kind::Config, format!("--report {}: {why}", path.display()))
-            .hint("Name a file in a directory that exists."))
-    };
-    if path == Path::new("-") {
-        return Ok(());
-    }
-    if path.is_dir() {
-        return error("this is a directory");
-    }
-    match path.parent() {
-        Some(parent) if parent != Path::new("") && !parent.is_dir() => error("its directory does not exist"),
-        _ => Ok(()),
+        Ok(publish(&report, self.report.as_deref(), globals))
     }
 }

@@ -23,6 +23,7 @@ mod prepare;
 mod queue;
 mod records;
 mod scope;
+mod seed;
 mod sessions;
 mod slots;
 mod stage;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use check::{CheckReport, Finding};
 pub use clean::CleanReport;
 pub use id::RunId;
+pub use seed::{Request as SeedRequest, Seeding, is_csv};
 
 use crate::batch::BatchPool;
 use crate::config::Config;
@@ -119,6 +121,14 @@ pub async fn status(
 /// The target cannot be reached, or refuses.
 pub async fn clean(config: Config, options: Options) -> Result<CleanReport> {
     unless_cancelled(&options, Phase::Clean, clean::clean(config)).await
+}
+
+/// Finds out what [`sync`] would have to do to load files, and changes nothing.
+///
+/// # Errors
+/// The target cannot be reached, lacks a table, or has rows in one that nobody said what to do with.
+pub async fn prepare_seed(request: SeedRequest, options: &Options) -> Result<Seeding> {
+    unless_cancelled(options, Phase::Connect, Box::pin(seed::prepare(request, options))).await
 }
 
 /// Runs the whole job. Tables that fail are in the report; an error means that nothing was begun.

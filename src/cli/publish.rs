@@ -1,0 +1,47 @@
+//! The result of a run, printed and written.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use super::options::Globals;
+use super::terminal;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::report::{Report, result};
+
+/// Prints the result and writes the report to `path`, if that is wanted. By now tables are applied: if nobody can be told,
+/// that is a failure, but not one to start with.
+pub(super) fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -> Exit {
+    let text = result::render(report, terminal::width());
+    let is_stdout_taken = path == Some(Path::new("-"));
+    let told = if is_stdout_taken {
+        terminal::print_aside(text);
+        Ok(())
+    } else {
+        terminal::print(text)
+    };
+    let written = path.map_or(Ok(()), |path| report.write(path));
+    let mut exit = if report.ok() { Exit::Done } else { Exit::TableFailed };
+    for error in [told, written].into_iter().filter_map(Result::err) {
+        terminal::show_error(&error, globals.log_format);
+        exit = Exit::TableFailed;
+    }
+    exit
+}
+
+/// A report that cannot be written is better known before a long run than after it.
+pub(super) fn refuse_unwritable(path: &Path) -> Result<()> {
+    let error = |why: &str| {
+        Err(Error::new(Phase::Config, Kind::Config, format!("--report {}: {why}", path.display()))
+            .hint("Name a file in a directory that exists."))
+    };
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    if path.is_dir() {
+        return error("this is a directory");
+    }
+    match path.parent() {
+        Some(parent) if parent != Path::new("") && !parent.is_dir() => error("its directory does not exist"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,239 @@
+//! `bulkload seed`
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::exit::Exit;
+use super::options::{Globals, table_name};
+use super::publish::{publish, refuse_unwritable};
+use super::signals::Signals;
+use crate::config::{
+    Characters, Dialect, Located, Secret, Strategy, TARGET_URL_VARIABLE, character, process_env,
+};
+use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::pg::name::{Ident, TableName};
+use crate::report::{figures, result};
+use crate::run::{self, Options, SeedRequest, Seeding};
+
+/// Load CSV files into tables, without a config
+///
+/// A file's name is that of its table: public.orders.csv, orders.csv.gz, 02_orders.csv. Its header names the
+/// columns, in any order. Tables are loaded in the order of their foreign keys, each beside the live one,
+/// verified, and exchanged in one short transaction; records that are none go to a rejects file with their line.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Seed {
+    /// Files or folders of files; - is the standard input
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+
+    /// The database to load into, instead of TARGET_DATABASE_URL
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+
+    /// The table to load into, written as in SQL, whatever the files are called
+    #[arg(long, value_name = "NAME", value_parser = table_name)]
+    table: Option<TableName>,
+
+    /// What tables that are not empty shall hold afterwards: replace, upsert or insert
+    #[arg(long, value_name = "S", hide_possible_values = true)]
+    strategy: Option<StrategyWord>,
+
+    /// Only rows of the table for which this condition holds are replaced or updated
+    #[arg(long, value_name = "SQL")]
+    scope: Option<String>,
+
+    /// Columns that identify a row, instead of the primary key
+    #[arg(long, value_name = "COLS", value_delimiter = ',', value_parser = column_name)]
+    key: Vec<Ident>,
+
+    /// What is between fields: a character, or \t
+    #[arg(long, value_name = "C", default_value = ",", value_parser = delimiter)]
+    delimiter: u8,
+
+    /// What stands for NULL where it is not quoted; without this, nothing at all does
+    #[arg(long, value_name = "S")]
+    null: Option<String>,
+
+    /// COPY streams at once; without this, one for each core
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    jobs: Option<usize>,
+
+    /// Write the run's figures to a file as JSON; - means stdout
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Do not ask before rows are replaced or updated
+    #[arg(long)]
+    yes: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bulkload seed seed/
+      every CSV file of a folder, into empty tables
+  bulkload seed orders.csv.gz --strategy upsert --yes
+      one file; rows with the same key are updated
+  pg_dump_to_csv | bulkload seed - --table public.orders
+      what another program writes
+
+Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
+130 and 143 after SIGINT and SIGTERM.";
+
+/// `--strategy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyWord {
+    /// Exactly the files' rows
+    Replace,
+    /// The files' rows besides those with other keys
+    Upsert,
+    /// The rows that are there, and the files' rows with new keys
+    Insert,
+}
+
+impl From<StrategyWord> for Strategy {
+    fn from(word: StrategyWord) -> Self {
+        match word {
+            StrategyWord::Replace => Self::Replace,
+            StrategyWord::Upsert => Self::Upsert,
+            StrategyWord::Insert => Self::Insert,
+        }
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    character(text)
+}
+
+fn column_name(text: &str) -> Result<Ident, String> {
+    text.parse().map_err(|reason: crate::pg::name::NotAName| reason.to_string())
+}
+
+impl Seed {
+    /// Runs it and prints the result.
+    pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
+        let request = self.request()?;
+        if let Some(path) = &self.report {
+            refuse_unwritable(path)?;
+        }
+        let options = Options {
+            jobs: self.jobs,
+            progress: globals.progress(),
+            cancel: signals.token(),
+            ..Options::default()
+        };
+        let Seeding { config, overwritten } = Box::pin(run::prepare_seed(request, &options)).await?;
+        if !overwritten.is_empty() && !self.yes {
+            self.ask(&overwritten)?;
+        }
+        let report = Box::pin(run::sync(config, options)).await?;
+        Ok(publish(&report, self.report.as_deref(), globals))
+    }
+
+    fn request(&self) -> Result<SeedRequest> {
+        let characters = Characters { delimiter: self.delimiter, ..Dialect::default().characters };
+        let null = self.null.clone().unwrap_or_default();
+        let dialect = Dialect { characters, null, ..Dialect::default() };
+        dialect.check().map_err(|(key, what)| {
+            let option = if key == "quote" { "delimiter" } else { key };
+            usage(format!("--{option}: it {}", if key == "quote" { "is the quote, too" } else { &what }))
+        })?;
+        let mut files = Vec::new();
+        for path in &self.paths {
+            files.extend(files_of(path)?);
+        }
+        if self.table.is_none() && files.iter().any(|file| is_stdin(file)) {
+            return Err(usage("the standard input has no name that would be a table's".to_owned())
+                .hint("Name the table: --table public.orders"));
+        }
+        Ok(SeedRequest {
+            target: self.target()?,
+            files,
+            table: self.table.clone(),
+            strategy: self.strategy.map(Strategy::from),
+            scope: self.scope.clone(),
+            key: (!self.key.is_empty()).then(|| self.key.clone()),
+            dialect,
+            jobs: 0,
+        })
+    }
+
+    fn target(&self) -> Result<Located<Secret>> {
+        let (url, from) = match &self.target {
+            Some(url) => (Some(url.clone()), "--target".to_owned()),
+            None => {
+                let url = process_env(TARGET_URL_VARIABLE).filter(|url| !url.is_empty());
+                (url, format!("environment variable {TARGET_URL_VARIABLE}"))
+            }
+        };
+        let url = url.ok_or_else(|| {
+            usage(format!("no target: neither --target nor {TARGET_URL_VARIABLE} is given"))
+                .hint(format!("Set {TARGET_URL_VARIABLE}=postgresql://user@host/database."))
+        })?;
+        Ok(Located { value: Secret::new(url), at: Location { file: from.into(), line: 0, column: 0 } })
+    }
+
+    /// Asks whether rows may be overwritten; refuses where nobody can be asked.
+    fn ask(&self, tables: &[TableName]) -> Result<()> {
+        let names: Vec<String> = tables.iter().map(TableName::plain).collect();
+        let what = match self.strategy {
+            Some(StrategyWord::Upsert) => "updated",
+            _ => "replaced",
+        };
+        let count = figures::counted(names.len() as u64, "table");
+        let rows = format!("rows of {count} would be {what}: {}", result::some_of(&names));
+        let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if !can_ask {
+            return Err(Error::new(Phase::Plan, Kind::Refused, rows)
+                .hint("Say that this is wanted: --yes. Nothing was changed."));
+        }
+        let mut stderr = anstream::stderr().lock();
+        let _ = write!(stderr, "{rows}. Go on? [y/N] ");
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        let _ = io::stdin().lock().read_line(&mut answer);
+        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            return Ok(());
+        }
+        Err(Error::new(Phase::Plan, Kind::Refused, "not confirmed: nothing was changed"))
+    }
+}
+
+fn usage(message: String) -> Error {
+    Error::new(Phase::Config, Kind::Config, message)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// The files that a path means: itself, or those of a folder, or those that match it.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if is_stdin(path) || (path.exists() && !path.is_dir()) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let shown = path.display();
+    if !path.is_dir() {
+        let pattern = path.to_string_lossy();
+        let found = if pattern.contains(['*', '?', '[']) { glob::glob(&pattern).ok() } else { None };
+        let files: Vec<PathBuf> =
+            found.into_iter().flatten().flatten().filter(|file| !file.is_dir()).collect();
+        return if files.is_empty() { Err(usage(format!("there is no file {shown}"))) } else { Ok(files) };
+    }
+    let failed = |e: io::Error| usage(format!("cannot read the folder {shown}: {e}"));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if !file.is_dir() && run::is_csv(&file) {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(usage(format!("the folder {shown} has no CSV file"))
+            .hint("Files end in .csv, .csv.gz or .csv.zst; others can be named one by one."));
+    }
+    files.sort();
+    Ok(files)
+}
