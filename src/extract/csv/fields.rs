@@ -5,6 +5,7 @@
 
 use memchr::{memchr2, memchr3};
 
+use super::plain;
 use super::sink::Sink;
 use super::split::{field_end, line_ends};
 use crate::config::{Characters, Dialect};
@@ -40,6 +41,8 @@ pub(super) struct Fields {
     layout: Layout,
     /// Whether fields are needed again after all of them were read.
     repeats: bool,
+    /// The delimiter and the quote, where records that hold neither quotes nor NULLs become rows as they are.
+    quick: Option<(u8, u8)>,
 }
 
 /// A field as it stands in the file.
@@ -78,7 +81,21 @@ pub(super) enum Found {
 impl Fields {
     pub(super) fn new(dialect: &Dialect, layout: Layout) -> Self {
         let repeats = layout.added.iter().any(|added| matches!(added, Added::Field(_)));
-        Self { characters: dialect.characters, null: dialect.null.as_bytes().to_vec(), layout, repeats }
+        let Characters { delimiter, quote, .. } = dialect.characters;
+        let is_quick = dialect.null.is_empty()
+            && !repeats
+            && layout.is_loaded.iter().all(|&is_loaded| is_loaded)
+            && delimiter >= b' '
+            && delimiter != b'\\';
+        // Where there are no quotes, what ends lines is looked for twice.
+        let quick = is_quick.then_some((delimiter, quote.unwrap_or(b'\n')));
+        Self {
+            characters: dialect.characters,
+            null: dialect.null.as_bytes().to_vec(),
+            layout,
+            repeats,
+            quick,
+        }
     }
 
     /// Fields that a record must have.
@@ -97,6 +114,14 @@ impl Fields {
         spans: &mut Vec<Span>,
         out: &mut impl Sink,
     ) -> Found {
+        if let Some((delimiter, quote)) = self.quick
+            && let Some(record) = plain::record(data, start, delimiter, quote)
+            && record.fields == self.expected()
+        {
+            out.put_fields(&data[start..record.content_end], delimiter);
+            self.add(data, place, spans, out);
+            return Found::Record(record);
+        }
         spans.clear();
         let (mut at, mut fields, mut is_quoted) = (start, 0, false);
         loop {

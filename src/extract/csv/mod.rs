@@ -12,6 +12,7 @@
 
 mod fields;
 mod input;
+mod plain;
 mod reader;
 mod sink;
 mod soundness;

@@ -9,6 +9,14 @@ pub(super) trait Sink {
     /// Appends bytes.
     fn put(&mut self, bytes: &[u8]);
 
+    /// Appends fields between which a delimiter stands, with tabs for it, and one more tab.
+    fn put_fields(&mut self, fields: &[u8], delimiter: u8) {
+        for field in fields.split(|&byte| byte == delimiter) {
+            self.put(field);
+            self.put(b"\t");
+        }
+    }
+
     /// Corrects the last byte.
     fn set_last(&mut self, byte: u8);
 }
@@ -16,6 +24,11 @@ pub(super) trait Sink {
 impl Sink for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    fn put_fields(&mut self, fields: &[u8], delimiter: u8) {
+        self.extend(fields.iter().map(|&byte| if byte == delimiter { b'\t' } else { byte }));
+        self.push(b'\t');
     }
 
     fn set_last(&mut self, byte: u8) {
@@ -49,6 +62,14 @@ impl Sink for Bounded<'_> {
             self.is_over = true;
         } else {
             self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn put_fields(&mut self, fields: &[u8], delimiter: u8) {
+        if self.buffer.len() + fields.len() >= self.limit {
+            self.is_over = true;
+        } else {
+            self.buffer.put_fields(fields, delimiter);
         }
     }
 
