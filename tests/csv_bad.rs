@@ -152,7 +152,7 @@ fn files_that_cannot_be_loaded_are_refused_before_anything_is_touched() {
         }
         let outcome = program.run(&["-q", "sync"]);
         assert_eq!(outcome.code, Some(2), "{message}: {outcome}");
-        assert!(outcome.stderr.starts_with(&format!("error: bulkload.toml:")), "{outcome}");
+        assert!(outcome.stderr.starts_with("error: bulkload.toml:"), "{outcome}");
         assert!(outcome.stderr.contains(message), "{message}: {outcome}");
         assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{outcome}");
     }

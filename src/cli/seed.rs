@@ -156,7 +156,6 @@ impl Seed {
             scope: self.scope.clone(),
             key: (!self.key.is_empty()).then(|| self.key.clone()),
             dialect,
-            jobs: 0,
         })
     }
 

@@ -36,8 +36,6 @@ pub struct Request {
     pub key: Option<Vec<Ident>>,
     /// How the files are written.
     pub dialect: Dialect,
-    /// COPY streams at once; 0 as in a config.
-    pub jobs: usize,
 }
 
 /// A run that is ready to begin.
@@ -51,7 +49,7 @@ pub struct Seeding {
 
 /// Finds the tables that the files are for; changes nothing.
 pub(super) async fn prepare(request: Request, options: &Options) -> Result<Seeding> {
-    let run = RunConfig { jobs: options.jobs.unwrap_or(request.jobs), ..RunConfig::default() };
+    let run = RunConfig { jobs: options.jobs.unwrap_or_default(), ..RunConfig::default() };
     let environment = Environment::from_process();
     let info = ConnInfo::resolve(&request.target.value, &environment)
         .map_err(|e| e.at(request.target.at.clone()))?;

@@ -371,13 +371,13 @@ impl<'a, O: Outlet> Reader<'a, O> {
             "{}:{}: a quoted field in this record is not closed before the end of the file",
             file.name, self.line
         );
-        Error::new(Phase::Load, Kind::Server, message).hint(HINT_QUOTES)
+        Error::new(Phase::Load, Kind::Io, message).hint(HINT_QUOTES)
     }
 
     fn endless(&self) -> Error {
         let (name, line, mib) = (&self.slice.file.name, self.line, RECORD_BYTES_MAX >> 20);
         let message = format!("{name}:{line}: this record is longer than {mib} MiB");
-        Error::new(Phase::Load, Kind::Server, message).hint(HINT_QUOTES)
+        Error::new(Phase::Load, Kind::Io, message).hint(HINT_QUOTES)
     }
 }
 
@@ -435,12 +435,11 @@ fn line_end(data: &[u8], at: usize, is_last: bool) -> Option<usize> {
     }
 }
 
+/// The fields of a record and where it ends, or what is wrong, as a clause.
+pub(super) type FirstRecord = std::result::Result<(Vec<Vec<u8>>, usize), &'static str>;
+
 /// The header of a file, or its first record, from the beginning of its text. `None` if that does not hold all of it.
-pub(super) fn first_record(
-    dialect: &Dialect,
-    text: &[u8],
-    is_last: bool,
-) -> Option<std::result::Result<(Vec<Vec<u8>>, usize), &'static str>> {
+pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Option<FirstRecord> {
     let fields = Fields::new(dialect, Layout { is_loaded: Vec::new(), added: Vec::new() });
     let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
     while at < text.len() {

@@ -36,8 +36,11 @@ impl Start {
 /// The beginnings of the parts of a run's files, as far as they have been looked for.
 #[derive(Debug, Default)]
 pub(crate) struct Splits {
-    files: Mutex<HashMap<(usize, usize), Arc<Mutex<Progress>>>>,
+    files: Mutex<HashMap<(usize, usize), Scanned>>,
 }
+
+/// One file's, behind a lock of its own: who looks for parts of another one need not wait.
+type Scanned = Arc<Mutex<Progress>>;
 
 /// How far one file was scanned.
 #[derive(Debug, Default)]

@@ -98,10 +98,10 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             Unreadable::Foreign(what) => bad(format!("{name} is a {what} file, which cannot be read"))
                 .hint("Unpack it first, or pack it with gzip or zstd."),
         })?;
-        if head.text.is_empty() {
+        if head.is_empty() {
             return Err(bad(format!("{name} is empty")));
         }
-        match first_record(dialect, &head.text, head.is_all) {
+        match first_record(dialect, head.text(), head.is_all) {
             Some(Ok(first)) => break first,
             Some(Err(what)) => return Err(bad(format!("{name}: {what}"))),
             None if head.wanted < RECORD_BYTES_MAX => {}
@@ -112,22 +112,23 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             }
         }
     };
-    let Head { raw, text, packing, encoding, is_all, .. } = head;
     let header = if dialect.header { Some(header(&name, &first)?) } else { None };
     let is_regular = metadata.as_ref().is_some_and(std::fs::Metadata::is_file);
     let bytes = metadata.as_ref().filter(|_| is_regular).map_or(0, std::fs::Metadata::len);
-    let rest = &text[if dialect.header { after } else { 0 }..];
+    let rest = &head.text()[if dialect.header { after } else { 0 }..];
+    let is_plain = head.packing == Packing::Plain;
+    let records = if is_plain { estimate(rest, bytes, head.is_all) } else { 0 };
     Ok(CsvFile {
         path: path.to_owned(),
         name: name.as_str().into(),
-        packing,
-        encoding,
+        packing: head.packing,
+        encoding: head.encoding,
         header,
         fields: first.len(),
         bytes,
         modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
-        records: if packing == Packing::Plain { estimate(rest, bytes, is_all) } else { 0 },
-        once: (!is_regular).then(|| Once::new(raw, source)),
+        records,
+        once: (!is_regular).then(|| Once::new(head.raw, source)),
     })
 }
 
@@ -140,7 +141,8 @@ fn words(error: &io::Error) -> String {
 /// The beginning of a file, as much of it as was needed.
 struct Head {
     raw: Vec<u8>,
-    text: Vec<u8>,
+    /// The same unpacked and decoded, where that is something else.
+    text: Option<Vec<u8>>,
     packing: Packing,
     encoding: &'static Encoding,
     /// The text is that of the whole file.
@@ -151,8 +153,8 @@ struct Head {
 
 impl Default for Head {
     fn default() -> Self {
-        let (raw, text) = (Vec::new(), Vec::new());
-        Self { raw, text, packing: Packing::Plain, encoding: encoding_rs::UTF_8, is_all: false, wanted: 0 }
+        let (packing, encoding) = (Packing::Plain, encoding_rs::UTF_8);
+        Self { raw: Vec::new(), text: None, packing, encoding, is_all: false, wanted: 0 }
     }
 }
 
@@ -171,23 +173,41 @@ impl Head {
         source.by_ref().take(missing).read_to_end(&mut self.raw).map_err(Unreadable::Source)?;
         let is_whole = self.raw.len() < self.wanted;
         self.packing = packing(&self.raw).map_err(Unreadable::Foreign)?;
+        let unpacked = match self.packing {
+            Packing::Plain => None,
+            Packing::Gzip | Packing::Zstd => Some(self.unpack(is_whole).map_err(Unreadable::Packed)?),
+        };
+        let plain = unpacked.as_deref().unwrap_or(&self.raw);
+        self.is_all = is_whole && plain.len() < self.wanted;
+        self.encoding = Encoding::for_bom(plain).map_or(configured, |(encoding, _)| encoding);
+        self.text = if self.encoding == encoding_rs::UTF_8 {
+            unpacked
+        } else {
+            let mut text = Vec::new();
+            let decoded = decoded(Cursor::new(plain.to_vec()), self.encoding).read_to_end(&mut text);
+            decoded.map_err(Unreadable::Packed)?;
+            Some(text)
+        };
+        Ok(())
+    }
+
+    fn unpack(&self, is_whole: bool) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
         let unpacked = unpacked(Cursor::new(self.raw.clone()), self.packing)
             .and_then(|unpacked| unpacked.take(self.wanted as u64).read_to_end(&mut plain));
-        // What is cut off cannot be unpacked to its end.
-        if let Err(error) = unpacked
-            && (is_whole || plain.is_empty())
-        {
-            return Err(Unreadable::Packed(error));
+        match unpacked {
+            // What is cut off cannot be unpacked to its end.
+            Err(error) if is_whole || plain.is_empty() => Err(error),
+            _ => Ok(plain),
         }
-        self.is_all = is_whole && plain.len() < self.wanted;
-        self.encoding = Encoding::for_bom(&plain).map_or(configured, |(encoding, _)| encoding);
-        self.text.clear();
-        decoded(Cursor::new(plain), self.encoding).read_to_end(&mut self.text).map_err(Unreadable::Packed)?;
-        if self.encoding == encoding_rs::UTF_8 && self.text == BOM {
-            self.text.clear();
-        }
-        Ok(())
+    }
+
+    fn text(&self) -> &[u8] {
+        self.text.as_deref().unwrap_or(&self.raw)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text().is_empty() || self.text() == BOM
     }
 }
 
