@@ -72,10 +72,11 @@ fn files_need_no_more_memory_however_large_they_are_and_whatever_they_are_packed
     let rows = |count: u32| (1..=count).map(|i| format!("{i},{line}")).collect::<String>();
     let (small, large) = (rows(5_000), rows(100_000));
     let huge = format!("0,\"{}\"\n", "0123456789".repeat(1024 * 1024));
-    for (name, bytes) in [
-        ("large.csv", large.clone().into_bytes()),
-        ("large.csv.zst", zstd::encode_all(large.as_bytes(), 1).unwrap()),
-        ("huge.csv", format!("{huge}{small}").into_bytes()),
+    // A record must fit into memory, and is moved when its buffer grows.
+    for (name, bytes, records_kb) in [
+        ("large.csv", large.clone().into_bytes(), 0),
+        ("large.csv.zst", zstd::encode_all(large.as_bytes(), 1).unwrap(), 0),
+        ("huge.csv", format!("{small}{huge}{small}").into_bytes(), 3 * 10 * 1024),
     ] {
         let db = target("create unlogged table wide (id int, v text)");
         let config = format!(
@@ -83,7 +84,7 @@ fn files_need_no_more_memory_however_large_they_are_and_whatever_they_are_packed
         );
         let program = program(&db).bytes(name, &bytes).file("bulkload.toml", &config).hold_at("record.done");
         let peak = peak_of(&program);
-        assert!(peak < OWN_KB + MEMORY_KB, "{name}: {peak} kB");
+        assert!(peak < OWN_KB + MEMORY_KB + records_kb, "{name}: {peak} kB");
         assert!(db.count("wide") > 5_000);
     }
 }

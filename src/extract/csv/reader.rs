@@ -99,8 +99,13 @@ pub(super) fn read_blocks<R: Read>(
     loop {
         let before = block.len();
         let wanted = if before < block_bytes.div_ceil(2) { block_bytes } else { 2 * before };
-        let missing = (wanted - before) as u64;
-        input.by_ref().take(missing).read_to_end(&mut block).map_err(|e| failed(slice.file, &e))?;
+        // Not more than is wanted, as a Vec would reserve by itself.
+        block.reserve_exact(wanted - before);
+        input
+            .by_ref()
+            .take((wanted - before) as u64)
+            .read_to_end(&mut block)
+            .map_err(|e| failed(slice.file, &e))?;
         let is_last = block.len() < wanted;
         let text = Arc::new(block);
         let at = reader.block(&text, is_last)?;
@@ -435,8 +440,18 @@ fn line_end(data: &[u8], at: usize, is_last: bool) -> Option<usize> {
     }
 }
 
-/// The fields of a record and where it ends, or what is wrong, as a clause.
-pub(super) type FirstRecord = std::result::Result<(Vec<Vec<u8>>, usize), &'static str>;
+/// The first record of a file, or what is wrong, as a clause.
+pub(super) type FirstRecord = std::result::Result<First, &'static str>;
+
+/// The first record of a file.
+pub(super) struct First {
+    /// How many fields it has.
+    pub(super) fields: usize,
+    /// Their values, if they are names.
+    pub(super) names: Vec<Vec<u8>>,
+    /// Where it ends.
+    pub(super) end: usize,
+}
 
 /// The header of a file, or its first record, from the beginning of its text. `None` if that does not hold all of it.
 pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Option<FirstRecord> {
@@ -448,10 +463,12 @@ pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Opt
             Ok(Line::Incomplete) => return None,
             Ok(Line::Skipped(end)) => at = end,
             Ok(Line::Record(record)) => {
-                let names = fields.values(&text[at..record.content_end]).into_iter();
+                let header = if dialect.header { &text[at..record.content_end] } else { b"" };
+                let names = fields.values(header).into_iter();
                 let plain =
                     |name: Option<Vec<u8>>| unescaped(&name.unwrap_or_default(), &mut Vec::new()).to_vec();
-                return Some(Ok((names.map(plain).collect(), record.end)));
+                let names = names.map(plain).collect();
+                return Some(Ok(First { fields: record.fields, names, end: record.end }));
             }
         }
     }

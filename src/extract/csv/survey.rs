@@ -91,7 +91,7 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
         (Box::new(file), Some(metadata))
     };
     let mut head = Head::default();
-    let (first, after) = loop {
+    let first = loop {
         head.grow(&mut source, dialect.encoding).map_err(|e| match e {
             Unreadable::Source(e) => failed(&e),
             Unreadable::Packed(e) => bad(format!("cannot unpack {name}: {}", words(&e))),
@@ -112,10 +112,10 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             }
         }
     };
-    let header = if dialect.header { Some(header(&name, &first)?) } else { None };
+    let header = if dialect.header { Some(header(&name, &first.names)?) } else { None };
     let is_regular = metadata.as_ref().is_some_and(std::fs::Metadata::is_file);
     let bytes = metadata.as_ref().filter(|_| is_regular).map_or(0, std::fs::Metadata::len);
-    let rest = &head.text()[if dialect.header { after } else { 0 }..];
+    let rest = &head.text()[if dialect.header { first.end } else { 0 }..];
     let is_plain = head.packing == Packing::Plain;
     let records = if is_plain { estimate(rest, bytes, head.is_all) } else { 0 };
     Ok(CsvFile {
@@ -124,7 +124,7 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
         packing: head.packing,
         encoding: head.encoding,
         header,
-        fields: first.len(),
+        fields: first.fields,
         bytes,
         modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
         records,
@@ -169,8 +169,9 @@ impl Head {
     /// Reads on, and understands what there is.
     fn grow(&mut self, source: &mut impl Read, configured: &'static Encoding) -> Result<(), Unreadable> {
         self.wanted = (4 * self.wanted).max(HEAD_BYTES);
-        let missing = (self.wanted - self.raw.len()) as u64;
-        source.by_ref().take(missing).read_to_end(&mut self.raw).map_err(Unreadable::Source)?;
+        let missing = self.wanted - self.raw.len();
+        self.raw.reserve_exact(missing);
+        source.by_ref().take(missing as u64).read_to_end(&mut self.raw).map_err(Unreadable::Source)?;
         let is_whole = self.raw.len() < self.wanted;
         self.packing = packing(&self.raw).map_err(Unreadable::Foreign)?;
         let unpacked = match self.packing {
