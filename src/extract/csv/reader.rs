@@ -203,13 +203,13 @@ impl<'a, O: Outlet> Reader<'a, O> {
                 self.hand_on(text, 0)?;
             }
             let begin = self.batch.buffer().len();
+            let skips_empty = self.expects_header || self.fields.expected() != 1;
             let mut out =
                 Bounded { buffer: self.batch.buffer(), limit: begin + ROW_BYTES_MAX, is_over: false };
             let line = read_line(
                 &self.fields,
                 (data, is_last),
-                at,
-                self.slice.place + self.line,
+                Next { at, place: self.slice.place + self.line, skips_empty },
                 &mut self.spans,
                 &mut out,
             );
@@ -405,12 +405,22 @@ fn miscounted(found: usize, expected: usize) -> Fault<'static> {
 /// The quotes of a record are not closed.
 struct Unclosed;
 
-/// Reads what begins at `at`.
+/// What is to be read.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    /// Where it begins.
+    at: usize,
+    /// See [`Fields::read`].
+    place: u64,
+    /// Whether an empty line is nothing; otherwise it is a row of one column.
+    skips_empty: bool,
+}
+
+/// Reads a line or a record.
 fn read_line(
     fields: &Fields,
     (data, is_last): (&[u8], bool),
-    at: usize,
-    place: u64,
+    Next { at, place, skips_empty }: Next,
     spans: &mut Vec<Span>,
     out: &mut impl Sink,
 ) -> std::result::Result<Line, Unclosed> {
@@ -420,8 +430,7 @@ fn read_line(
         };
         return Ok(line_end(data, end, is_last).map_or(Line::Incomplete, Line::Skipped));
     }
-    // A row of one column may be an empty line.
-    if matches!(data[at], b'\n' | b'\r') && fields.expected() != 1 {
+    if matches!(data[at], b'\n' | b'\r') && skips_empty {
         return Ok(line_end(data, at, is_last).map_or(Line::Incomplete, Line::Skipped));
     }
     match fields.read((data, is_last), at, place, spans, out) {
@@ -458,7 +467,8 @@ pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Opt
     let fields = Fields::new(dialect, Layout { is_loaded: Vec::new(), added: Vec::new() });
     let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
     while at < text.len() {
-        match read_line(&fields, (text, is_last), at, 0, &mut Vec::new(), &mut Nowhere) {
+        let next = Next { at, place: 0, skips_empty: true };
+        match read_line(&fields, (text, is_last), next, &mut Vec::new(), &mut Nowhere) {
             Err(Unclosed) => return Some(Err("a quoted field in its first record is not closed")),
             Ok(Line::Incomplete) => return None,
             Ok(Line::Skipped(end)) => at = end,

@@ -266,6 +266,7 @@ fn a_dialect_is_obeyed() {
 fn an_empty_line_is_a_row_of_one_column_and_nothing_elsewhere() {
     assert_eq!(rows(b"a\n\n\"\"\n", &headless(), 1), [some(&["a"]), some(&["NULL"]), some(&[""])]);
     assert_eq!(rows(b"\n\n1,2\n\n", &headless(), 2), [some(&["1", "2"])]);
+    assert_eq!(rows(b"\n\na\n\n1\n", &Dialect::default(), 1), [some(&["NULL"]), some(&["1"])]);
 }
 
 #[test]
