@@ -10,6 +10,7 @@ mod cli;
 mod columns;
 mod connect;
 mod csv_bad;
+mod csv_refused;
 mod csv_source;
 mod delta;
 mod demo;

@@ -33,6 +33,13 @@ impl Spool {
         Self { path: path.into(), writer: None, is_finished: false }
     }
 
+    /// For those of its rows that only the target knew to be bad, where others are written to another file at the same time.
+    pub(crate) fn of_refused(rejects: &Path, chunk: i32) -> Self {
+        let mut spool = Self::new(rejects, chunk);
+        spool.path.as_mut_os_string().push("-refused");
+        spool
+    }
+
     /// Appends whole lines.
     ///
     /// # Errors

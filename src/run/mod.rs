@@ -31,6 +31,7 @@ mod status;
 mod streams;
 mod target;
 mod traced;
+mod traced_records;
 mod verify;
 
 use std::sync::Arc;

@@ -235,7 +235,7 @@ pub(super) const BATCHES_PER_GO: usize = 8;
 const REJECT_BYTES_PER_BATCH: usize = 32 * 1024;
 
 /// A go of huge rows is not made larger than this.
-const GO_BYTES_MAX: usize = 2 * BATCHES_PER_GO * BATCH_BYTES;
+pub(super) const GO_BYTES_MAX: usize = 2 * BATCHES_PER_GO * BATCH_BYTES;
 
 /// Goes of one stream that are at work at once: one while the next is being read.
 const GOES_AT_WORK: usize = 2;

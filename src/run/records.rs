@@ -9,12 +9,15 @@ use tokio::task::JoinHandle;
 use super::filter::Part;
 use super::pipeline::{BATCHES_IN_FLIGHT, Watch, gone};
 use super::queue::Job;
-use super::streams::Shared;
+use super::streams::{AbortOnDrop, Moved, Shared};
+use super::traced::Target;
+use super::traced_records;
 use crate::batch::{Batch, BatchPool, Flow};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::csv::{self, Added, Layout, Outlet, Slice};
-use crate::load::Spool;
+use crate::load::{Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::name::Ident;
+use crate::pg::wire::Wire;
 use crate::plan::{CsvFile, CsvFiles, Extent, LINE_BITS, TablePlan};
 use crate::transform::{Tally, escape_text};
 
@@ -48,6 +51,45 @@ pub(super) fn read(shared: &Arc<Shared>, job: &Job, watch: Watch) -> Result<Read
         read_chunk(&shared, &job, layout, outlet)
     });
     Ok(Reading { task, batches, into, is_once })
+}
+
+/// Moves a chunk of a file. Nobody reads it any more afterwards, unless it cannot be read again anyway.
+pub(super) async fn move_records(
+    shared: &Arc<Shared>,
+    job: &Job,
+    staging: &Staging,
+    target: &mut Wire,
+    watch: &Watch,
+) -> Result<Moved> {
+    let table = &shared.plan.tables[job.table];
+    let Reading { task, mut batches, into, is_once } = read(shared, job, watch.clone())?;
+    let mut reader = AbortOnDrop(task);
+    // What cannot be read again cannot be traced later.
+    let loaded = if is_once || shared.filters.is_tracing(job.table) {
+        let target = Target { wire: target, staging, settings: String::new() };
+        traced_records::load(shared, job, target, &into, &mut batches, watch).await.map(drop)
+    } else {
+        let sql = copy_in_sql(&staging.name, &into, table.format);
+        let enter = |rows| shared.ledger.enter_sql(table.entry, job.chunk.number, rows);
+        let sent = |bytes| watch.sent(bytes);
+        load_chunk(target, &sql, enter, &mut batches, &shared.pool, sent).await.map(drop)
+    };
+    drop(batches);
+    let is_own = |error: &Error| error.kind() != Kind::Cancelled;
+    match loaded {
+        // It waits for its writer perhaps, who has all the time in the world.
+        Err(error) if is_own(&error) && is_once => Err(error),
+        Err(error) => match reader.outcome().await? {
+            Err(cause) if !is_own(&error) => Err(cause),
+            _ => Err(error),
+        },
+        Ok(()) => {
+            let bytes_in = reader.outcome().await??;
+            let part = shared.filters.part(job.table, job.chunk.number);
+            let extracted = part.as_ref().map_or(0, |part| part.tally.rows_in);
+            Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part })
+        }
+    }
 }
 
 fn file_of<'p>(plan: &'p TablePlan, job: &Job) -> Result<(&'p CsvFiles, &'p Arc<CsvFile>)> {

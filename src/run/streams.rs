@@ -266,7 +266,7 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
     }
     let watch = Watch::new(&shared.progress, job.table);
     if let Extent::Csv { .. } = job.chunk.extent {
-        let moved = move_records(shared, job, staging, &mut target, &watch).await;
+        let moved = records::move_records(shared, job, staging, &mut target, &watch).await;
         match &moved {
             Ok(_) => links.target = Some(target),
             Err(_) => watch.retract(),
@@ -368,44 +368,6 @@ pub(super) async fn conclude<T, L>(
         (Ok(read), Ok(loaded)) => Ok((read, loaded)),
     };
     (source, both)
-}
-
-/// Moves a chunk of a file. Nobody reads it any more afterwards, unless it cannot be read again anyway.
-async fn move_records(
-    shared: &Arc<Shared>,
-    job: &Job,
-    staging: &Staging,
-    target: &mut Wire,
-    watch: &Watch,
-) -> Result<Moved> {
-    let table = &shared.plan.tables[job.table];
-    let records::Reading { task, mut batches, into, is_once } = records::read(shared, job, watch.clone())?;
-    let mut reader = AbortOnDrop(task);
-    let loaded = load_chunk(
-        target,
-        &copy_in_sql(&staging.name, &into, table.format),
-        |rows| shared.ledger.enter_sql(table.entry, job.chunk.number, rows),
-        &mut batches,
-        &shared.pool,
-        |bytes| watch.sent(bytes),
-    )
-    .await;
-    drop(batches);
-    let is_own = |error: &Error| error.kind() != Kind::Cancelled;
-    match loaded {
-        // It waits for its writer perhaps, who has all the time in the world.
-        Err(error) if is_own(&error) && is_once => Err(error),
-        Err(error) => match reader.outcome().await? {
-            Err(cause) if !is_own(&error) => Err(cause),
-            _ => Err(error),
-        },
-        Ok(rows) => {
-            let bytes_in = reader.outcome().await??;
-            let part = shared.filters.part(job.table, job.chunk.number);
-            let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
-            Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part })
-        }
-    }
 }
 
 /// What is to be done to a chunk's rows on their way.
@@ -527,7 +489,7 @@ pub(super) struct AbortOnDrop<T>(pub(super) JoinHandle<T>);
 
 impl<T> AbortOnDrop<T> {
     /// Its result; a panic in it is an error of the chunk.
-    async fn outcome(&mut self) -> Result<T> {
+    pub(super) async fn outcome(&mut self) -> Result<T> {
         (&mut self.0)
             .await
             .map_err(|e| Error::new(Phase::Load, Kind::Internal, format!("a task of the stream failed: {e}")))

@@ -11,9 +11,9 @@ use super::streams::{AbortOnDrop, Moved, Shared, conclude, filter};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::copy_out_sql;
 use crate::load::{Copied, Destination, Isolation, Spool, Staging, copy_in_sql, too_many};
-use crate::pg::name::literal;
+use crate::pg::name::{Ident, literal};
 use crate::pg::wire::Wire;
-use crate::plan::TablePlan;
+use crate::plan::{CsvFile, TablePlan};
 
 /// Rows that fit into a page of a heap, per byte of it, at the very most: a row takes 24 bytes and a pointer of four (manual,
 /// 73.6, "Database Page Layout").
@@ -57,11 +57,18 @@ pub(super) async fn move_rows(
 }
 
 /// Where a chunk's rows go.
-struct Target<'a> {
-    wire: &'a mut Wire,
-    staging: &'a Staging,
+pub(super) struct Target<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) staging: &'a Staging,
     /// How values are to be read, as statements of the transaction.
-    settings: String,
+    pub(super) settings: String,
+}
+
+impl Target<'_> {
+    /// As errors name it.
+    pub(super) fn destination(&self, shared: &Shared, job: &Job, columns: Vec<Ident>) -> Destination {
+        Destination::new(&self.staging.name, &shared.plan.tables[job.table].name, columns)
+    }
 }
 
 /// What makes the target read texts as the source would: those of dates and times depend on its settings.
@@ -83,27 +90,14 @@ async fn settings_of(source: &mut Wire) -> Result<String> {
 async fn load(
     shared: &Shared,
     job: &Job,
-    Target { wire, staging, settings }: Target<'_>,
+    target: Target<'_>,
     work: Arc<Work>,
     blocks: &mut mpsc::Receiver<Traced>,
     watch: &Watch,
 ) -> Result<Part> {
-    let table = &shared.plan.tables[job.table];
-    let into = Destination::new(&staging.name, &table.name, work.columns());
-    let format = work.rules().format;
-    let copy = copy_in_sql(&staging.name, &into.columns, format);
-    let isolation = Isolation::begin(wire, &shared.pool, (&settings, copy), format, &into).await?;
-    let mut chunk = Chunk {
-        shared,
-        job,
-        table,
-        isolation,
-        spool: Spool::new(&work.rejects, job.chunk.number),
-        part: work.part(),
-        others: shared.filters.rejected_elsewhere(job.table, job.chunk.number),
-        rows_max: rows_max(table),
-        work,
-    };
+    let into = target.destination(shared, job, work.columns());
+    let spool = Spool::new(&work.rejects, job.chunk.number);
+    let mut chunk = Chunk::begin(shared, job, target, &into, work, spool).await?;
     loop {
         match blocks.recv().await {
             Some(Traced::Done(done)) => {
@@ -112,18 +106,14 @@ async fn load(
                     return Err(chunk.give_up().await?);
                 }
             }
-            Some(Traced::End) => break,
-            None => {
-                chunk.isolation.abort().await?;
-                return Err(Error::cancelled(Phase::Load).context("the source failed"));
-            }
+            Some(Traced::End) => return chunk.commit().await,
+            None => return Err(chunk.abort().await?),
         }
     }
-    chunk.commit().await
 }
 
 /// A chunk that is being loaded.
-struct Chunk<'a> {
+pub(super) struct Chunk<'a> {
     shared: &'a Shared,
     job: &'a Job,
     table: &'a TablePlan,
@@ -137,9 +127,35 @@ struct Chunk<'a> {
     rows_max: Option<u64>,
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
+    /// Begins its transaction.
+    pub(super) async fn begin(
+        shared: &'a Shared,
+        job: &'a Job,
+        Target { wire, staging, settings }: Target<'a>,
+        into: &'a Destination,
+        work: Arc<Work>,
+        spool: Spool,
+    ) -> Result<Self> {
+        let table = &shared.plan.tables[job.table];
+        let format = work.rules().format;
+        let copy = copy_in_sql(&staging.name, &into.columns, format);
+        let isolation = Isolation::begin(wire, &shared.pool, (&settings, copy), format, into).await?;
+        Ok(Self {
+            shared,
+            job,
+            table,
+            isolation,
+            spool,
+            part: work.part(),
+            others: shared.filters.rejected_elsewhere(job.table, job.chunk.number),
+            rows_max: rows_max(table),
+            work,
+        })
+    }
+
     /// Loads some rows. Returns whether it is worth going on.
-    async fn take(&mut self, mut done: Done) -> Result<bool> {
+    pub(super) async fn take(&mut self, mut done: Done) -> Result<bool> {
         let before = self.others + self.part.tally.rejected + done.tally.rejected;
         let (limit, rows_max) = (self.table.guards.max_rejects, self.rows_max);
         let is_enough = |refused: u64| {
@@ -163,26 +179,32 @@ impl Chunk<'_> {
 
     /// Keeps what became of the rows, then commits them.
     async fn commit(mut self) -> Result<Part> {
-        let (table, number) = (self.job.table, self.job.chunk.number);
-        let (passed, taken) = (self.part.tally.rows_out, self.isolation.rows());
-        if passed != taken {
-            let message = format!("{passed} rows of a chunk passed, the target took {taken}");
-            return Err(Error::new(Phase::Load, Kind::Internal, message));
-        }
-        // Whoever finds out later that this attempt was committed needs to know what it rejected.
         self.part.file = self.spool.finish().await?;
-        self.shared.filters.keep(table, number, self.part.clone());
-        let enter = |rows| self.shared.ledger.enter_sql(self.table.entry, number, rows);
-        self.isolation.commit(enter).await?;
-        Ok(self.part)
+        commit(self.shared, self.job, self.isolation, self.part).await
+    }
+
+    /// The same where a reader has kept what it knew of the rows.
+    pub(super) async fn commit_after_reader(self) -> Result<Part> {
+        let Self { shared, job, spool, isolation, part: mine, .. } = self;
+        let mut part = shared.filters.part(job.table, job.chunk.number).unwrap_or_default();
+        part.tally.take_back(&mine.tally);
+        part.rejects.add(&mine.rejects);
+        part.refused = spool.finish().await?;
+        commit(shared, job, isolation, part).await
+    }
+
+    /// Gives the chunk up since its source has failed. Returns what is to be said of it.
+    pub(super) async fn abort(self) -> Result<Error> {
+        self.isolation.abort().await?;
+        Ok(Error::cancelled(Phase::Load).context("the source failed"))
     }
 
     /// Keeps the rejects of a table that has too many. Returns what is to be said of it.
-    async fn give_up(mut self) -> Result<Error> {
+    pub(super) async fn give_up(mut self) -> Result<Error> {
         let rejected = format!("at least {} rows", self.others + self.part.tally.rejected);
         let limit = self.table.guards.max_rejects;
         let error = too_many(&self.table.name, &rejected, limit, Phase::Load, &self.part.rejects.reasons);
-        self.part.file = self.spool.finish().await?;
+        self.part.refused = self.spool.finish().await?;
         self.part.is_cut_off = true;
         self.shared.filters.keep(self.job.table, self.job.chunk.number, self.part);
         self.isolation.abort().await?;
@@ -190,7 +212,27 @@ impl Chunk<'_> {
     }
 }
 
+/// Keeps what became of a chunk's rows, then commits them.
+async fn commit(shared: &Shared, job: &Job, isolation: Isolation<'_>, part: Part) -> Result<Part> {
+    let (passed, taken) = (part.tally.rows_out, isolation.rows());
+    if passed != taken {
+        let message = format!("{passed} rows of a chunk passed, the target took {taken}");
+        return Err(Error::new(Phase::Load, Kind::Internal, message));
+    }
+    // Whoever finds out later that this attempt was committed needs to know what it rejected.
+    shared.filters.keep(job.table, job.chunk.number, part.clone());
+    let entry = shared.plan.tables[job.table].entry;
+    isolation.commit(|rows| shared.ledger.enter_sql(entry, job.chunk.number, rows)).await?;
+    Ok(part)
+}
+
 /// How many rows a source has at the very most; `None` where only reading it can tell.
 fn rows_max(table: &TablePlan) -> Option<u64> {
+    if let Some(csv) = &table.csv {
+        // A field takes a byte at least, of its end.
+        let most =
+            |file: &Arc<CsvFile>| file.is_divisible().then(|| file.bytes / file.fields.max(1) as u64 + 1);
+        return csv.files.iter().map(most).sum();
+    }
     table.has_own_heap().then(|| (table.bytes + GROWTH_BYTES_MAX) / ROW_BYTES_MIN)
 }

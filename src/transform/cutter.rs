@@ -11,7 +11,7 @@ use super::codec::binary::{
     COUNT_BYTES, HEADER, LENGTH_BYTES, SIGNATURE_BYTES, TRAILER, check_count, count_at, item_end,
 };
 use super::codec::{malformed, text};
-use crate::batch::{Batch, BatchPool};
+use crate::batch::{Batch, BatchPool, Origin};
 use crate::error::Result;
 use crate::pg::format::Format;
 
@@ -44,6 +44,11 @@ impl Rows {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.rows
+    }
+
+    /// Where they come from, if that is a file: one place for each of them.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.batch.origin.as_ref()
     }
 
     /// The batch that they are in, to be given back to its pool.

@@ -3,7 +3,7 @@
 use super::codec::{Binary, Codec, Text, malformed};
 use super::cutter::Rows;
 use super::program::{Program, Scratch};
-use super::reject::{Reason, RejectBuffer};
+use super::reject::{Place, Reason, RejectBuffer};
 use super::resolve::{Row, State};
 use super::tally::Tally;
 use crate::error::Result;
@@ -58,17 +58,20 @@ impl Program {
                 return Err(malformed(format_args!("no row {number} in a batch")));
             };
             let row = Row { data, offsets };
-            let ordinal = rows.first() + number as u64;
+            let origin = rows.origin().and_then(|origin| Some((origin, *origin.rows.get(number)?)));
+            let ordinal = origin.map_or(rows.first() + number as u64, |(_, at)| at.row);
             self.judge::<C>(row, &mut state, reader, ordinal)?;
             self.count(&state, &mut tally);
             tally.rejected += 1;
-            let Refused { kind, text, constraint, .. } = refused;
+            let Refused { kind, text, constraint, column } = refused;
             let text = text.as_bytes();
-            self.write_reject::<C>(
-                &Reason { kind, text, constraint, row: ordinal, place: None },
-                row,
-                rejects,
-            )?;
+            let place = origin.map(|(origin, at)| Place {
+                file: &origin.file,
+                line: at.line,
+                column,
+                raw: origin.raw(at),
+            });
+            self.write_reject::<C>(&Reason { kind, text, constraint, row: ordinal, place }, row, rejects)?;
         }
         Ok(tally)
     }

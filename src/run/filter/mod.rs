@@ -5,6 +5,7 @@
 //! when all of them have landed, and *given up* when it would need more memory than the run may use or when it turned out
 //! that its rows are not what the table will hold; whoever needs it is then judged on the target.
 
+mod records;
 mod shape;
 mod store;
 mod work;
@@ -315,7 +316,7 @@ impl Filters {
                 before = None;
                 continue;
             };
-            files.extend(part.file.clone().map(|file| (file, before)));
+            files.extend(part.files().cloned().map(|file| (file, before)));
             before = before.filter(|_| !part.is_cut_off).map(|rows| rows + part.tally.rows_in);
         }
         if files.is_empty() {
@@ -332,9 +333,8 @@ impl Filters {
         let mut found = Vec::new();
         for (number, (table, filter)) in plan.tables.iter().zip(&self.tables).enumerate() {
             // An attempt that was repeated and failed has taken its file with it.
-            lock(&filter.parts).retain(|_, part| part.file.as_ref().is_none_or(|file| file.exists()));
-            let files: Vec<PathBuf> =
-                lock(&filter.parts).values().filter_map(|part| part.file.clone()).collect();
+            lock(&filter.parts).retain(|_, part| part.files().all(|file| file.exists()));
+            let files: Vec<PathBuf> = lock(&filter.parts).values().flat_map(Part::files).cloned().collect();
             if files.is_empty() {
                 continue;
             }

@@ -123,13 +123,8 @@ impl<'p> Shape<'p> {
 
     /// What rows look like that the target takes.
     fn checks(&self) -> Vec<Check> {
-        let check = |(position, (column, _)): (usize, &(&ColumnPlan, Output))| Check {
-            column: position,
-            is_not_null: self.plan.is_not_null_staged(&column.name),
-            look: Look::of_type(column.type_oid, &column.type_name),
-        };
-        let checks = self.output.iter().enumerate().map(check);
-        checks.filter(|check| check.is_not_null || check.look.is_some()).collect()
+        let output = self.output.iter().enumerate();
+        output.filter_map(|(position, (column, _))| check(self.plan, position, column)).collect()
     }
 
     /// The program; it traces its rows if the target has refused some.
@@ -156,6 +151,13 @@ impl<'p> Shape<'p> {
         let work = Work::new(rules, self.numbers, rejects)?.refusing_nulls(not_null);
         Ok(if is_tracing { work.tracing(checks) } else { work })
     }
+}
+
+/// What the values of a column at this position look like; `None` if nobody can tell but the server.
+pub(super) fn check(plan: &TablePlan, position: usize, column: &ColumnPlan) -> Option<Check> {
+    let is_not_null = plan.is_not_null_staged(&column.name);
+    let look = Look::of_type(column.type_oid, &column.type_name);
+    (is_not_null || look.is_some()).then_some(Check { column: position, is_not_null, look })
 }
 
 /// How a key is read from columns.

@@ -42,10 +42,19 @@ pub(in crate::run) struct Part {
     pub(in crate::run) rejects: Rejects,
     /// The rejects themselves.
     pub(in crate::run) file: Option<PathBuf>,
+    /// Those of rows of a file that only the target knew to be bad.
+    pub(in crate::run) refused: Option<PathBuf>,
     /// Where they will be in the end.
     pub(in crate::run) rejects_file: PathBuf,
     /// Whether the chunk was not read to its end.
     pub(in crate::run) is_cut_off: bool,
+}
+
+impl Part {
+    /// Where its rejects are.
+    pub(in crate::run) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.file.iter().chain(&self.refused)
+    }
 }
 
 /// What became of some batches.
