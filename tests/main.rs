@@ -20,6 +20,7 @@ mod filters;
 mod guards;
 mod identifiers;
 mod incremental;
+mod init;
 mod kills;
 mod locks;
 mod lookups;

@@ -8,6 +8,7 @@ mod clean;
 mod completions;
 pub mod demo;
 mod exit;
+mod init;
 mod log;
 mod man;
 mod options;
@@ -57,6 +58,7 @@ enum Command {
     Sync(sync::Sync),
     Plan(plan::Plan),
     Check(check::Check),
+    Init(init::Init),
     Seed(seed::Seed),
     Verify(verify::Verify),
     Status(status::Status),
@@ -160,6 +162,7 @@ async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
         Command::Sync(command) => command.execute(&cli.globals, signals).await,
         Command::Plan(command) => command.execute(signals).await,
         Command::Check(command) => command.execute(signals).await,
+        Command::Init(command) => command.execute(signals).await,
         Command::Seed(command) => command.execute(&cli.globals, signals).await,
         Command::Verify(command) => command.execute(signals).await,
         Command::Status(command) => command.execute(signals).await,

@@ -9,6 +9,7 @@ mod chunks;
 mod columns;
 mod comparison;
 mod demands;
+pub mod draft;
 pub(crate) mod files;
 mod format;
 mod groups;

@@ -16,6 +16,7 @@ mod feed;
 mod filter;
 mod group;
 mod id;
+mod init;
 mod live_keys;
 mod past;
 mod pipeline;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub use check::{CheckReport, Finding};
 pub use clean::CleanReport;
 pub use id::RunId;
+pub use init::{Proposal, Request as InitRequest, init};
 pub use seed::{Request as SeedRequest, Seeding, is_csv};
 
 use crate::batch::BatchPool;

@@ -1,0 +1,312 @@
+//! A config proposed from both catalogs, as TOML that people go on with.
+//!
+//! What is certain is written so that it holds; what only the operator can know is a comment beside it.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use super::{Plan, TablePlan};
+use crate::config::{ApplyMethod, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
+use crate::pg::catalog::{Catalog, Column, Oid, Relation};
+use crate::pg::name::{Ident, TableName, literal, plain};
+use crate::report::figures;
+
+/// `timestamptz`, `timestamp`, `date` (catalog `pg_type`).
+const TIMES: [Oid; 3] = [1184, 1114, 1082];
+
+/// Parts of names of columns that tell when a row was written.
+const WRITTEN: [&str; 6] = ["updated", "modified", "changed", "created", "inserted", "last_edit"];
+
+/// Names of columns that tell whose a row is.
+const OWNERS: [&str; 9] = [
+    "source",
+    "origin",
+    "dataset",
+    "data_source",
+    "source_system",
+    "created_by_app",
+    "tenant",
+    "owner_app",
+    "written_by",
+];
+
+/// What the servers were asked besides their catalogs.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Some values of the target's columns that tell whose a row is, by table.
+    pub owners: BTreeMap<TableName, Vec<String>>,
+    /// Columns of foreign keys in which the source has 0 for "no reference", by table.
+    pub zeros: BTreeMap<TableName, Vec<Ident>>,
+}
+
+/// A config to be.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// The source's catalog.
+    pub source: &'a Catalog,
+    /// The target's catalog.
+    pub target: &'a Catalog,
+    /// The tables that both have, in their order.
+    pub tables: Vec<TableName>,
+    /// Tables that cannot be synced as they are, and why.
+    pub refused: Vec<(TableName, String)>,
+    /// What only one of them has.
+    pub only_source: Vec<TableName>,
+    /// What only the other has.
+    pub only_target: Vec<TableName>,
+    /// What else is known.
+    pub seen: Seen,
+    /// What is to be done with the tables, once that is known.
+    pub plan: Option<&'a Plan>,
+}
+
+/// A column of the target that tells whose a row is.
+#[must_use]
+pub fn owner_column(table: &Relation) -> Option<&Column> {
+    let is_owner = |column: &&Column| {
+        let is_word = ["text", "character", "name"].iter().any(|word| column.type_name.starts_with(word));
+        is_word && !column.generated && OWNERS.contains(&column.name.as_str())
+    };
+    table.columns.iter().find(is_owner)
+}
+
+/// Columns of the target with a foreign key of their own that take NULL, while the source's column takes none.
+pub fn nullable_references<'a>(
+    source: &'a Relation,
+    target: &'a Relation,
+) -> impl Iterator<Item = (&'a Ident, &'a TableName, &'a Ident)> {
+    target.foreign_keys.iter().filter_map(|key| {
+        let ([column], [to]) = (&key.from_columns[..], &key.to_columns[..]) else { return None };
+        let may_be_null = target.column(column).is_some_and(|column| !column.not_null);
+        let is_number = source.column(column).is_some_and(|column| [20, 21, 23].contains(&column.type_oid));
+        (may_be_null && is_number).then_some((column, &key.to, to))
+    })
+}
+
+impl Draft<'_> {
+    fn pair(&self, name: &TableName) -> Option<(&Relation, &Relation)> {
+        Some((self.source.relations.get(name)?, self.target.relations.get(name)?))
+    }
+
+    fn planned(&self, name: &TableName) -> Option<&TablePlan> {
+        self.plan?.tables.iter().find(|table| table.name == *name)
+    }
+}
+
+impl fmt::Display for Draft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "# Proposed by `bulkload init` from both catalogs. Lines that begin with # are to be looked at: what they\n\
+             # propose only you can decide. Then: bulkload plan.\n\n\
+             [source]\nurl = \"${{{SOURCE_URL_VARIABLE}}}\"\n\n\
+             [target]\nurl = \"${{{TARGET_URL_VARIABLE}}}\"\n"
+        )?;
+        for name in &self.tables {
+            if let Some((source, target)) = self.pair(name) {
+                f.write_char('\n')?;
+                self.show_table(f, name, source, target)?;
+            }
+        }
+        for (name, why) in &self.refused {
+            writeln!(f, "\n# {} is left out: {}\n# [[table]]", name.plain(), one_line(why))?;
+            writeln!(f, "# name = {}", string(&name.plain()))?;
+        }
+        only(f, "source", &self.only_source)?;
+        only(f, "target", &self.only_target)
+    }
+}
+
+impl Draft<'_> {
+    fn show_table(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &TableName,
+        source: &Relation,
+        target: &Relation,
+    ) -> fmt::Result {
+        writeln!(f, "{}", self.headline(name, source))?;
+        writeln!(f, "[[table]]\nname = {}", string(&name.plain()))?;
+        match self.planned(name) {
+            Some(plan) if plan.key.is_some() => {}
+            _ => {
+                writeln!(f, "# key = [\"…\"]   # the target has no primary key: what tells its rows apart?")?
+            }
+        }
+        let owner = owner_column(target);
+        let own = owner.and_then(|column| self.own_rows(source, column));
+        match (&own, owner) {
+            (Some(value), Some(column)) => {
+                let scope = format!("{} = {}", plain(&column.name), literal(value));
+                let values = self.values(name);
+                writeln!(
+                    f,
+                    "scope = {}   # rows that the sync brings get this value; others are left alone{values}",
+                    string(&scope)
+                )?;
+            }
+            (None, Some(column)) => {
+                let scope = format!("{} = '…'", plain(&column.name));
+                writeln!(
+                    f,
+                    "# scope = {}   # which rows are this sync's?{}",
+                    string(&scope),
+                    self.values(name)
+                )?;
+            }
+            _ => {}
+        }
+        let times = written(source);
+        if !times.is_empty() {
+            writeln!(
+                f,
+                "# watermark = {}   # for --mode incremental, with strategy = \"upsert\" or \"insert\"",
+                list(&times)
+            )?;
+        } else if source.kind == crate::pg::catalog::RelationKind::Table {
+            writeln!(
+                f,
+                "# watermark = \"xmin\"   # for --mode incremental, with strategy = \"upsert\" or \"insert\""
+            )?;
+        }
+        self.show_columns(f, source, target)?;
+        self.show_references(f, name, target)
+    }
+
+    /// What a table is and what becomes of it.
+    fn headline(&self, name: &TableName, source: &Relation) -> String {
+        let mut line = format!("# {}", figures::bytes(source.bytes()));
+        if source.row_estimate >= 1.0 {
+            let _ = write!(line, ", about {} rows", figures::count(source.row_estimate as u64));
+        }
+        if let Some(plan) = self.planned(name) {
+            if let Some(key) = &plan.key {
+                let key: Vec<String> = key.iter().map(plain).collect();
+                let _ = write!(line, "; key {}", key.join(", "));
+            }
+            if plan.apply != ApplyMethod::Auto {
+                let _ = write!(line, "; apply \"{}\" ({})", plan.apply.name(), one_line(&plan.apply_reason));
+            }
+        }
+        line
+    }
+
+    /// The value of `column` that every row gets that the sync brings: its default, where the source does not have it.
+    fn own_rows(&self, source: &Relation, column: &Column) -> Option<String> {
+        if source.column(&column.name).is_some() {
+            return None;
+        }
+        let rest = column.expression.as_deref()?.strip_prefix('\'')?;
+        let (value, cast) = rest.rsplit_once('\'')?;
+        let is_plain = (cast.is_empty() || cast.starts_with("::")) && !value.contains(['\'', '\\']);
+        is_plain.then(|| value.to_owned())
+    }
+
+    fn values(&self, name: &TableName) -> String {
+        match self.seen.owners.get(name).map(Vec::as_slice) {
+            None | Some([]) => String::new(),
+            Some(values) => {
+                let values: Vec<String> = values.iter().map(|value| one_line(&literal(value))).collect();
+                format!(" (seen: {})", values.join(", "))
+            }
+        }
+    }
+
+    fn show_columns(&self, f: &mut fmt::Formatter<'_>, source: &Relation, target: &Relation) -> fmt::Result {
+        let lacks = |other: &Relation, column: &&Column| other.column(&column.name).is_none();
+        let left: Vec<&Ident> =
+            source.columns.iter().filter(|c| lacks(target, c)).map(|column| &column.name).collect();
+        let unfilled = |column: &&Column| {
+            lacks(source, column) && !column.generated && column.identity.is_none() && !column.has_default
+        };
+        let empty: Vec<&Ident> = target.columns.iter().filter(unfilled).map(|column| &column.name).collect();
+        if left.is_empty() && empty.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "[table.columns]")?;
+        if !left.is_empty() {
+            writeln!(f, "skip = {}   # the target lacks them", list(&left))?;
+        }
+        if let (Some(from), Some(to)) = (left.first(), empty.first()) {
+            writeln!(
+                f,
+                "# rename = {{ {} = {} }}   # if one is the other under a new name",
+                key(from),
+                string(to.as_str())
+            )?;
+        }
+        for column in &empty {
+            writeln!(
+                f,
+                "# set = {{ {} = {{ expr = \"…\" }} }}   # the source lacks it: NULL otherwise",
+                key(column)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn show_references(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &TableName,
+        target: &Relation,
+    ) -> fmt::Result {
+        let zeros = self.seen.zeros.get(name).map(Vec::as_slice).unwrap_or_default();
+        for reference in &target.foreign_keys {
+            let names = |columns: &[Ident]| columns.iter().map(plain).collect::<Vec<_>>().join(", ");
+            let to = format!("{}({})", reference.to.plain(), names(&reference.to_columns));
+            let columns: Vec<&Ident> = reference.from_columns.iter().collect();
+            if let [column] = &reference.from_columns[..]
+                && zeros.contains(column)
+            {
+                writeln!(
+                    f,
+                    "[[table.reference]]\ncolumns = {}\nto = {}\nnull_values = [\"0\"]   # the source writes 0 where there is none",
+                    list(&columns),
+                    string(&to)
+                )?;
+            } else {
+                writeln!(f, "# {} must be in {to}: other rows are rejected", names(&reference.from_columns))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The columns that tell when a row was written.
+fn written(source: &Relation) -> Vec<&Ident> {
+    let tells = |column: &&Column| {
+        let name = column.name.as_str().to_lowercase();
+        TIMES.contains(&column.type_oid) && WRITTEN.iter().any(|word| name.contains(word))
+    };
+    source.columns.iter().filter(tells).map(|column| &column.name).collect()
+}
+
+fn only(f: &mut fmt::Formatter<'_>, side: &str, names: &[TableName]) -> fmt::Result {
+    if names.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n# Only the {side} has:")?;
+    names.iter().try_for_each(|name| writeln!(f, "#   {}", name.plain()))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A TOML string. Whatever begins a variable in it is taken literally.
+fn string(text: &str) -> String {
+    toml::Value::String(text.replace("${", "$${")).to_string()
+}
+
+fn list(names: &[&Ident]) -> String {
+    let names: Vec<String> = names.iter().map(|name| string(name.as_str())).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// A TOML key.
+fn key(name: &Ident) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let name = name.as_str();
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { string(name) }
+}
