@@ -193,7 +193,15 @@ impl CopyIn<'_> {
         while sent < message.len() {
             match self.wire.write_or_hear(&message[sent..]).await? {
                 Some(bytes) => sent += bytes,
-                None => self.look_for_error().await?,
+                None => {
+                    if let Err(error) = self.look_for_error().await {
+                        // The server takes whatever comes next for the rest of a message that has begun, and ignores it.
+                        if sent > 0 && self.wire.in_step {
+                            self.wire.write(&message[sent..]).await?;
+                        }
+                        return Err(error);
+                    }
+                }
             }
         }
         Ok(())
