@@ -212,13 +212,13 @@ fn one_in_a_hundred() -> (Pair, BTreeSet<u64>) {
         "create table parent (id int, amount text, day text, filler text);
          insert into parent select i, case when i % 100 = 50 and i % 200 = 50 then 'n/a' else i::text end,
              case when i % 400 = 150 or i in (1, 2, {ROWS}) then '2023-02-30x' else '2023-02-28' end,
-             case when i % 400 = 350 then 'bad' else repeat('x', 20) end
+             repeat(case when i % 400 = 350 then 'y' else 'x' end, 20)
              from generate_series(1, {ROWS}) i;
          create table child (id int, parent_id int);
          insert into child select i, i from generate_series(1, {ROWS}) i"
     ));
     pair.target.run(
-        "create table parent (id int primary key, amount numeric, day date, filler varchar(20) check (filler <> 'bad'));
+        "create table parent (id int primary key, amount numeric, day date, filler varchar(20) check (filler not like 'y%'));
          create table child (id int primary key, parent_id int references parent)",
     );
     let bad = (1..=ROWS).filter(|i| i % 100 == 50 || [1, 2, ROWS].contains(i)).collect();

@@ -32,7 +32,8 @@ pub(super) async fn move_rows(
     work: Arc<Work>,
     watch: &Watch,
 ) -> (Option<Wire>, Result<Moved>) {
-    let settings = if shared.filters.has_no_casts(job.table) {
+    // What the program was made for: another stream may have found out since that casts fail.
+    let settings = if work.has_no_casts {
         match settings_of(&mut source).await {
             Ok(settings) => settings,
             Err(error) => return (source.is_usable().then_some(source), Err(error)),
@@ -40,7 +41,11 @@ pub(super) async fn move_rows(
     } else {
         String::new()
     };
-    let sql = copy_out_sql(shared.filters.plan_of(&shared.plan, job.table), &job.chunk.extent);
+    let table = match work.has_no_casts {
+        true => shared.filters.plan_of(&shared.plan, job.table),
+        false => &shared.plan.tables[job.table],
+    };
+    let sql = copy_out_sql(table, &job.chunk.extent);
     let line = filter(shared, work.clone(), is_only);
     let (reader, mut blocks) = pipeline::read_traced(source, sql, shared.pool.clone(), watch.clone(), line);
     let reader = AbortOnDrop(reader);

@@ -112,7 +112,12 @@ impl Filters {
             // Rows of it may still be rejected: nobody may rely on its keys.
             self.tables[table].collects.iter().for_each(|&store| self.stores[store].give_up());
         }
-        let made = self.compile(self.plan_of(plan, table), table)?.map(Arc::new);
+        let entry = self.plan_of(plan, table);
+        let mut made = self.compile(entry, table)?;
+        if let Some(work) = &mut made {
+            work.has_no_casts = !std::ptr::eq(entry, &plan.tables[table]);
+        }
+        let made = made.map(Arc::new);
         *work = Some(made.clone());
         Ok(made)
     }

@@ -22,6 +22,8 @@ pub(in crate::run) struct Work {
     pub(in crate::run) rejects: PathBuf,
     /// Whether it tells where the rows that pass come from, so that some of them may be rejected later.
     pub(in crate::run) is_tracing: bool,
+    /// Whether it is for rows that are read without casts of the source's.
+    pub(in crate::run) has_no_casts: bool,
 }
 
 /// What a program's rules are in the plan of the table.
@@ -78,7 +80,14 @@ impl Work {
     pub(super) fn new(rules: Rules, numbers: Numbers, rejects: PathBuf) -> Result<Self> {
         let program = Program::compile(rules)?;
         let numbers = Arc::new(numbers);
-        Ok(Self { program, scratches: Mutex::default(), numbers, rejects, is_tracing: false })
+        Ok(Self {
+            program,
+            scratches: Mutex::default(),
+            numbers,
+            rejects,
+            is_tracing: false,
+            has_no_casts: false,
+        })
     }
 
     /// The same, but rows are rejected that have NULL in one of these columns.
