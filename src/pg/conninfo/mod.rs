@@ -7,6 +7,7 @@
 //! the password and hostaddr of a service that PGSERVICE names.
 
 mod environment;
+mod handover;
 mod keys;
 mod pgpass;
 mod service;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::environment::Environment;
+pub use self::handover::ForLibpq;
 use self::pgpass::PassFile;
 use self::settings::Settings;
 use super::tls::{ClientCertificate, Options, Roots, SslMode, Tls};

@@ -45,6 +45,11 @@ impl Settings {
         self.values.get(key).map(|(value, _)| value.as_str())
     }
 
+    /// All of them, by key.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(key, (value, _))| (*key, value.as_str()))
+    }
+
     /// The value of a key and where it comes from.
     pub(super) fn get_with_origin(&self, key: &str) -> Option<(&str, &str)> {
         self.values.get(key).map(|(value, origin)| (value.as_str(), origin.as_str()))
