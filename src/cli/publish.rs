@@ -28,10 +28,10 @@ pub(super) fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -
     exit
 }
 
-/// A report that cannot be written is better known before a long run than after it.
-pub(super) fn refuse_unwritable(path: &Path) -> Result<()> {
+/// A file that cannot be written is better known before a long run than after it.
+pub(super) fn refuse_unwritable(option: &str, path: &Path) -> Result<()> {
     let error = |why: &str| {
-        Err(Error::new(Phase::Config, Kind::Config, format!("--report {}: {why}", path.display()))
+        Err(Error::new(Phase::Config, Kind::Config, format!("{option} {}: {why}", path.display()))
             .hint("Name a file in a directory that exists."))
     };
     if path == Path::new("-") {

@@ -116,7 +116,7 @@ impl Seed {
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
         let request = self.request()?;
         if let Some(path) = &self.report {
-            refuse_unwritable(path)?;
+            refuse_unwritable("--report", path)?;
         }
         let options = Options {
             jobs: self.jobs,

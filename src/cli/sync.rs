@@ -58,7 +58,7 @@ impl Sync {
             cancel: signals.token(),
         };
         if let Some(path) = &self.report {
-            refuse_unwritable(path)?;
+            refuse_unwritable("--report", path)?;
         }
         let report = Box::pin(run::sync(config, options)).await?;
         Ok(publish(&report, self.report.as_deref(), globals))

@@ -20,16 +20,21 @@ impl Report {
             Error::new(Phase::Record, Kind::Internal, format!("the report is not JSON: {error}"))
         })?;
         json.push(b'\n');
-        let written = if path == Path::new("-") {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&json).and_then(|()| stdout.flush())
-        } else {
-            replace(path, &json)
-        };
+        let written = publish(path, &json);
         written.map_err(|error| {
             Error::io(Phase::Record, format!("cannot write the report to {}", path.display()), &error)
                 .hint("Give --report a file in a directory that exists and may be written to.")
         })
+    }
+}
+
+/// Writes a result for other programs to `path`, `-` meaning stdout, as [`Report::write`] does.
+pub(crate) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
+    if path == Path::new("-") {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(content).and_then(|()| stdout.flush())
+    } else {
+        replace(path, content)
     }
 }
 

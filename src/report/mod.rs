@@ -8,7 +8,7 @@
 //! - [`state`]: the tables `sync_state` and `runs` on the target
 
 pub mod figures;
-mod file;
+pub(crate) mod file;
 pub mod progress;
 pub mod result;
 pub mod state;
