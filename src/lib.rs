@@ -8,6 +8,7 @@
 mod apply;
 mod backoff;
 pub mod batch;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{Bulkload, Running};
 
-const SUBCOMMANDS: [(&str, &[&str]); 10] = [
+const SUBCOMMANDS: [(&str, &[&str]); 11] = [
     ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
     ("plan", &["-c, --config", "--mode", "--table", "--json"]),
     ("check", &["-c, --config"]),
@@ -28,6 +28,20 @@ const SUBCOMMANDS: [(&str, &[&str]); 10] = [
     ("verify", &["-c, --config", "--table"]),
     ("status", &["-c, --config", "--max-age", "--json"]),
     ("clean", &["-c, --config"]),
+    (
+        "bench",
+        &[
+            "--table",
+            "--source",
+            "--target",
+            "--shape",
+            "--rows",
+            "--rules",
+            "--jobs",
+            "--time-limit",
+            "--html",
+        ],
+    ),
     ("demo", &["--rows", "--keep"]),
     ("completions", &["<SHELL>", "bash", "zsh", "fish"]),
     ("man", &["--dir"]),

@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod bad_rows;
+mod bench;
 mod cli;
 mod columns;
 mod connect;

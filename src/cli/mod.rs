@@ -3,6 +3,7 @@
 //! What the program prints is the result on stdout, and log, progress and errors on stderr. How it ends is an
 //! [`Exit`].
 
+mod bench;
 mod check;
 mod clean;
 mod completions;
@@ -63,6 +64,7 @@ enum Command {
     Verify(verify::Verify),
     Status(status::Status),
     Clean(clean::Clean),
+    Bench(bench::Bench),
     Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
@@ -167,6 +169,7 @@ async fn dispatch(cli: &Cli, signals: &Signals) -> Result<Exit> {
         Command::Verify(command) => command.execute(signals).await,
         Command::Status(command) => command.execute(signals).await,
         Command::Clean(command) => command.execute(signals).await,
+        Command::Bench(command) => command.execute(&cli.globals, signals).await,
         Command::Demo(command) => command.execute(&cli.globals, signals).await,
         Command::Completions(command) => command.execute(&mut Cli::command()),
         Command::Man(command) => command.execute(Cli::command()),

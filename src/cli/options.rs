@@ -95,6 +95,15 @@ impl ConfigFile {
         Config::load(&self.path, &process_env)
     }
 
+    /// The same, and the file's text: for a command that passes on what it does not look at.
+    pub(super) fn load_with_text(&self) -> Result<(Config, String)> {
+        let config = self.load()?;
+        let text = std::fs::read_to_string(&self.path).map_err(|error| {
+            Error::io(Phase::Config, format!("cannot read the config {}", self.path.display()), &error)
+        })?;
+        Ok((config, text))
+    }
+
     /// The same for a command that asks the target only, and whether the config's source is the real one: where
     /// SOURCE_DATABASE_URL is not set, a stand-in takes its place.
     pub(super) fn load_for_target(&self) -> Result<(Config, bool)> {

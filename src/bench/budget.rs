@@ -1,0 +1,74 @@
+//! `--time-limit`: what fits into it, and what ends when it is over.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The time that a bench may take, its preparation included.
+pub(super) struct Budget {
+    ends: Instant,
+    stop: CancellationToken,
+    asked: CancellationToken,
+    alarm: JoinHandle<()>,
+}
+
+impl Budget {
+    /// Begins now. `asked` is cancelled when the user wants it to stop.
+    pub(super) fn begin(limit: Duration, asked: &CancellationToken) -> Self {
+        let stop = asked.child_token();
+        let ring = stop.clone();
+        let alarm = tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            ring.cancel();
+        });
+        let now = Instant::now();
+        // A limit that no clock can count to is none.
+        let ends = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_hours(24 * 365));
+        Self { ends, stop, asked: asked.clone(), alarm }
+    }
+
+    /// Cancelled when the time is over, or by the user.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Whether something that takes so long still fits.
+    pub(super) fn has_time_for(&self, duration: Duration) -> bool {
+        !self.stop.is_cancelled() && Instant::now() + duration < self.ends
+    }
+
+    /// Whether it was the time that ended it, not the user.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.stop.is_cancelled() && !self.asked.is_cancelled()
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.alarm.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_longer_than_is_left_does_not_fit() {
+        let budget = Budget::begin(Duration::from_hours(1), &CancellationToken::new());
+        assert!(budget.has_time_for(Duration::from_mins(1)) && !budget.has_time_for(Duration::from_hours(2)));
+        assert!(!budget.is_used_up());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_time_stops_the_work_and_is_told_from_the_users_wish() {
+        let budget = Budget::begin(Duration::ZERO, &CancellationToken::new());
+        budget.stop().cancelled().await;
+        assert!(budget.is_used_up() && !budget.has_time_for(Duration::ZERO));
+        let asked = CancellationToken::new();
+        let budget = Budget::begin(Duration::from_hours(1), &asked);
+        asked.cancel();
+        assert!(budget.stop().is_cancelled() && !budget.is_used_up());
+    }
+}

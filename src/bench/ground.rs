@@ -1,0 +1,310 @@
+//! Where is measured: two servers, a schema of our own on each, a directory; all of it gone afterwards.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::proc;
+use crate::config::Secret;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::cluster::{Cluster, Options, SUPERUSER};
+use crate::pg::conninfo::{ConnInfo, Environment, ForLibpq};
+use crate::pg::name::{Ident, literal};
+use crate::pg::pooler;
+use crate::pg::session::{self, Session, SessionSettings, Side};
+use crate::run::RunId;
+
+/// Which servers.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Two of our own on this machine.
+    ThrowAway,
+    /// The user's.
+    Given {
+        /// Where rows come from.
+        source: Secret,
+        /// Where rows go to.
+        target: Secret,
+    },
+}
+
+/// What all our schemas begin with; the id of the bench follows.
+const SCHEMA_PREFIX: &str = "bulkload_bench_";
+
+/// Advisory locks of benches have this as their first number, "benc" in ASCII.
+const LOCK_CLASS: i32 = 0x6265_6e63;
+
+/// How long anybody may queue behind us when a schema is dropped, how often that is tried, and the pause in between.
+const DROP_BUDGET: Duration = Duration::from_secs(2);
+const DROP_TRIES: u32 = 15;
+const DROP_PAUSE: Duration = Duration::from_millis(200);
+
+/// Both ends, and what is ours on them.
+pub(super) struct Ground {
+    /// Where rows come from.
+    pub(super) source: End,
+    /// Where rows go to.
+    pub(super) target: End,
+    /// Ours, on the target, and on the source where the rows are made up.
+    pub(super) schema: Ident,
+    /// Ours, on the target: for staging and state of the runs.
+    pub(super) staging_schema: Ident,
+    /// Ours, for files; on the throw-away source's disk, or a temporary one.
+    pub(super) directory: PathBuf,
+    /// Whether the servers are throw-away ones.
+    pub(super) is_throw_away: bool,
+    /// Last: sessions end before their servers, and files go with these.
+    home: Home,
+}
+
+/// What the ground lies on, and goes with.
+#[expect(dead_code, reason = "kept for their drop")]
+enum Home {
+    /// To be dropped on a thread that may wait.
+    Servers(Box<[Cluster; 2]>),
+    Directory(tempfile::TempDir),
+}
+
+/// One end: a session of ours, and how others connect.
+pub(super) struct End {
+    /// Which one.
+    pub(super) side: Side,
+    /// For the loader.
+    pub(super) url: Secret,
+    /// For psql.
+    pub(super) libpq: ForLibpq,
+    /// Keeps the advisory lock that says that this bench lives.
+    pub(super) session: Session,
+    /// The server's processes, where they are on this machine.
+    pub(super) server: Option<proc::Server>,
+    info: ConnInfo,
+    application: String,
+}
+
+impl Ground {
+    /// Connects to both ends; makes the schemas, the source's only if it `fills_source`.
+    ///
+    /// # Errors
+    /// No servers, no connection, no right to create a schema.
+    pub(super) async fn open(place: &Place, fills_source: bool, stop: &CancellationToken) -> Result<Self> {
+        let id = RunId::now();
+        let (urls, home, directory) = match place {
+            Place::ThrowAway => throw_away().await?,
+            Place::Given { source, target } => {
+                let directory = tempfile::tempdir()
+                    .map_err(|e| Error::io(Phase::Stage, "cannot make a temporary directory", &e))?;
+                let path = directory.path().to_owned();
+                ([source.clone(), target.clone()], Home::Directory(directory), path)
+            }
+        };
+        let [source, target] = urls;
+        let (source, target) = futures::try_join!(
+            End::open(Side::Source, source, id.as_str()),
+            End::open(Side::Target, target, id.as_str())
+        )?;
+        let name = |suffix: &str| Ident::new(format!("{SCHEMA_PREFIX}{id}{suffix}"));
+        let ground = Self {
+            source,
+            target,
+            schema: name(""),
+            staging_schema: name("_staging"),
+            directory,
+            is_throw_away: matches!(place, Place::ThrowAway),
+            home,
+        };
+        match ground.create_schemas(fills_source, stop).await {
+            Ok(()) => Ok(ground),
+            Err(error) => {
+                ground.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn create_schemas(&self, fills_source: bool, stop: &CancellationToken) -> Result<()> {
+        let ends = [Some(&self.target), fills_source.then_some(&self.source)];
+        for end in ends.into_iter().flatten() {
+            if !self.is_throw_away {
+                end.remove_dead().await?;
+            }
+            end.run(&format!("create schema {}", self.schema), stop).await?;
+        }
+        Ok(())
+    }
+
+    /// The servers' state between two measurements is the same for each: nothing waits to be written.
+    pub(super) async fn settle(&self, stop: &CancellationToken) -> Result<()> {
+        if self.is_throw_away {
+            self.source.run("checkpoint", stop).await?;
+            self.target.run("checkpoint", stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that is ours, whatever became of the work; tells what could not be removed.
+    pub(super) async fn close(self) -> Option<Error> {
+        if self.is_throw_away {
+            let Self { source, target, home, .. } = self;
+            drop((source, target));
+            let _ = tokio::task::spawn_blocking(move || drop(home)).await;
+            return None;
+        }
+        let mut failed = None;
+        for end in [&self.target, &self.source] {
+            if let Err(error) = end.drop_schemas(&[&self.schema, &self.staging_schema]).await {
+                failed = Some(error.hint(format!(
+                    "Drop it by hand on the {}: drop schema if exists {}, {} cascade",
+                    end.side.name(),
+                    self.schema,
+                    self.staging_schema
+                )));
+            }
+        }
+        failed
+    }
+
+    /// A file of ours.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl End {
+    async fn open(side: Side, url: Secret, id: &str) -> Result<Self> {
+        let environment = Environment::from_process();
+        let context = |e: Error| e.context(format!("the {}", side.name()));
+        let info = ConnInfo::resolve(&url, &environment).map_err(context)?;
+        let libpq = ForLibpq::resolve(&url, &environment).map_err(context)?;
+        let application = format!("bulkload/bench/{id}");
+        let settings = SessionSettings::new(side, &application);
+        pooler::refuse_transaction_pooling(&info, &settings).await.map_err(context)?;
+        let session = session::connect(&info, &settings).await.map_err(context)?;
+        let failed = |e| Error::pg(Phase::Connect, format!("the {}", side.name()), &e);
+        let sql = format!(
+            "select current_database()::text from (select pg_advisory_lock({LOCK_CLASS}, hashtext({}))) l",
+            literal(id)
+        );
+        let row = session.client.query_one(&sql, &[]).await.map_err(failed)?;
+        let server = proc::Server::of_backend(session.backend_pid, row.get(0));
+        Ok(Self { side, url, libpq, session, server, info, application })
+    }
+
+    /// Another session, for the user's SQL: it keeps the role's search_path.
+    pub(super) async fn users_session(&self) -> Result<Session> {
+        let settings = SessionSettings::new(self.side, &self.application).for_users_sql();
+        session::connect(&self.info, &settings).await
+    }
+
+    /// Runs statements; cancels them when all is to stop.
+    pub(super) async fn run(&self, sql: &str, stop: &CancellationToken) -> Result<()> {
+        let work = self.session.client.batch_execute(sql);
+        tokio::select! {
+            done = work => done.map_err(|e| self.failed(&e)),
+            () = stop.cancelled() => {
+                self.session.cancel().await;
+                Err(Error::cancelled(Phase::Stage))
+            }
+        }
+    }
+
+    /// One value as text.
+    pub(super) async fn value(&self, sql: &str) -> Result<String> {
+        let messages = self.session.client.simple_query(sql).await.map_err(|e| self.failed(&e))?;
+        let value = messages.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok(value.unwrap_or_default())
+    }
+
+    /// An error of this end's server.
+    pub(super) fn failed(&self, error: &tokio_postgres::Error) -> Error {
+        Error::pg(Phase::Stage, format!("the {}", self.side.name()), error)
+    }
+
+    /// Removes the schemas of benches that were killed: nobody holds their lock.
+    async fn remove_dead(&self) -> Result<()> {
+        let sql = format!(
+            "select nspname::text from pg_namespace
+             where nspname ~ '^{SCHEMA_PREFIX}[0-9a-z]{{12}}(_staging)?$' and pg_has_role(nspowner, 'usage')
+                 and pg_try_advisory_lock({LOCK_CLASS}, hashtext(substr(nspname, {}, 12)))",
+            SCHEMA_PREFIX.len() + 1
+        );
+        let rows = self.session.client.query(&sql, &[]).await.map_err(|e| self.failed(&e))?;
+        let dead: Vec<Ident> = rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect();
+        if !dead.is_empty() {
+            tracing::info!(phase = %Phase::Clean, "removing what a bench that was killed left on the {}", self.side.name());
+            self.drop_schemas(&dead.iter().collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    }
+
+    /// Through a session of its own: the other one may be busy with what was cancelled, or gone.
+    async fn drop_schemas(&self, schemas: &[&Ident]) -> Result<()> {
+        self.session.cancel().await;
+        let mut settings = SessionSettings::new(self.side, &self.application);
+        settings.lock_timeout = DROP_BUDGET;
+        let session = session::connect(&self.info, &settings).await?;
+        let sql = format!(
+            "drop schema if exists {} cascade",
+            schemas.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        );
+        // In the source nothing is ours where it is only read, and then it may be read-only altogether.
+        let names: Vec<String> = schemas.iter().map(|schema| literal(schema.as_str())).collect();
+        let ours = format!("select count(*) from pg_namespace where nspname in ({})", names.join(", "));
+        let failed = |e| Error::pg(Phase::Clean, format!("the {}", self.side.name()), &e);
+        let found = session.client.query_one(&ours, &[]).await.map_err(failed)?.get::<_, i64>(0);
+        if found == 0 {
+            return Ok(());
+        }
+        let mut dropped = session.client.batch_execute(&sql).await;
+        for _ in 1..DROP_TRIES {
+            if dropped.is_ok() {
+                break;
+            }
+            // A backend of ours that was cancelled, or whose program was killed, may take a moment to let go.
+            tokio::time::sleep(DROP_PAUSE).await;
+            dropped = session.client.batch_execute(&sql).await;
+        }
+        dropped.map_err(failed)
+    }
+}
+
+/// Two servers as a live one is set, but for what would disturb a measurement: no autovacuum, few checkpoints.
+async fn throw_away() -> Result<([Secret; 2], Home, PathBuf)> {
+    tracing::info!(phase = %Phase::Connect, "starting two throw-away PostgreSQL servers");
+    let options = || {
+        Options::new()
+            .setting("fsync", "on")
+            .setting("full_page_writes", "on")
+            .setting("autovacuum", "off")
+            .setting("max_wal_size", "8GB")
+            .setting("checkpoint_timeout", "1h")
+    };
+    let start = move || {
+        std::thread::scope(|scope| {
+            let source = scope.spawn(|| Cluster::start(options()));
+            let target = Cluster::start(options());
+            let panicked = |_| {
+                Err(Error::new(Phase::Connect, Kind::Internal, "the thread that starts a server panicked"))
+            };
+            Ok([source.join().unwrap_or_else(panicked)?, target?])
+        })
+    };
+    let servers = tokio::task::spawn_blocking(start).await.unwrap_or_else(|panic| {
+        Err(Error::new(Phase::Connect, Kind::Internal, format!("a server's thread ended: {panic}")))
+    })?;
+    let urls = [&servers[0], &servers[1]].map(|server| Secret::new(server.socket_url(SUPERUSER)));
+    let directory = servers[0].dir().join("bench");
+    let home = Home::Servers(Box::new(servers));
+    std::fs::create_dir(&directory)
+        .map_err(|e| Error::io(Phase::Stage, format!("cannot make {}", directory.display()), &e))?;
+    Ok((urls, home, directory))
+}
+
+/// Bytes that can still be written beside `path`.
+pub(super) fn free_space(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -1,0 +1,252 @@
+//! What keeps a load from being faster, and how that is known.
+
+use serde::Serialize;
+
+/// What is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// The source's server.
+    Source,
+    /// The target's server.
+    Target,
+    /// This program.
+    Client,
+    /// The way to a server.
+    Network,
+    /// A disk of this machine.
+    Disk,
+    /// The figures do not tell.
+    Unknown,
+}
+
+impl What {
+    /// The word in JSON and in sentences.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+            Self::Client => "client",
+            Self::Network => "network",
+            Self::Disk => "disk",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What limits, and how it is known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limit {
+    /// What is in the way.
+    pub what: What,
+    /// A sentence with the figures that show it.
+    pub because: String,
+}
+
+/// The figures of one load that tell. Seconds; bytes per second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clues {
+    /// On the clock, until the last row was in staging.
+    pub(super) load: f64,
+    /// How many streams worked on it.
+    pub(super) streams: f64,
+    /// Of this machine.
+    pub(super) cores: f64,
+    /// CPU time of the client.
+    pub(super) client: Option<f64>,
+    /// CPU time of the source's server, if it runs on this machine.
+    pub(super) source: Option<f64>,
+    /// CPU time of the target's server for the load, if it runs on this machine.
+    pub(super) target: Option<f64>,
+    /// The share of the cores' time that they waited for a disk.
+    pub(super) disk_share: Option<f64>,
+    /// COPY TO alone, on the clock, with one stream.
+    pub(super) read: Option<f64>,
+    /// COPY FROM alone, on the clock, with one stream.
+    pub(super) write: Option<f64>,
+    /// What arrived, per second.
+    pub(super) rate: f64,
+    /// What the way from the source was seen to carry.
+    pub(super) source_link: Option<f64>,
+    /// What the way to the target was seen to carry.
+    pub(super) target_link: Option<f64>,
+}
+
+/// Above this share something counts as busy all the time: the rest is start and end.
+const BUSY: f64 = 0.8;
+
+/// A machine that waits for a disk for more than this share of its time is held up by it.
+const DISK_BUSY: f64 = 0.2;
+
+/// A way that is used to this share of what it was seen to carry is full.
+const LINK_FULL: f64 = 0.7;
+
+/// Judges by what is known: CPU times on this machine, else the ways to the servers and the two halves alone.
+pub(super) fn judge(clues: &Clues) -> Limit {
+    by_disk(clues)
+        .or_else(|| by_cpu(clues))
+        .or_else(|| by_client(clues))
+        .or_else(|| by_link(clues))
+        .or_else(|| by_halves(clues))
+        .unwrap_or_else(|| Limit {
+            what: What::Unknown,
+            because: "The servers' CPU time cannot be read from here, and without psql there is nothing to \
+                      compare with."
+                .to_owned(),
+        })
+}
+
+fn by_disk(clues: &Clues) -> Option<Limit> {
+    let share = clues.disk_share.filter(|&share| share > DISK_BUSY)?;
+    let because = format!("This machine's cores waited for a disk during {} of the time.", percent(share));
+    Some(Limit { what: What::Disk, because })
+}
+
+/// Where all three work on this machine.
+fn by_cpu(clues: &Clues) -> Option<Limit> {
+    let (source, target, client) = (clues.source?, clues.target?, clues.client?);
+    let parts = [(What::Target, target), (What::Source, source), (What::Client, client)];
+    let (what, most) = parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let all = source + target + client;
+    if all <= 0.0 || clues.load <= 0.0 {
+        return None;
+    }
+    let busy = all / (clues.cores * clues.load);
+    let shares = format!(
+        "the target's server takes {} of that, the source's {}, the client {}",
+        percent(target / all),
+        percent(source / all),
+        percent(client / all)
+    );
+    if busy >= BUSY {
+        let because = format!(
+            "The {} cores are busy for {} of the load; {shares}.",
+            clues.cores,
+            percent(busy.min(1.0))
+        );
+        return Some(Limit { what, because });
+    }
+    let each = most / (clues.streams * clues.load);
+    let because = if each >= BUSY {
+        format!(
+            "Its part of each stream is busy for {} of the load, while the {} cores are busy for {}: more streams may \
+             help.",
+            percent(each.min(1.0)),
+            clues.cores,
+            percent(busy)
+        )
+    } else {
+        format!(
+            "Nothing is busy all the time: the {} cores are for {} of the load; {shares}. What takes most is likeliest to \
+             be waited for.",
+            clues.cores,
+            percent(busy)
+        )
+    };
+    Some(Limit { what, because })
+}
+
+fn by_client(clues: &Clues) -> Option<Limit> {
+    let busy = clues.client? / (clues.cores * clues.load);
+    (busy >= BUSY).then(|| Limit {
+        what: What::Client,
+        because: format!(
+            "The client keeps this machine's {} cores busy for {} of the load.",
+            clues.cores,
+            percent(busy)
+        ),
+    })
+}
+
+fn by_link(clues: &Clues) -> Option<Limit> {
+    let ways = [("from the source", clues.source_link), ("to the target", clues.target_link)];
+    let narrow = ways.into_iter().filter_map(|(way, carries)| Some((way, carries?)));
+    let (way, carries) = narrow.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let used = clues.rate / carries;
+    (used >= LINK_FULL).then(|| Limit {
+        what: What::Network,
+        because: format!(
+            "The way {way} carried {:.0} MB/s of rows that cost the server next to nothing, and the load uses {} of that.",
+            carries / 1e6,
+            percent(used.min(1.0))
+        ),
+    })
+}
+
+fn by_halves(clues: &Clues) -> Option<Limit> {
+    let (read, write) = (clues.read?, clues.write?);
+    let (what, half, more, less) = if write >= read {
+        (What::Target, "COPY FROM a file", write, read)
+    } else {
+        (What::Source, "COPY TO nowhere", read, write)
+    };
+    let because = format!(
+        "{half} alone takes {more:.2} s with one stream, the other half {less:.2} s, the load {:.2} s with {}.",
+        clues.load, clues.streams
+    );
+    Some(Limit { what, because })
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCAL: Clues = Clues {
+        load: 10.0,
+        streams: 2.0,
+        cores: 2.0,
+        client: Some(1.5),
+        source: Some(7.0),
+        target: Some(11.0),
+        disk_share: Some(0.01),
+        read: Some(8.0),
+        write: Some(11.0),
+        rate: 100e6,
+        source_link: Some(2e9),
+        target_link: Some(2e9),
+    };
+
+    #[track_caller]
+    fn says(clues: &Clues, what: What, words: &str) {
+        let limit = judge(clues);
+        assert!(limit.what == what && limit.because.contains(words), "{limit:?}");
+    }
+
+    #[test]
+    fn busy_cores_are_the_limit_and_who_keeps_them_busy_most() {
+        says(&LOCAL, What::Target, "cores are busy for 98 %");
+        says(&Clues { source: Some(12.0), ..LOCAL }, What::Source, "busy");
+        says(&Clues { client: Some(15.0), ..LOCAL }, What::Client, "busy");
+    }
+
+    #[test]
+    fn one_busy_backend_on_an_idle_machine_calls_for_more_streams() {
+        let clues = Clues { cores: 16.0, streams: 1.0, target: Some(9.5), ..LOCAL };
+        says(&clues, What::Target, "more streams may help");
+        says(
+            &Clues { cores: 16.0, target: Some(8.0), ..LOCAL },
+            What::Target,
+            "Nothing is busy all the time",
+        );
+    }
+
+    #[test]
+    fn waiting_for_a_disk_comes_before_all() {
+        says(&Clues { disk_share: Some(0.4), ..LOCAL }, What::Disk, "40 %");
+    }
+
+    #[test]
+    fn servers_elsewhere_are_judged_by_the_way_to_them_and_by_the_halves() {
+        let remote = Clues { source: None, target: None, ..LOCAL };
+        says(&remote, What::Target, "COPY FROM a file alone takes 11.00 s");
+        says(&Clues { read: Some(12.0), ..remote }, What::Source, "COPY TO nowhere");
+        says(&Clues { target_link: Some(110e6), ..remote }, What::Network, "to the target carried 110 MB/s");
+        says(&Clues { client: Some(19.0), ..remote }, What::Client, "busy for 95 %");
+        says(&Clues { read: None, ..remote }, What::Unknown, "psql");
+    }
+}

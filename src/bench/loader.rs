@@ -1,0 +1,162 @@
+//! One run of the program with one setting, as a process of its own: what it used is then the loading's alone.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::ground::Ground;
+use super::proc::Cores;
+use super::process::{Program, Work, measure};
+use super::scenario::Scenario;
+use super::settings::Setting;
+use crate::config::{Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::run::{self, Options};
+
+/// What one run took.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    /// From the process's start to its end.
+    pub(super) whole: Duration,
+    /// Of its client, if that can be read.
+    pub(super) client_cpu: Option<Duration>,
+    /// Of the source's server.
+    pub(super) source_cpu: Option<Duration>,
+    /// Of the target's server.
+    pub(super) target_cpu: Option<Duration>,
+    /// The most memory that it held, in bytes.
+    pub(super) peak_memory: Option<u64>,
+    /// The share of the cores' time in which they waited for a disk.
+    pub(super) disk_share: Option<f64>,
+    /// The share that neither this run nor the servers used, but something else.
+    pub(super) others_share: Option<f64>,
+    /// What it reports of the table.
+    pub(super) table: TableFigures,
+}
+
+/// What the report says of the one table.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct TableFigures {
+    pub(super) apply: Option<String>,
+    pub(super) format: String,
+    pub(super) streams: u64,
+    pub(super) chunks: u64,
+    pub(super) extracted: u64,
+    pub(super) bytes_in: u64,
+    pub(super) load_ms: u64,
+    pub(super) index_ms: u64,
+    pub(super) apply_ms: u64,
+    pub(super) lock_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct ReportFigures {
+    tables: Vec<TableFigures>,
+}
+
+/// How runs are started.
+pub(super) struct Loader<'a> {
+    /// This program's own file.
+    pub(super) program: PathBuf,
+    pub(super) ground: &'a Ground,
+    pub(super) scenario: &'a Scenario,
+}
+
+impl Loader<'_> {
+    /// Whether a run with this setting is possible, and what `auto` would be.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) async fn plan(&self, setting: &Setting) -> Result<crate::config::ApplyMethod> {
+        let text = self.scenario.config(self.ground, setting)?;
+        let environment = |name: &str| match name {
+            SOURCE_URL_VARIABLE => Some(self.ground.source.url.expose().to_owned()),
+            TARGET_URL_VARIABLE => Some(self.ground.target.url.expose().to_owned()),
+            other => crate::config::process_env(other),
+        };
+        let config = Config::parse(&text, "the config of a run", &environment)?;
+        let plan = Box::pin(run::plan(config, Options::default())).await?;
+        Ok(plan.tables[0].apply)
+    }
+
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// What the run says when it fails.
+    pub(super) async fn run(&self, setting: &Setting, stop: &CancellationToken) -> Result<Load> {
+        let ground = self.ground;
+        let (config, report) = (ground.file("run.toml"), ground.file("report.json"));
+        write(&config, &self.scenario.config(ground, setting)?)?;
+        let mut command = Command::new(&self.program);
+        command.args(["sync", "--quiet", "--no-progress", "-c"]).arg(&config).arg("--report").arg(&report);
+        command.env(SOURCE_URL_VARIABLE, ground.source.url.expose());
+        command.env(TARGET_URL_VARIABLE, ground.target.url.expose());
+        let before = Servers::now(ground);
+        let cores = Cores::now();
+        let used = measure(Work::One(Program::new(command)?), stop).await?;
+        let cores = cores.zip(Cores::now());
+        let disk_share = cores.and_then(|(then, now)| now.disk_share_since(then));
+        let (source_cpu, target_cpu) = Servers::now(ground).since(&before);
+        let text = std::fs::read_to_string(&report)
+            .map_err(|e| Error::io(Phase::Record, format!("cannot read {}", report.display()), &e))?;
+        let figures: ReportFigures = serde_json::from_str(&text).map_err(|error| internal(&error))?;
+        let table = figures.tables.into_iter().next().ok_or_else(|| internal(&"it has no table"))?;
+        // What was rejected is of no interest, and would add up.
+        let _ = std::fs::remove_dir_all(ground.file("rejects"));
+        Ok(Load {
+            whole: used.wall,
+            client_cpu: used.cpu,
+            source_cpu,
+            target_cpu,
+            peak_memory: used.peak_memory,
+            disk_share,
+            others_share: cores.and_then(|(then, now)| {
+                let ours = used.cpu? + source_cpu? + target_cpu?;
+                now.others_share_since(then, ours)
+            }),
+            table,
+        })
+    }
+}
+
+/// What both servers have used so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Servers {
+    source: Option<Duration>,
+    target: Option<Duration>,
+}
+
+impl Servers {
+    /// Nothing is known where both ends are one server: it does not say for whom it worked.
+    pub(super) fn now(ground: &Ground) -> Self {
+        let (source, target) = (ground.source.server, ground.target.server);
+        if source == target {
+            return Self { source: None, target: None };
+        }
+        let cpu = |server: Option<super::proc::Server>| server.and_then(super::proc::Server::cpu);
+        Self { source: cpu(source), target: cpu(target) }
+    }
+
+    /// What they have used since then.
+    pub(super) fn since(&self, then: &Self) -> (Option<Duration>, Option<Duration>) {
+        let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
+        (since(self.source, then.source), since(self.target, then.target))
+    }
+}
+
+/// Readable by nobody else: a config of the user's may hold what is nobody else's business.
+fn write(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|e| Error::io(Phase::Stage, format!("cannot write {}", path.display()), &e))
+}
+
+fn internal(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Phase::Record, Kind::Internal, format!("a run's report cannot be understood: {why}"))
+}

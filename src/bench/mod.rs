@@ -1,0 +1,330 @@
+//! `bulkload bench`: measures what settings do, beside a plain copy, and recommends some.
+//!
+//! 1. [`ground`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
+//! 2. [`scenario`]: the rows, made up or the user's, and a table for each method that takes them.
+//! 3. [`rounds`]: every setting as a run of the program of its own, every plain copy as a pipe of psql, in turns.
+//! 4. [`summary`]: medians and spreads, ratios round by round, what limits, what to recommend.
+//! 5. [`text`], [`html`], and the JSON, which is [`Findings`] as it stands.
+//!
+//! # The JSON
+//!
+//! All keys are always there; times are seconds, sizes bytes, a megabyte is 10^6; what could not be had is `null`. A
+//! *spread* is `{ "n", "median", "min", "max" }` over the rounds; a ratio is taken within each round first.
+//!
+//! - `version`, `started_at`, `duration_s`, `time_limit_s`
+//! - `machine`: `cores`, `processor`, `memory_bytes`, `source_version`, `target_version`, `throw_away_servers`,
+//!   `servers_cpu_is_known`
+//! - `scenario`: `table`, `made_up`, `rules`, `rows`, `bytes` (in COPY's binary format), `table_bytes`
+//! - `plain`, a list: `what` (`pipe`, `read`, `write`), `label`, `streams`, the spreads `seconds`, `index_s` and
+//!   `with_index_s`, and the *effort*
+//! - `floor_s`, a spread: (source CPU of COPY TO + target CPU of COPY FROM) / cores
+//! - `others_share`, a spread: the share of the cores' time that something else took
+//! - `settings`, a list, the base first: `label`, `list`, `jobs`, `chunk_bytes`, `format`, `apply`, `method`, `wire_format`,
+//!   `streams`, `chunks`, the spreads `load_s`, `index_s`, `apply_s`, `lock_s`, `whole_s` and `whole_ratio` (to the pipe with
+//!   an index), and the *effort*
+//! - the *effort*: `rows_per_s`, `mb_per_s`, `client_cpu_s_per_gb`, `peak_memory_bytes`, the spreads `client_cpu_s`,
+//!   `client_cpu_ratio_to_pipe`, `source_cpu_s`, `target_cpu_s`, `ratio_to_pipe` (one `psql | psql`), `ratio_to_pipes` (as
+//!   many as the best setting has streams) and `ratio_to_floor`
+//! - `left_out`, a list of `what` and `why`
+//! - `limit`: `what` (`source`, `target`, `client`, `network`, `disk`, `unknown`) and `because`
+//! - `recommendation`: `run`, a list of `key`, `value`, `is_sure`, `because`; and `apply`, the same or `null`
+
+mod budget;
+mod chart;
+mod findings;
+mod ground;
+mod html;
+mod limit;
+mod link;
+mod loader;
+mod proc;
+mod process;
+mod recommendation;
+mod rounds;
+#[cfg(test)]
+mod sample;
+mod scenario;
+mod settings;
+mod shape;
+mod statistics;
+mod summary;
+mod text;
+mod words;
+mod yardstick;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+pub use findings::{Effort, Facts, Findings, LeftOut, Machine, PlainFigures, SettingFigures};
+pub use ground::Place;
+pub use limit::{Limit, What};
+pub use recommendation::{Choice, Recommendation};
+pub use scenario::Subject;
+pub use settings::{Axis, Setting, Sweep, parse_chunk, parse_format, parse_method};
+pub use shape::Shape;
+pub use statistics::Spread;
+
+use crate::config::{ApplyMethod, FormatChoice, RunConfig};
+use crate::error::{Error, Kind, Phase, Result};
+use budget::Budget;
+use ground::Ground;
+use loader::Loader;
+use rounds::Rounds;
+use summary::{Amount, Summary};
+use yardstick::{Plan, Yardstick};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// On which servers.
+    pub place: Place,
+    /// Which rows.
+    pub subject: Subject,
+    /// With which settings.
+    pub sweep: Sweep,
+    /// How many rounds.
+    pub repeat: usize,
+    /// How long all of it may take.
+    pub time_limit: Duration,
+    /// This program's own file: each run is a process of its own.
+    pub program: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was found out.
+    pub findings: Findings,
+    /// What went wrong on the way: settings that failed, a schema that could not be dropped.
+    pub failures: Vec<Error>,
+}
+
+/// Measures. Whatever comes of it, what it made on the servers is gone afterwards.
+///
+/// # Errors
+/// Nothing could be measured, or `Kind::Cancelled`.
+pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome> {
+    let started = (SystemTime::now(), Instant::now());
+    let budget = Budget::begin(job.time_limit, cancel);
+    let ground = Ground::open(&job.place, job.subject.fills_source(), budget.stop()).await;
+    let ground = ground.map_err(|error| in_time(error, &budget, job))?;
+    let measured = Box::pin(on(&ground, job, &budget, started)).await;
+    tracing::info!(phase = %Phase::Clean, "removing what was made for it");
+    let left = ground.close().await;
+    let mut outcome = measured.map_err(|error| in_time(error, &budget, job))?;
+    outcome.failures.extend(left);
+    Ok(outcome)
+}
+
+/// What ended because the time was over says so.
+fn in_time(error: Error, budget: &Budget, job: &Job) -> Error {
+    if error.kind() != Kind::Cancelled || !budget.is_used_up() {
+        return error;
+    }
+    let limit = humantime::format_duration(job.time_limit);
+    Error::new(Phase::Load, Kind::Refused, format!("nothing could be measured within --time-limit {limit}"))
+        .hint("Give it more time, or fewer --rows.")
+}
+
+async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, Instant)) -> Result<Outcome> {
+    let stop = budget.stop();
+    let scenario = job.subject.prepare(ground, stop).await?;
+    let mut left_out = Vec::new();
+    let yardstick = match Yardstick::prepare(ground, &scenario, stop).await {
+        Ok(yardstick) => Some(yardstick),
+        Err(error) if error.kind() == Kind::Cancelled => return Err(error),
+        Err(error) => {
+            left_out.push(LeftOut { what: "psql | psql".to_owned(), why: error.message().to_owned() });
+            None
+        }
+    };
+    let loader = Loader { program: job.program.clone(), ground, scenario: &scenario };
+    let mut failures = Vec::new();
+    let settings = possible(job, &loader, (&mut left_out, &mut failures), stop).await?;
+    let links = if ground.is_throw_away { (None, None) } else { link::speeds(ground).await };
+    let mut rounds = Rounds {
+        ground,
+        scenario: &scenario,
+        loader: &loader,
+        yardstick: yardstick.as_ref(),
+        budget,
+        loads: Vec::new(),
+        copies: Vec::new(),
+        done: 0,
+    };
+    for plan in [Plan::Read, Plan::Write, Plan::Pipe(1)] {
+        rounds.add_copy(plan);
+    }
+    for (axis, setting) in settings {
+        rounds.add_load(axis, setting);
+    }
+    rounds.all(job.repeat).await?;
+    let amount = amount(&rounds, yardstick.as_ref())?;
+    let combined = Summary::of(&rounds, amount, cores()).combined();
+    if let Some(combined) = combined {
+        let load = rounds.add_load(Axis::Combined, combined);
+        rounds.only(load, job.repeat).await?;
+    }
+    left_out.extend(rounds.gaps(job.repeat, job.time_limit));
+    let findings = conclude(&rounds, (amount, links), job, left_out, started);
+    failures.extend(rounds.loads.into_iter().filter_map(|loads| {
+        let label = loads.setting.in_full();
+        loads.series.failed.map(|error| error.context(label))
+    }));
+    Ok(Outcome { findings, failures })
+}
+
+/// The settings that are possible here, the base first, each with a table that its runs fill. Others are left out; a run that
+/// fails although it was planned is a failure.
+async fn possible(
+    job: &Job,
+    loader: &Loader<'_>,
+    (left_out, failures): (&mut Vec<LeftOut>, &mut Vec<Error>),
+    stop: &CancellationToken,
+) -> Result<Vec<(Axis, Setting)>> {
+    let mut sweep = job.sweep.clone().or(usual(&job.subject));
+    if !scenario::takes_methods(&job.subject) {
+        sweep.apply = vec![ApplyMethod::Auto];
+    }
+    let all = sweep.settings();
+    let Some(&(_, base)) = all.first() else { return Ok(Vec::new()) };
+    let mut filled: Vec<ApplyMethod> = Vec::new();
+    let mut automatic = None;
+    let mut possible = Vec::new();
+    for (axis, setting) in all {
+        let found = if automatic == Some(setting.apply) {
+            Err(Error::new(Phase::Plan, Kind::Refused, format!("auto is {} here", setting.apply.name())))
+        } else {
+            make_ready(loader, &setting, &mut filled, stop).await
+        };
+        match found {
+            Ok(method) => {
+                if axis == Axis::Base && setting.apply == ApplyMethod::Auto {
+                    automatic = Some(method);
+                }
+                possible.push((axis, setting));
+            }
+            Err(error) if axis != Axis::Base && error.kind() != Kind::Cancelled => {
+                let table = loader.scenario.live(loader.ground, setting.apply).plain();
+                let why = error.message().replace(&table, &loader.scenario.name);
+                left_out.push(LeftOut { what: setting.label(&base), why });
+                if error.phase() == Phase::Load {
+                    failures.push(error.context(setting.in_full()));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(possible)
+}
+
+/// Plans a setting, and fills its method's table by a run that does not count: the first one finds cold caches. What
+/// `auto` is depends on whether the table is empty.
+async fn make_ready(
+    loader: &Loader<'_>,
+    setting: &Setting,
+    filled: &mut Vec<ApplyMethod>,
+    stop: &CancellationToken,
+) -> Result<ApplyMethod> {
+    if !filled.contains(&setting.apply) {
+        filled.push(setting.apply);
+        loader.scenario.create_live(loader.ground, setting.apply, stop).await?;
+        loader.plan(setting).await?;
+        tracing::info!(phase = %Phase::Load, "warming up: {}", setting.in_full());
+        loader.run(setting, stop).await?;
+    }
+    loader.plan(setting).await
+}
+
+/// What the user has set, or else what a config has that says nothing.
+fn usual(subject: &Subject) -> Setting {
+    let default = RunConfig::default();
+    let (run, format, apply) = match subject {
+        Subject::Made { .. } => (&default, FormatChoice::Auto, ApplyMethod::Auto),
+        Subject::Own { config, entry, .. } => {
+            let table = &config.tables[*entry];
+            (&config.run, table.format, table.apply.value)
+        }
+    };
+    // As `plan` decides it, but for the connections that are free.
+    let jobs = if run.jobs == 0 { cores().min(8) } else { run.jobs };
+    Setting { jobs, chunk: run.chunk, format, apply }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How much was moved; an error if nothing was.
+fn amount(rounds: &Rounds<'_>, yardstick: Option<&Yardstick<'_>>) -> Result<Amount> {
+    let first = rounds.loads.iter().find_map(|loads| loads.series.rounds.first());
+    let Some((_, load)) = first else {
+        let failed = rounds.loads.iter().find_map(|loads| loads.series.failed.as_ref());
+        return Err(failed.map_or_else(
+            || Error::cancelled(Phase::Load),
+            |error| {
+                Error::new(error.phase(), error.kind(), error.message())
+                    .context("no setting could be measured")
+            },
+        ));
+    };
+    let binary_bytes = yardstick.and_then(Yardstick::bytes).unwrap_or(load.table.bytes_in);
+    Ok(Amount { rows: load.table.extracted, binary_bytes })
+}
+
+fn conclude(
+    rounds: &Rounds<'_>,
+    (amount, links): (Amount, (Option<f64>, Option<f64>)),
+    job: &Job,
+    left_out: Vec<LeftOut>,
+    (started_at, began): (SystemTime, Instant),
+) -> Findings {
+    let summary = Summary::of(rounds, amount, cores());
+    let (source, target) = (&rounds.ground.source, &rounds.ground.target);
+    let (made_up, rules) = match &job.subject {
+        Subject::Made { has_rules, .. } => (true, *has_rules),
+        Subject::Own { config, entry, .. } => {
+            let table = &config.tables[*entry];
+            (false, !(table.lookups.is_empty() && table.references.is_empty()))
+        }
+    };
+    let mut findings = Findings {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at,
+        duration_s: began.elapsed().as_secs_f64(),
+        time_limit_s: job.time_limit.as_secs_f64(),
+        machine: Machine {
+            cores: cores(),
+            processor: proc::processor(),
+            memory_bytes: proc::memory(),
+            source_version: source.session.server_version,
+            target_version: target.session.server_version,
+            throw_away_servers: rounds.ground.is_throw_away,
+            servers_cpu_is_known: source.server.is_some()
+                && target.server.is_some()
+                && source.server != target.server,
+        },
+        scenario: Facts {
+            table: rounds.scenario.name.clone(),
+            made_up,
+            rules,
+            rows: amount.rows,
+            bytes: amount.binary_bytes,
+            table_bytes: rounds.scenario.plain.bytes,
+        },
+        plain: summary.plain(),
+        floor_s: summary.floor(),
+        others_share: summary.others_share(),
+        settings: summary.settings(),
+        left_out,
+        limit: Limit { what: What::Unknown, because: String::new() },
+        recommendation: summary.recommendation(),
+    };
+    findings.limit = summary.limit(&findings, links);
+    if findings.is_disturbed() {
+        findings.recommendation.doubt("the machine was busy with something else");
+    }
+    findings
+}

@@ -1,0 +1,256 @@
+//! Programs that are measured: how long they take together, their CPU time, their memory.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use tokio_util::sync::CancellationToken;
+
+use super::proc;
+use crate::error::{Error, Kind, Phase, Result};
+
+/// Between two looks at a program: short beside anything that is measured, long beside the look itself.
+const LOOK_EVERY: Duration = Duration::from_millis(4);
+
+/// What a program that is told to stop may take; a run rolls back, and drops its staging.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// What some programs used that ran at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Used {
+    /// From the first one's start to the last one's end.
+    pub(super) wall: Duration,
+    /// CPU time of all of them.
+    pub(super) cpu: Option<Duration>,
+    /// The most memory of each, added up.
+    pub(super) peak_memory: Option<u64>,
+}
+
+/// A program to be measured, and where its complaints go.
+pub(super) struct Program {
+    command: Command,
+    complaints: File,
+}
+
+impl Program {
+    /// Prepares a command: nothing to read, nothing shown. In a process group of its own, so that Ctrl-C reaches it through
+    /// us only: told twice it would end without tidying up.
+    pub(super) fn new(mut command: Command) -> Result<Self> {
+        let complaints = tempfile::tempfile().map_err(|e| io_error("cannot make a temporary file", &e))?;
+        let stderr = complaints.try_clone().map_err(|e| io_error("cannot make a temporary file", &e))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
+        Ok(Self { command, complaints })
+    }
+
+    /// Reads from a file.
+    pub(super) fn reading(mut self, file: File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
+    /// Writes to a file.
+    pub(super) fn writing(mut self, file: File) -> Self {
+        self.command.stdout(file);
+        self
+    }
+}
+
+/// Programs that run at the same time: alone, or as pairs of which one reads what the other writes.
+pub(super) enum Work {
+    /// One.
+    One(Program),
+    /// Pipes, all of them at once.
+    Pipes(Vec<(Program, Program)>),
+}
+
+/// Runs it to its end.
+///
+/// # Errors
+/// A program fails: what it complained of. `Kind::Cancelled` if it was stopped.
+pub(super) async fn measure(work: Work, stop: &CancellationToken) -> Result<Used> {
+    let stop = stop.clone();
+    tokio::task::spawn_blocking(move || Running::start(work)?.wait(&stop)).await.unwrap_or_else(|panic| {
+        Err(Error::new(Phase::Load, Kind::Internal, format!("the watcher ended: {panic}")))
+    })
+}
+
+/// A child that may have ended, and what it has used.
+struct Watched {
+    child: Child,
+    complaints: File,
+    has_ended: bool,
+    cpu: Option<Duration>,
+    peak_memory: Option<u64>,
+}
+
+struct Running {
+    began: Instant,
+    programs: Vec<Watched>,
+}
+
+impl Running {
+    fn start(work: Work) -> Result<Self> {
+        let mut running = Self { began: Instant::now(), programs: Vec::new() };
+        match work {
+            Work::One(program) => {
+                running.spawn(program)?;
+            }
+            Work::Pipes(pipes) => {
+                for (mut writer, mut reader) in pipes {
+                    writer.command.stdout(Stdio::piped());
+                    let pipe = running.spawn(writer)?.child.stdout.take();
+                    if let Some(pipe) = pipe {
+                        reader.command.stdin(pipe);
+                    }
+                    running.spawn(reader)?;
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    fn spawn(&mut self, mut program: Program) -> Result<&mut Watched> {
+        let child = program.command.spawn().map_err(|e| {
+            io_error(&format!("cannot run {}", program.command.get_program().to_string_lossy()), &e)
+        })?;
+        let complaints = program.complaints;
+        self.programs.push(Watched { child, complaints, has_ended: false, cpu: None, peak_memory: None });
+        let last = self.programs.len() - 1;
+        Ok(&mut self.programs[last])
+    }
+
+    fn wait(mut self, stop: &CancellationToken) -> Result<Used> {
+        let mut killed_at = None;
+        while !self.look() {
+            if stop.is_cancelled() && killed_at.is_none() {
+                self.signal(Signal::TERM);
+                killed_at = Some(Instant::now() + STOPS_WITHIN);
+            }
+            if killed_at.is_some_and(|limit| Instant::now() > limit) {
+                self.signal(Signal::KILL);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        let wall = self.began.elapsed();
+        let complaints: Vec<String> = self.programs.iter_mut().filter_map(Watched::complaint).collect();
+        if stop.is_cancelled() {
+            return Err(Error::cancelled(Phase::Load));
+        }
+        if let Some(complaint) = complaints.into_iter().next() {
+            return Err(Error::new(Phase::Load, Kind::Server, complaint));
+        }
+        let sum = |values: Option<Vec<u64>>| values.map(|values| values.iter().sum());
+        Ok(Used {
+            wall,
+            cpu: self.programs.iter().map(|program| program.cpu).sum(),
+            peak_memory: sum(self.programs.iter().map(|program| program.peak_memory).collect()),
+        })
+    }
+
+    /// Looks at all programs; whether all have ended.
+    fn look(&mut self) -> bool {
+        self.programs.iter_mut().filter_map(|program| (!program.look()).then_some(())).count() == 0
+    }
+
+    fn signal(&self, signal: Signal) {
+        for program in self.programs.iter().filter(|program| !program.has_ended) {
+            // It may have ended just now, which is as good; it cannot be anybody else while nobody waited for it.
+            let _ = pid_of(&program.child).map(|pid| kill_process(pid, signal));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for program in self.programs.iter_mut().filter(|program| !program.has_ended) {
+            let _ = program.child.kill();
+            let _ = program.child.wait();
+        }
+    }
+}
+
+impl Watched {
+    /// Takes down what can be known while it runs, and what can only be known when it has ended; whether it has.
+    fn look(&mut self) -> bool {
+        if self.has_ended {
+            return true;
+        }
+        let pid = self.child.id();
+        self.peak_memory = proc::peak_memory(pid).max(self.peak_memory);
+        // Not waited for yet: then the kernel still knows what it has used.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = pid_of(&self.child).map(|pid| waitid(WaitId::Pid(pid), options));
+        self.has_ended = !matches!(ended, Some(Ok(None) | Err(rustix::io::Errno::INTR)));
+        if self.has_ended {
+            self.cpu = proc::cpu(pid);
+        }
+        self.has_ended
+    }
+
+    /// What went wrong, if something did: the first line that it wrote, without its `error:`.
+    fn complaint(&mut self) -> Option<String> {
+        let status = self.child.wait();
+        if matches!(&status, Ok(status) if status.success()) {
+            return None;
+        }
+        let mut text = String::new();
+        let read = self.complaints.rewind().and_then(|()| self.complaints.read_to_string(&mut text));
+        let line = read.ok().and_then(|_| text.lines().find(|line| !line.trim().is_empty()));
+        let ended = status.map_or_else(|e| e.to_string(), |status| format!("it ended with {status}"));
+        Some(line.map_or(ended, |line| {
+            let line = line.trim();
+            line.strip_prefix("error: ").or(line.strip_prefix("psql: ")).unwrap_or(line).to_owned()
+        }))
+    }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+fn io_error(what: &str, source: &io::Error) -> Error {
+    Error::io(Phase::Load, what, source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Program::new(command).unwrap()
+    }
+
+    #[tokio::test]
+    async fn cpu_and_memory_of_a_program_and_of_a_pipe_are_told() {
+        let busy = "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done";
+        let used = measure(Work::One(shell(busy)), &CancellationToken::new()).await.unwrap();
+        if std::path::Path::new("/proc/self/stat").exists() {
+            assert!(used.cpu.unwrap() > Duration::ZERO);
+            assert!(used.peak_memory.unwrap() > 0);
+        }
+        let pipe = Work::Pipes(vec![(shell("echo word"), shell("read -r w; [ \"$w\" = word ]"))]);
+        measure(pipe, &CancellationToken::new()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_is_quoted() {
+        let failing = Work::One(shell("echo 'error: no such table' >&2; exit 2"));
+        let error = measure(failing, &CancellationToken::new()).await.unwrap_err();
+        assert_eq!(error.message(), "no such table");
+        let silent = measure(Work::One(shell("exit 3")), &CancellationToken::new()).await.unwrap_err();
+        assert!(silent.message().contains('3'), "{silent}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_stopped_is_told_to_end() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let error = measure(Work::One(shell("sleep 600")), &stop).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Cancelled);
+    }
+}

@@ -1,0 +1,238 @@
+//! What `bulkload` is compared with: `psql -c "copy … to stdout" | psql -c "copy … from stdin"`, and each half alone.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::ground::{Ground, free_space};
+use super::loader::Servers;
+use super::process::{Program, Work, measure};
+use super::scenario::Scenario;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::cluster::Binaries;
+use crate::pg::conninfo::ForLibpq;
+use crate::pg::name::{TableName, list};
+
+/// A plain copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// COPY TO, its rows thrown away.
+    Read,
+    /// COPY FROM a file.
+    Write,
+    /// Both, as a pipe: so many at once, each with its part of the table.
+    Pipe(usize),
+}
+
+impl Plan {
+    /// For people.
+    pub(super) fn label(self) -> String {
+        match self {
+            Self::Read => "COPY TO alone".to_owned(),
+            Self::Write => "COPY FROM alone".to_owned(),
+            Self::Pipe(1) => "psql | psql".to_owned(),
+            Self::Pipe(streams) => format!("psql | psql, {streams} streams"),
+        }
+    }
+}
+
+/// What a plain copy took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copied {
+    /// From the first psql's start to the last one's end.
+    pub(super) wall: Duration,
+    /// Of all psql processes.
+    pub(super) client_cpu: Option<Duration>,
+    /// Of the source's server.
+    pub(super) source_cpu: Option<Duration>,
+    /// Of the target's server.
+    pub(super) target_cpu: Option<Duration>,
+    /// Of all psql processes.
+    pub(super) peak_memory: Option<u64>,
+    /// How long an index on the key took afterwards; of pipes with one stream only.
+    pub(super) index: Option<Duration>,
+}
+
+/// psql, and what it copies.
+pub(super) struct Yardstick<'a> {
+    psql: PathBuf,
+    ground: &'a Ground,
+    scenario: &'a Scenario,
+    table: TableName,
+    /// The rows as COPY TO writes them, if there is room for them.
+    file: Option<PathBuf>,
+    /// The pages of the source's heap.
+    pages: u64,
+}
+
+impl<'a> Yardstick<'a> {
+    /// Makes the table that takes the rows, and the file that brings them.
+    ///
+    /// # Errors
+    /// There is no psql; it cannot connect; the rows cannot be copied as they are.
+    pub(super) async fn prepare(
+        ground: &'a Ground,
+        scenario: &'a Scenario,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
+        let table = TableName::new(ground.schema.as_str(), "plain");
+        let create = format!(
+            "create unlogged table {table} ({}) with (autovacuum_enabled = off)",
+            scenario.plain.columns
+        );
+        ground.target.run(&create, stop).await?;
+        let pages = match &scenario.plain.heap {
+            Some(heap) => {
+                let relation = crate::pg::name::literal(&heap.to_string());
+                let sql = format!(
+                    "select pg_relation_size({relation}::regclass) / current_setting('block_size')::int"
+                );
+                ground.source.value(&sql).await?.parse().unwrap_or(0)
+            }
+            None => 0,
+        };
+        let mut yardstick = Self { psql: psql()?, ground, scenario, table, file: None, pages };
+        let path = ground.file("rows.copy");
+        // A row in binary can be larger than in the heap, but never by so much.
+        let needed = scenario.plain.bytes.saturating_mul(3);
+        if free_space(&ground.directory).is_some_and(|free| free > needed) {
+            let file = File::create(&path)
+                .map_err(|e| Error::io(Phase::Stage, format!("cannot write {}", path.display()), &e))?;
+            let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
+            measure(Work::One(program.writing(file)), stop).await?;
+            yardstick.file = Some(path);
+        } else {
+            let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
+            measure(Work::One(program), stop).await?;
+        }
+        Ok(yardstick)
+    }
+
+    /// Bytes of the rows in binary, if they are known.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        Some(std::fs::metadata(self.file.as_ref()?).ok()?.len())
+    }
+
+    /// Whether it can be measured here.
+    pub(super) fn is_possible(&self, plan: Plan) -> bool {
+        match plan {
+            Plan::Read | Plan::Pipe(1) => true,
+            Plan::Write => self.file.is_some(),
+            // Without a range scan each part would read the whole table.
+            Plan::Pipe(streams) => {
+                self.pages >= streams as u64 && self.ground.source.session.server_version >= 140_000
+            }
+        }
+    }
+
+    /// Copies once.
+    ///
+    /// # Errors
+    /// What psql says when it fails.
+    pub(super) async fn copy(&self, plan: Plan, stop: &CancellationToken) -> Result<Copied> {
+        let ground = self.ground;
+        ground.target.run(&format!("truncate {}", self.table), stop).await?;
+        ground.settle(stop).await?;
+        let work = self.work(plan)?;
+        let before = Servers::now(ground);
+        let used = measure(work, stop).await?;
+        let (source_cpu, target_cpu) = Servers::now(ground).since(&before);
+        let index = if plan == Plan::Pipe(1) { self.index(stop).await? } else { None };
+        Ok(Copied {
+            wall: used.wall,
+            client_cpu: used.cpu,
+            source_cpu,
+            target_cpu,
+            peak_memory: used.peak_memory,
+            index,
+        })
+    }
+
+    fn work(&self, plan: Plan) -> Result<Work> {
+        let (source, target) = (&self.ground.source.libpq, &self.ground.target.libpq);
+        let write_sql = format!("copy {} from stdin (format binary)", self.table);
+        match (plan, &self.file) {
+            (Plan::Read, _) => Ok(Work::One(self.program(source, &self.read_sql(None))?)),
+            (Plan::Write, Some(path)) => {
+                let file = File::open(path)
+                    .map_err(|e| Error::io(Phase::Load, format!("cannot read {}", path.display()), &e))?;
+                Ok(Work::One(self.program(target, &write_sql)?.reading(file)))
+            }
+            (Plan::Write, None) => {
+                Err(Error::new(Phase::Load, Kind::Internal, "there is no file of the rows"))
+            }
+            (Plan::Pipe(streams), _) => {
+                let pipe = |part: Option<(usize, usize)>| {
+                    Ok((self.program(source, &self.read_sql(part))?, self.program(target, &write_sql)?))
+                };
+                let pipes: Result<_> = if streams == 1 {
+                    pipe(None).map(|pipe| vec![pipe])
+                } else {
+                    (0..streams).map(|number| pipe(Some((number, streams)))).collect()
+                };
+                Ok(Work::Pipes(pipes?))
+            }
+        }
+    }
+
+    /// All rows, or those of a part of the heap's pages, the last of which is open.
+    fn read_sql(&self, part: Option<(usize, usize)>) -> String {
+        let plain = &self.scenario.plain;
+        let query = match (&plain.heap, part) {
+            (Some(heap), Some((number, parts))) => {
+                let page = |number: usize| self.pages * number as u64 / parts as u64;
+                let mut sql = format!("(select * from {heap} where ctid >= '({},0)'", page(number));
+                if number + 1 < parts {
+                    sql += &format!(" and ctid < '({},0)'", page(number + 1));
+                }
+                sql + ")"
+            }
+            (Some(heap), None) => heap.to_string(),
+            (None, _) => format!("({})", plain.query),
+        };
+        format!("copy {query} to stdout (format binary)")
+    }
+
+    async fn index(&self, stop: &CancellationToken) -> Result<Option<Duration>> {
+        let key = &self.scenario.plain.key;
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let schema = &self.ground.schema;
+        let began = Instant::now();
+        let sql = format!("create index plain_key on {} ({})", self.table, list(key));
+        self.ground.target.run(&sql, stop).await?;
+        let took = began.elapsed();
+        self.ground.target.run(&format!("drop index {schema}.plain_key"), stop).await?;
+        Ok(Some(took))
+    }
+
+    /// psql with one statement. What it connects with comes from us alone.
+    fn program(&self, end: &ForLibpq, sql: &str) -> Result<Program> {
+        let mut command = Command::new(&self.psql);
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d", &end.conninfo]);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("PG")) {
+                command.env_remove(name);
+            }
+        }
+        if let Some(password) = &end.password {
+            command.env("PGPASSWORD", password.expose());
+        }
+        Program::new(command)
+    }
+}
+
+/// psql where the server's programs are, else in PATH: there Debian has a script that looks for it first.
+fn psql() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let beside_server = Binaries::find().ok().map(|binaries| binaries.program("psql"));
+    beside_server
+        .into_iter()
+        .chain(std::env::split_paths(&path).map(|dir| dir.join("psql")))
+        .find(|program| program.is_file())
+        .ok_or_else(|| Error::new(Phase::Stage, Kind::Config, "there is no psql in PATH"))
+}

@@ -1,0 +1,108 @@
+//! A bench that is stopped, killed or refused leaves nothing.
+
+use super::{assert_tidy, between, program, schemas};
+use crate::support::{Bulkload, Pair, Running, pair, wait_until};
+
+type Stop = fn(&Running);
+
+/// Waits until neither the program nor what it has started has a session left.
+#[track_caller]
+fn wait_until_alone(pair: &Pair) {
+    for db in [&pair.source, &pair.target] {
+        let sql = format!(
+            "select count(*) from pg_stat_activity where datname = '{}' and application_name ~ 'bulkload|psql'",
+            db.name()
+        );
+        wait_until("the sessions end", || db.value(&sql) == "0");
+    }
+}
+
+#[test]
+fn a_bench_that_is_stopped_drops_its_schemas_and_ends_its_sessions() {
+    let stops: [(&str, &str, Stop, i32); 3] = [
+        ("making up the table", "--rows=100000000", Running::interrupt, 130),
+        ("warming up: ", "--rows=200000", Running::terminate, 143),
+        ("round 1 of ", "--rows=3000", Running::interrupt, 130),
+    ];
+    for (marker, rows, stop, code) in stops {
+        let pair = pair();
+        let mut running = Bulkload::new().spawn(&between(&pair, &[rows, "--repeat=1000"]));
+        running.wait_for_stderr(marker);
+        stop(&running);
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(code), "{marker} {outcome}");
+        assert!(!outcome.stdout.contains("[run]"), "{marker} {outcome}");
+        assert_tidy(&pair);
+        wait_until_alone(&pair);
+    }
+}
+
+#[test]
+fn what_a_killed_bench_left_is_removed_by_the_next() {
+    let pair = pair();
+    let mut running = Bulkload::new().spawn(&between(&pair, &["--rows=100000000"]));
+    running.wait_for_stderr("making up the table");
+    running.kill_9();
+    // Its server goes on for a moment.
+    wait_until_alone(&pair);
+    assert!(!schemas(&pair.source).is_empty() && !schemas(&pair.target).is_empty());
+    let small = ["--rows=100", "--repeat=1", "--jobs=1", "--chunk=1MiB", "--format=auto", "--apply=truncate"];
+    let outcome = Bulkload::new().run(&between(&pair, &small));
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_tidy(&pair);
+}
+
+#[test]
+fn a_bench_of_which_nothing_fits_into_its_time_says_so_and_leaves_nothing() {
+    let pair = pair();
+    let outcome = Bulkload::new().run(&between(&pair, &["--rows=100000000", "--time-limit=1s"]));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
+    assert!(outcome.stderr.contains("error: nothing could be measured within --time-limit 1s"), "{outcome}");
+    assert_tidy(&pair);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_before_anything_is_made() {
+    let config = "[[table]]\nname = 'orders'\n[[table]]\nname = 'files'\ncsv = 'x.csv'\n";
+    let urls = "source.url = 'host=127.0.0.1 port=1'\ntarget.url = 'host=127.0.0.1 port=1'\n";
+    let program = program().file("bulkload.toml", &format!("{urls}{config}"));
+    for (args, message) in [
+        (&["--jobs", "0"][..], "0 is not in 1..=256"),
+        (&["--chunk", "1KiB"], "expected a size from 8KiB to 1TiB"),
+        (&["--format", "csv"], "expected auto, binary or text"),
+        (&["--apply", "auto,magic"], "expected auto, swap, delta"),
+        (&["--shape", "tall"], "expected one of narrow, wide, text, json, lineitem"),
+        (&["--rows", "0"], "0 is not in 1..="),
+        (&["--repeat", "0"], "0 is not in 1..="),
+        (&["--time-limit", "5"], "time unit needed"),
+        (&["--table", "orders", "--rows", "5"], "cannot be used with"),
+        (&["--table", "gone"], "--table public.gone: the config has no table public.gone"),
+        (&["--table", "orders", "-c", "none.toml"], "no config file none.toml"),
+        (&["--rules", "--shape", "wide"], "--rules is for --shape lineitem, not for wide"),
+        (&["--source", "host=127.0.0.1 port=1"], "neither --target nor TARGET_DATABASE_URL is given"),
+        (&["--json", "no/such/file.json"], "--json no/such/file.json: its directory does not exist"),
+        (&["--html", "."], "--html .: this is a directory"),
+        (&["--source", "host=127.0.0.1 port=1", "--target", "host=127.0.0.1 port=1"], "the source: "),
+    ] {
+        let outcome = program.run(&[&["bench"], args].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?} {outcome}");
+        assert!(
+            outcome.stderr.starts_with("error: ") && outcome.stderr.contains(message),
+            "{args:?} {outcome}"
+        );
+    }
+    let left = std::fs::read_dir(program.dir()).unwrap().count();
+    assert_eq!(left, 1, "the config alone");
+}
+
+#[test]
+fn a_base_that_is_refused_is_told_as_sync_tells_it() {
+    let pair = pair();
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 'orders'\n");
+    for args in [&["bench", "--table", "orders"][..], &["sync", "--table", "orders"]] {
+        let outcome = program.run(args);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?} {outcome}");
+        assert!(outcome.stderr.contains("has no table public.orders"), "{args:?} {outcome}");
+    }
+    assert_tidy(&pair);
+}
