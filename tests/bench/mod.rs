@@ -1,5 +1,6 @@
 //! `bulkload bench`: what it measures, what it shows, and that nothing of it stays.
 
+mod browser;
 mod figures;
 mod own_table;
 mod tidy;
