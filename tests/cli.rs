@@ -5,10 +5,11 @@ use std::process::Command;
 
 use crate::support::{Bulkload, Running};
 
-const SUBCOMMANDS: [(&str, &[&str]); 11] = [
+const SUBCOMMANDS: [(&str, &[&str]); 12] = [
     ("sync", &["-c, --config", "--mode", "--table", "--jobs", "--report"]),
     ("plan", &["-c, --config", "--mode", "--table", "--json"]),
     ("check", &["-c, --config"]),
+    ("init", &["--source", "--target", "--schema", "-c, --config", "--force"]),
     (
         "seed",
         &[

@@ -82,8 +82,11 @@ impl Init {
         }
         let _ =
             writeln!(text, "  look at its comments: scope, watermark, renamed columns are yours to decide");
-        let option =
-            if self.path == PathBuf::from("bulkload.toml") { String::new() } else { format!(" -c {file}") };
+        let option = if self.path.as_path() == std::path::Path::new("bulkload.toml") {
+            String::new()
+        } else {
+            format!(" -c {file}")
+        };
         let _ = write!(text, "  bulkload plan{option}");
         terminal::print(text)?;
         Ok(Exit::Done)
