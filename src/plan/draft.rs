@@ -130,7 +130,7 @@ impl Draft<'_> {
         match self.planned(name) {
             Some(plan) if plan.key.is_some() => {}
             _ => {
-                writeln!(f, "# key = [\"…\"]   # the target has no primary key: what tells its rows apart?")?
+                writeln!(f, "# key = [\"…\"]   # the target has no primary key: what tells its rows apart?")?;
             }
         }
         let owner = owner_column(target);
