@@ -39,7 +39,12 @@ impl Rules for Delete {
         let slow = |key: &&ForeignKey| !key.is_indexed && rows * key.from_rows > SEARCHED_ROWS_MAX;
         case.target.referenced_by.iter().find(slow).map(|key| {
             let columns: Vec<String> = key.from_columns.iter().map(plain).collect();
-            format!("{} has no index on {} ({})", key.from.plain(), columns.join(", "), key.name.as_str())
+            format!(
+                "would be slow: {} has no index on {} ({})",
+                key.from.plain(),
+                columns.join(", "),
+                key.name.as_str()
+            )
         })
     }
 

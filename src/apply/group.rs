@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::locks::{self, Wanted};
 use super::merge::{self, Merge};
-use super::{METHODS, Ready, Way, blockers, fill, method, sequences, verify};
+use super::{METHODS, Ready, Way, blockers, fill, method, sequences, swap, verify};
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, Session, SessionSettings};
-use crate::report::TableReport;
+use crate::report::{TableReport, millis};
 
 /// The first pause after a lock was not to be had; it doubles, with jitter.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// The longest pause between attempts.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a transaction whose COMMIT was not answered is asked for its fate.
 const RESOLVE_WAIT: Duration = Duration::from_secs(60);
@@ -53,6 +53,10 @@ pub(crate) struct Context<'a> {
     pub(crate) lock_wait: Duration,
     /// The run's part.
     pub(crate) books: &'a dyn Books,
+    /// Where new tables are, and where old ones go.
+    pub(crate) schemas: &'a swap::Schemas,
+    /// The most sessions that build indexes at once.
+    pub(crate) builders: usize,
     /// Ends the transaction unless it is already being committed.
     pub(crate) cancel: &'a CancellationToken,
 }
@@ -74,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) skipped: u64,
     /// Rows removed.
     pub(crate) deleted: u64,
+    /// What indexes and constraints took that were built before the locks.
+    pub(crate) index: Duration,
     /// What the operator should know.
     pub(crate) warnings: Vec<String>,
 }
@@ -86,6 +92,7 @@ impl Outcome {
         report.deleted = self.deleted;
         report.unchanged = self.unchanged;
         report.skipped = self.skipped;
+        report.index_ms = millis(self.index);
     }
 }
 
@@ -113,12 +120,16 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut attempt = 1;
     let merges = merges(group)?;
+    let built = build(context, &session, group).await?;
     compare(context, &session, &merges).await?;
     loop {
         let began = Instant::now();
-        let error = match try_once(context, &session, group, &merges).await {
-            Ok((outcomes, lock)) => {
-                return Ok(Applied { outcomes, lock, apply: began.elapsed(), lock_attempts: attempt });
+        let error = match try_once(context, &session, group, (&merges, &built)).await {
+            Ok((mut outcomes, lock)) => {
+                let apply = began.elapsed();
+                let warnings = swap::settle(context, &session.client, &built).await;
+                outcomes.iter_mut().take(1).for_each(|first| first.warnings.extend(warnings.iter().cloned()));
+                return Ok(Applied { outcomes, lock, apply, lock_attempts: attempt });
             }
             Err(error) => error,
         };
@@ -158,6 +169,21 @@ fn merges<'a>(group: &[Vec<&'a Ready<'a>>]) -> Result<Vec<Merge<'a>>> {
         }
     }
     Ok(merges)
+}
+
+/// Makes the tables complete that take the place of live ones.
+async fn build<'a>(
+    context: &Context<'_>,
+    session: &Session,
+    group: &[Vec<&'a Ready<'a>>],
+) -> Result<Vec<swap::Built<'a>>> {
+    let mut tables = Vec::new();
+    for &table in group.iter().flatten() {
+        if matches!(method(table.plan.apply)?.way(), Way::Swap) {
+            tables.push(table);
+        }
+    }
+    swap::build(context, session, &tables).await
 }
 
 async fn compare(context: &Context<'_>, session: &Session, merges: &[Merge<'_>]) -> Result<()> {
@@ -220,7 +246,7 @@ async fn try_once(
     context: &Context<'_>,
     session: &Session,
     group: &[Vec<&Ready<'_>>],
-    merges: &[Merge<'_>],
+    (merges, built): (&[Merge<'_>], &[swap::Built<'_>]),
 ) -> Result<(Vec<Outcome>, Duration)> {
     let client = &session.client;
     let prepared = async {
@@ -232,7 +258,7 @@ async fn try_once(
         let sequences = sequences_to_restart(client, group).await?;
         locks::take(client, &wanted(group)?, &sequences, context.lock_timeout).await?;
         fail::fail_point!("apply.locked");
-        let outcomes = exchange(client, group, merges).await?;
+        let outcomes = exchange(client, group, merges, built).await?;
         context.books.record(client, &outcomes).await?;
         fail::fail_point!("apply.exchanged");
         let xid = transaction_id(session).await?;
@@ -254,12 +280,19 @@ async fn try_once(
     Ok((outcomes, lock))
 }
 
-/// Removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
+/// Puts new tables in the place of live ones; removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
 /// sequences.
 ///
 /// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
 /// whatever refers to them is emptied.
-async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_>]) -> Result<Vec<Outcome>> {
+async fn exchange(
+    client: &Client,
+    group: &[Vec<&Ready<'_>>],
+    merges: &[Merge<'_>],
+    built: &[swap::Built<'_>],
+) -> Result<Vec<Outcome>> {
+    // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
+    let mut outcomes = swap::exchange(client, built).await?;
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
     // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
@@ -276,7 +309,6 @@ async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_
         removed.extend(tables.iter().map(|table| table.plan.entry).zip(rows));
     }
     fail::fail_point!("apply.removed");
-    let mut outcomes = Vec::new();
     for (merge, counts) in merges.iter().zip(merge::apply(client, merges).await?) {
         outcomes.push(settle_merged(client, merge.table(), counts).await?);
     }
@@ -313,7 +345,8 @@ async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts
         );
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
-    Ok(Outcome { entry: table.plan.entry, staged, inserted, updated, deleted, unchanged, skipped, warnings })
+    let (entry, index) = (table.plan.entry, Duration::ZERO);
+    Ok(Outcome { entry, staged, inserted, updated, deleted, unchanged, skipped, index, warnings })
 }
 
 /// Counts what was inserted against what was to be inserted, and moves the table's sequences.
@@ -352,6 +385,7 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
         deleted,
         unchanged: 0,
         skipped,
+        index: Duration::ZERO,
         warnings,
     })
 }

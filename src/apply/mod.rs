@@ -19,6 +19,7 @@ mod locks;
 mod merge;
 mod scope;
 mod sequences;
+pub(crate) mod swap;
 mod truncate;
 mod upsert;
 mod verify;
@@ -41,12 +42,14 @@ pub(crate) trait Method: Rules {
     fn way(&self) -> Way<'_>;
 }
 
-/// One of two ways.
+/// One of three ways.
 pub(crate) enum Way<'a> {
     /// Old rows are removed, new ones brought.
     Exchange(&'a dyn Exchange),
     /// What differs is written.
     Merge(merge::Policy),
+    /// Another table takes the live one's place.
+    Swap,
 }
 
 /// How the rows of a live table are exchanged.
@@ -70,8 +73,15 @@ pub(crate) trait Exchange: Sync {
 }
 
 /// Every apply method there is, in `auto`'s order of preference.
-pub(crate) const METHODS: &[&dyn Method] =
-    &[&delta::DELTA, &delete::Delete, &truncate::Truncate, &direct::Direct, &upsert::UPSERT, &insert::INSERT];
+pub(crate) const METHODS: &[&dyn Method] = &[
+    &delta::DELTA,
+    &swap::Swap,
+    &delete::Delete,
+    &truncate::Truncate,
+    &direct::Direct,
+    &upsert::UPSERT,
+    &insert::INSERT,
+];
 
 /// The methods as the planner sees them.
 pub(crate) fn rules() -> Vec<&'static dyn Rules> {

@@ -1,26 +1,47 @@
 //! Which chunks have landed.
 //!
 //! A chunk's rows and its ledger row commit together, so that after a lost reply it can be asked whether they did. The
-//! ledger is UNLOGGED as staging is: a crash of the server empties both, and they still agree.
+//! ledger is UNLOGGED as staging is: a crash of the server empties both, and they still agree. What is copied into tables
+//! that stay has a ledger that stays, too.
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
 use crate::error::{Error, Phase, Result};
-use crate::pg::name::{Ident, literal};
+use crate::pg::name::{Ident, TableName, literal};
 
 /// The ledger of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     schema: Ident,
     run_id: String,
+    /// The table for entries whose rows survive a crash, and these entries.
+    durable: Option<(TableName, Vec<usize>)>,
 }
 
 impl Ledger {
     /// The ledger of `run_id` in the staging schema.
     pub(crate) fn new(schema: &Ident, run_id: &str) -> Self {
-        Self { schema: schema.clone(), run_id: run_id.to_owned() }
+        Self { schema: schema.clone(), run_id: run_id.to_owned(), durable: None }
+    }
+
+    /// The same, with another table for some entries, whose rows survive a crash.
+    pub(crate) fn with_durable(mut self, table: TableName, entries: Vec<usize>) -> Self {
+        self.durable = Some((table, entries));
+        self
+    }
+
+    /// Whether a crash of the server leaves what is entered for an entry.
+    pub(crate) fn is_durable(&self, entry: usize) -> bool {
+        self.durable.as_ref().is_some_and(|(_, entries)| entries.contains(&entry))
+    }
+
+    fn table(&self, entry: usize) -> String {
+        match &self.durable {
+            Some((table, entries)) if entries.contains(&entry) => table.to_string(),
+            _ => format!("{}.ledger", self.schema),
+        }
     }
 
     /// Makes sure that the ledger's table is there; runs no DDL if it is.
@@ -81,10 +102,8 @@ impl Ledger {
 
     /// The statement that enters a chunk's rows; a chunk that is there already violates the primary key.
     pub(crate) fn enter_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
-        let (schema, run) = (&self.schema, literal(&self.run_id));
-        format!(
-            "insert into {schema}.ledger (run_id, entry, chunk, rows) values ({run}, {entry}, {chunk}, {rows})"
-        )
+        let (table, run) = (self.table(entry), literal(&self.run_id));
+        format!("insert into {table} (run_id, entry, chunk, rows) values ({run}, {entry}, {chunk}, {rows})")
     }
 
     /// The statement that enters a number without rows yet. It waits for whoever is about to enter the same, and returns a
@@ -95,24 +114,22 @@ impl Ledger {
 
     /// The statement that enters the rows of a number that was claimed.
     pub(crate) fn amend_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
-        let (schema, run) = (&self.schema, literal(&self.run_id));
+        let (table, run) = (self.table(entry), literal(&self.run_id));
         format!(
-            "update {schema}.ledger set rows = {rows} where run_id = {run} and entry = {entry} and chunk = {chunk}"
+            "update {table} set rows = {rows} where run_id = {run} and entry = {entry} and chunk = {chunk}"
         )
     }
 
     /// The statement that asks whether a chunk has landed: its rows, or nothing.
     pub(crate) fn ask_sql(&self, entry: usize, chunk: i32) -> String {
-        let (schema, run) = (&self.schema, literal(&self.run_id));
-        format!(
-            "select rows from {schema}.ledger where run_id = {run} and entry = {entry} and chunk = {chunk}"
-        )
+        let (table, run) = (self.table(entry), literal(&self.run_id));
+        format!("select rows from {table} where run_id = {run} and entry = {entry} and chunk = {chunk}")
     }
 
     /// The statement that asks under which numbers anything is entered.
     pub(crate) fn numbers_sql(&self, entry: usize) -> String {
-        let (schema, run) = (&self.schema, literal(&self.run_id));
-        format!("select chunk from {schema}.ledger where run_id = {run} and entry = {entry}")
+        let (table, run) = (self.table(entry), literal(&self.run_id));
+        format!("select chunk from {table} where run_id = {run} and entry = {entry}")
     }
 
     /// The chunks of an entry that have landed, with their rows; under -1, as a negative number, what was removed since.
@@ -120,8 +137,7 @@ impl Ledger {
     /// # Errors
     /// The server's.
     pub(crate) async fn landed(&self, client: &Client, entry: usize) -> Result<BTreeMap<i32, i64>> {
-        let schema = &self.schema;
-        let sql = format!("select chunk, rows from {schema}.ledger where run_id = $1 and entry = $2");
+        let sql = format!("select chunk, rows from {} where run_id = $1 and entry = $2", self.table(entry));
         let entry = i32::try_from(entry).unwrap_or(i32::MAX);
         let rows = client
             .query(&sql, &[&self.run_id, &entry])

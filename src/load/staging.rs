@@ -29,6 +29,11 @@ impl Staging {
         Self { name: TableName { schema: schema.clone(), name: Ident::new(format!("{stem}{suffix}")) } }
     }
 
+    /// A table that takes the rows and stays: it is created elsewhere.
+    pub(crate) fn at(name: TableName) -> Self {
+        Self { name }
+    }
+
     /// The statement that creates it: the loaded columns and those that lookups are matched by, nothing for autovacuum to do. Of constraints
     /// it has those that a single row can violate, so that it refuses the rows that the live table would refuse.
     pub(crate) fn create_sql(&self, table: &TablePlan) -> String {

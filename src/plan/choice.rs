@@ -1,4 +1,17 @@
 //! Which apply method a table gets: an explicitly chosen one must be possible, `auto` takes the best that is.
+//!
+//! What is best, all tables of a group together:
+//!
+//! 1. Where all of them are empty nobody can be kept from anything, and nothing is to be compared: `truncate`.
+//! 2. `delta`, which writes least and keeps readers waiting never. Tables without a key are emptied by `delete` beside it.
+//! 3. Where none has a key, `swap`: whatever their size, everyone waits for milliseconds only. Not for a table that is small, for
+//!    which `delete` is done before anybody notices; and not without being asked for where others are bound to the table:
+//!    subscribers of a publication would not receive the rows, and what depends on it would have to be made anew. `auto` never
+//!    mixes `swap` with other methods, which everyone would wait for.
+//! 4. `delete`, which lets readers go on; then `truncate`.
+//!
+//! What is possible but slow comes after all that is not. Where a table of the group is configured to be swapped, so are the
+//! others, if they can.
 
 use super::method::{Case, Fate, Rules};
 use super::{Group, TablePlan, chunks};
@@ -51,6 +64,7 @@ struct Objection {
 type Opinion = fn(&dyn Rules, &Case<'_>) -> Option<String>;
 
 const REFUSAL: Opinion = |rules, case| rules.refusal(case);
+const RELUCTANCE: Opinion = |rules, case| rules.reluctance(case);
 const DRAWBACK: Opinion = |rules, case| rules.drawback(case);
 
 /// The choice for one group, whose tables depend on each other.
@@ -67,12 +81,18 @@ impl Choice<'_> {
         let mut slow: Option<Objection> = None;
         for automatic in self.preference() {
             let method_of = |table: usize| self.configured_or(table, automatic);
+            if automatic == ApplyMethod::Swap && self.mixes(&method_of) {
+                continue;
+            }
             if let Some(objection) = self.objection(&method_of, REFUSAL) {
                 refused.get_or_insert(objection);
                 continue;
             }
-            let drawback = self.objection(&method_of, DRAWBACK);
-            match drawback.filter(|drawback| self.is_automatic(drawback.table)) {
+            if let Some(objection) = self.objection_of_auto(&method_of, RELUCTANCE) {
+                refused.get_or_insert(objection);
+                continue;
+            }
+            match self.objection_of_auto(&method_of, DRAWBACK) {
                 None => return Ok(self.chosen(automatic, slow.as_ref())),
                 Some(drawback) => {
                     slow.get_or_insert(drawback);
@@ -105,19 +125,34 @@ impl Choice<'_> {
         self.rules(method).is_some_and(Rules::compares)
     }
 
+    /// Whether the group would be exchanged partly by `swap` and partly otherwise.
+    fn mixes(&self, method_of: &dyn Fn(usize) -> ApplyMethod) -> bool {
+        let swapped = self.members.iter().filter(|&&table| method_of(table) == ApplyMethod::Swap).count();
+        swapped > 0 && swapped < self.members.len()
+    }
+
+    /// Whether a table of the group is configured to be swapped.
+    fn swaps(&self) -> bool {
+        self.members.iter().any(|&table| self.tables[table].apply == ApplyMethod::Swap)
+    }
+
     /// Nobody can be kept from any row of this group.
     fn is_empty(&self) -> bool {
         let is_empty = |&table: &usize| self.tables[table].live.leaves.iter().all(|leaf| leaf.pages == 0);
         self.members.iter().all(is_empty)
     }
 
-    /// The methods that `auto` tries, best first. A live table is best served by what writes its differences only, or
-    /// else by what lets readers go on; where all tables of the group are empty, nothing is to be compared and the
-    /// cheapest comes first, which is the one that locks most.
+    /// The methods that `auto` tries, best first.
     fn preference(&self) -> Vec<ApplyMethod> {
         let mut automatic: Vec<_> = self.methods.iter().filter(|rules| rules.is_automatic()).collect();
-        if self.is_empty() {
+        let is_swap = |rules: &&&dyn Rules| rules.method() == ApplyMethod::Swap;
+        if self.swaps() {
+            automatic.sort_by_key(|rules| !is_swap(rules));
+        } else if self.is_empty() {
+            automatic.retain(|rules| !is_swap(rules));
             automatic.sort_by_key(|rules| (rules.compares(), std::cmp::Reverse(rules.lock())));
+        } else if self.members.iter().all(|&table| self.tables[table].key.is_none()) {
+            automatic.retain(|rules| !rules.compares());
         }
         automatic.iter().map(|rules| rules.method()).collect()
     }
@@ -128,20 +163,42 @@ impl Choice<'_> {
 
     /// The first table of the group with something against the method that it would get.
     fn objection(&self, method_of: &dyn Fn(usize) -> ApplyMethod, opinion: Opinion) -> Option<Objection> {
+        self.objection_of(&self.members, method_of, opinion)
+    }
+
+    /// The same among those that leave the choice to us.
+    fn objection_of_auto(
+        &self,
+        method_of: &dyn Fn(usize) -> ApplyMethod,
+        opinion: Opinion,
+    ) -> Option<Objection> {
+        let automatic: Vec<usize> =
+            self.members.iter().copied().filter(|&table| self.is_automatic(table)).collect();
+        self.objection_of(&automatic, method_of, opinion)
+    }
+
+    fn objection_of(
+        &self,
+        tables: &[usize],
+        method_of: &dyn Fn(usize) -> ApplyMethod,
+        opinion: Opinion,
+    ) -> Option<Objection> {
         let fate = |name: &TableName| {
             self.members
                 .iter()
                 .find(|&&table| self.tables[table].name == *name)
                 .map(|&table| Fate { method: method_of(table), is_whole: self.tables[table].scope.is_none() })
         };
-        self.members.iter().find_map(|&table| {
+        tables.iter().find_map(|&table| {
             let method = method_of(table);
             let why = match self.rules(method) {
                 None => Some("this version does not have it".to_owned()),
                 Some(rules) => {
                     let plan = &self.tables[table];
                     let target = self.target.relations.get(&plan.name)?;
-                    opinion(rules, &Case { table: plan, target, fate: &fate })
+                    let is_same = |&&other: &&usize| self.tables[other].name == plan.name;
+                    let is_shared = self.members.iter().filter(is_same).count() > 1;
+                    opinion(rules, &Case { table: plan, target, is_shared, fate: &fate })
                 }
             };
             why.map(|why| Objection { table, method, why })
@@ -149,15 +206,14 @@ impl Choice<'_> {
     }
 
     fn chosen(&self, automatic: ApplyMethod, slow: Option<&Objection>) -> Vec<Chosen> {
-        let note = slow
-            .map_or(String::new(), |slow| format!("; {} would be slow: {}", slow.method.name(), slow.why));
+        let note = slow.map_or(String::new(), |slow| format!("; {} {}", slow.method.name(), slow.why));
         let waits = |method| self.rules(method).map_or("", Rules::waits);
         let one = |&table: &usize| {
             let method = self.configured_or(table, automatic);
             let reason = match (self.is_automatic(table), self.is_empty()) {
                 (false, _) => format!("as configured: {}", waits(method)),
                 (true, true) => format!("auto: the table is empty; {}{note}", waits(method)),
-                (true, false) if method != automatic => {
+                (true, false) if self.tables[table].key.is_none() => {
                     format!("auto: it has no key; {}{note}", waits(method))
                 }
                 (true, false) => format!("auto: {}{note}", waits(method)),

@@ -35,7 +35,13 @@ pub trait Rules: Sync {
     /// Why it cannot be used for this table, as a clause: "it has a scope". `None` if it can.
     fn refusal(&self, case: &Case<'_>) -> Option<String>;
 
-    /// What makes it slow for this table although it is possible, as a clause. `auto` passes it over then, if it can.
+    /// Why `auto` leaves it to the operator to choose it for this table, although it is possible, as a clause.
+    fn reluctance(&self, _case: &Case<'_>) -> Option<String> {
+        None
+    }
+
+    /// What speaks against it for this table although it is possible, as a clause that its name begins: "would be slow: …".
+    /// `auto` passes it over then, if it can.
     fn drawback(&self, _case: &Case<'_>) -> Option<String> {
         None
     }
@@ -72,6 +78,8 @@ pub struct Case<'a> {
     pub table: &'a TablePlan,
     /// The live table.
     pub target: &'a Relation,
+    /// Another entry of the config fills it, too.
+    pub is_shared: bool,
     /// What becomes of each table of the same group under this assumption; `None` for any other table.
     pub fate: &'a dyn Fn(&TableName) -> Option<Fate>,
 }

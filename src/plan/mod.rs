@@ -20,6 +20,7 @@ pub mod method;
 mod owned;
 mod references;
 mod show;
+mod swaps;
 mod table;
 
 use std::sync::Arc;
@@ -220,6 +221,13 @@ impl TablePlan {
         self.lookups.iter().any(|lookup| lookup.column == *name)
     }
 
+    /// Whether rows are copied straight into the table that takes the live one's place. Filling columns from lookups
+    /// writes rows again, which belongs elsewhere, and needs columns that the table has not.
+    #[must_use]
+    pub fn fills_new_table(&self) -> bool {
+        self.apply == ApplyMethod::Swap && self.lookups.is_empty() && self.match_columns.is_empty()
+    }
+
     /// Whether its rows are in a heap of the source's, so that their bytes bound their number.
     #[must_use]
     pub fn has_own_heap(&self) -> bool {
@@ -320,6 +328,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
     lookups::defer(&mut tables, &groups);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
+    swaps::tell(&mut tables, &groups, facts.target);
     judging::decide(&mut tables, &groups, facts);
     let (streams, streams_reason) = streams(&config.run, facts, &tables)?;
     let mut warnings = Vec::new();

@@ -23,7 +23,7 @@ pub struct DiskNeed {
 impl Plan {
     /// What the run will need on the target's disk.
     ///
-    /// Staging is UNLOGGED and writes no WAL; what is applied is written to the heap, to the indexes and to the WAL.
+    /// Staging is UNLOGGED and writes no WAL; a table that takes the live one's place is staging and new rows in one. What is applied is written to the heap, to the indexes and to the WAL.
     #[must_use]
     pub fn disk_need(&self) -> DiskNeed {
         let rows: u64 = self.tables.iter().map(|table| table.bytes).sum();
@@ -32,8 +32,12 @@ impl Plan {
             1 + table.lookups.iter().filter(|lookup| matches!(lookup.judged, Judged::Staged(_))).count()
                 as u64
         };
-        let staged: u64 =
-            self.tables.iter().filter(|t| t.uses_staging).map(|table| table.bytes * times(table)).sum();
+        let staged: u64 = self
+            .tables
+            .iter()
+            .filter(|t| t.uses_staging && !t.fills_new_table())
+            .map(|table| table.bytes * times(table))
+            .sum();
         let indexes: u64 = self.tables.iter().map(|table| table.target_index_bytes).sum();
         DiskNeed { staging_bytes: staged, apply_bytes: rows + indexes, wal_bytes: rows + indexes }
     }
@@ -59,10 +63,18 @@ impl fmt::Display for Plan {
         for warning in &self.warnings {
             writeln!(f, "\nwarning: {warning}")?;
         }
-        if self.tables.iter().any(|t| matches!(t.apply, ApplyMethod::Truncate | ApplyMethod::Direct)) {
+        let truncates =
+            self.tables.iter().any(|t| matches!(t.apply, ApplyMethod::Truncate | ApplyMethod::Direct));
+        let swaps = self.tables.iter().any(|t| t.apply == ApplyMethod::Swap);
+        if truncates || swaps {
+            let what = match (truncates, swaps) {
+                (true, true) => "truncated or swapped",
+                (true, false) => "truncated",
+                _ => "swapped",
+            };
             writeln!(
                 f,
-                "\nnote: a REPEATABLE READ transaction on the target that began before a table is truncated\n      sees it empty afterwards"
+                "\nnote: a REPEATABLE READ transaction on the target that began before a table is {what}\n      sees it empty afterwards"
             )?;
         }
         Ok(())

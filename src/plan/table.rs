@@ -340,7 +340,7 @@ fn is_unique(key: &[Ident], columns: &[ColumnPlan], source: Option<&Relation>, t
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::pg::catalog::Rights;
+    use crate::pg::catalog::{Attachments, Rights};
 
     /// A table of `public` with columns of OID 23, for tests of the planner.
     pub(in crate::plan) fn relation(name: &str, columns: &[&str]) -> Relation {
@@ -384,6 +384,7 @@ pub(super) mod tests {
             referenced_by: Vec::new(),
             sequences: Vec::new(),
             checks: Vec::new(),
+            attachments: Attachments::default(),
         }
     }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::claim;
 use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
+use crate::apply::swap::{self, Schemas};
 use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{Ledger, leftovers};
@@ -81,6 +83,9 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
         tables.push(left.name);
         *bytes += left.bytes;
     }
+    for run in swap::runs(client).await? {
+        runs.entry(run).or_default();
+    }
     let mut report = CleanReport::default();
     for (run, (tables, bytes)) in runs {
         if !claim::lock_dead_run(client, &run).await? {
@@ -88,9 +93,13 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
             continue;
         }
         tracing::info!(phase = %Phase::Clean, run, tables = tables.len(), bytes, "removing what a dead run left");
+        let schemas = Schemas::of(&run);
         let dropped = drop_tables(client, &tables, DROP_BUDGET, claim::CLAIM_WAIT).await;
         let forgotten = async {
             dropped?;
+            let (new, new_bytes) = drop_new_tables(client, &schemas).await?;
+            report.bytes += new_bytes;
+            report.dropped.extend(new.iter().map(TableName::plain));
             Ledger::forget_dead(client, schema, &run).await?;
             state.close_dead_run(client, &run).await
         };
@@ -102,6 +111,23 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
         report.runs.push(run);
     }
     Ok(report)
+}
+
+/// Drops the new tables of a run that did not take a live one's place, and its schemas if they are empty. Returns what was
+/// dropped, and its bytes. What something else has come to depend on is left.
+pub(super) async fn drop_new_tables(client: &Client, schemas: &Schemas) -> Result<(Vec<TableName>, u64)> {
+    let tables = schemas.new_tables(client).await?;
+    let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
+    match drop_tables(client, &names, DROP_BUDGET, claim::CLAIM_WAIT).await {
+        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+            tracing::warn!(phase = %Phase::Clean, %error, "new tables of a run were left");
+            return Ok((Vec::new(), 0));
+        }
+        dropped => dropped?,
+    }
+    schemas.drop_empty(client).await?;
+    let names = names.into_iter().filter(|name| !schemas.is_ours(name)).collect();
+    Ok((names, tables.iter().map(|(_, bytes)| bytes).sum()))
 }
 
 /// Drops tables in one transaction. Never waits for a lock longer than `budget` at a time, nor tries longer than `wait`.

@@ -273,6 +273,8 @@ impl<'a> GroupWork<'a> {
             settings: &self.staged.sessions.apply(),
             lock_timeout: run.lock_timeout,
             lock_wait: run.lock_wait,
+            schemas: &self.staged.schemas,
+            builders: self.shared.plan.streams,
             books: &books,
             cancel: &self.shared.cancel,
         };

@@ -53,7 +53,6 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::Snapshot;
 use crate::extract::csv::Splits;
-use crate::load::Ledger;
 use crate::pg::name::TableName;
 use crate::plan::{Plan, TablePlan};
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
@@ -189,11 +188,11 @@ async fn load_and_exchange(
         snapshot,
         splits: Splits::default(),
         marks,
-        ledger: Ledger::new(&plan.run.staging_schema, staged.run.as_str()),
+        ledger: staged.ledger(),
         staging: staged.staging.clone(),
         failed: plan.tables.iter().map(|_| AtomicBool::new(false)).collect(),
         target: staged.target.clone(),
-        load_settings: staged.sessions.load(),
+        load_settings: staged.sessions.load(&plan),
         pool: BatchPool::default(),
         progress: progress.clone(),
         cancel: options.cancel.clone(),

@@ -208,11 +208,17 @@ async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
         .map(|key| key.to.clone())
         .filter(|name| !catalog.relations.contains_key(name))
         .collect();
-    if referenced.is_empty() {
-        return Ok(catalog);
-    }
-    names.extend(referenced);
-    load(&names).await
+    let mut catalog = if referenced.is_empty() {
+        catalog
+    } else {
+        names.extend(referenced);
+        load(&names).await?
+    };
+    let replaced: Vec<&TableName> = config.tables.iter().map(|table| &table.name.value).collect();
+    catalog::load_attachments(&session.client, &mut catalog, &replaced)
+        .await
+        .map_err(|e| e.context("the target"))?;
+    Ok(catalog)
 }
 
 /// A target that is read-only by default is so on purpose: our sessions could override it, and must not.

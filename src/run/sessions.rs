@@ -3,6 +3,7 @@
 use super::id::RunId;
 use crate::config::RunConfig;
 use crate::pg::session::{SessionSettings, Side};
+use crate::plan::{Plan, TablePlan};
 
 /// Makes the settings of each role. Every session is named `bulkload/<run id>/<role>`.
 #[derive(Debug, Clone)]
@@ -50,10 +51,12 @@ impl Sessions {
         settings
     }
 
-    /// Writes staging, and reads keys of live tables, for whose weak locks it may wait as [`Sessions::control`].
-    pub(super) fn load(&self) -> SessionSettings {
+    /// Writes staging, and reads keys of live tables, for whose weak locks it may wait as [`Sessions::control`]. Where it writes
+    /// tables that stay, their defaults are computed, which may rely on the role's `search_path`.
+    pub(super) fn load(&self, plan: &Plan) -> SessionSettings {
         let mut settings = self.of(Side::Target, "load");
         settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings.keep_search_path = plan.tables.iter().any(TablePlan::fills_new_table);
         settings
     }
 

@@ -12,6 +12,8 @@ use super::id::RunId;
 use super::prepare::{Prepared, source_lock_wait};
 use super::sessions::Sessions;
 use super::target::Target;
+use crate::apply::swap::{self, Schemas};
+use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Scene, Snapshot};
 use crate::load::{Ledger, Staging};
@@ -37,6 +39,8 @@ pub(super) struct Staged {
     pub(super) state: State,
     /// Per table of the plan; `None` where its method needs none.
     pub(super) staging: Vec<Option<Staging>>,
+    /// Where tables are made that take live ones' places.
+    pub(super) schemas: Schemas,
 }
 
 /// Takes the tables, cleans up after dead runs, creates staging tables.
@@ -50,15 +54,19 @@ pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &Cancellation
     let names: Vec<TableName> = plan.tables.iter().map(|table| table.name.clone()).collect();
     let claim = Claim::take(control, &target, &sessions.control(Side::Target), run, names).await?;
     fail::fail_point!("stage.claimed");
+    let schemas = Schemas::of(run.as_str());
     let staging: Vec<Option<Staging>> = plan
         .tables
         .iter()
         .map(|table| {
-            table.uses_staging.then(|| Staging::new(&schema, &table.name, run.as_str(), table.entry))
+            table.uses_staging.then(|| match table.fills_new_table() {
+                true => Staging::at(schemas.new_table(&table.name)),
+                false => Staging::new(&schema, &table.name, run.as_str(), table.entry),
+            })
         })
         .collect();
-    let staged =
-        Staged { plan: Arc::new(plan), run: run.clone(), source, target, sessions, claim, state, staging };
+    let (plan, run) = (Arc::new(plan), run.clone());
+    let staged = Staged { plan, run, source, target, sessions, claim, state, staging, schemas };
     if let Err(error) = staged.create().await {
         staged.tidy().await;
         return Err(error);
@@ -78,7 +86,7 @@ impl Staged {
         }
         let mut sql = String::from("begin;\n");
         for (table, staging) in self.plan.tables.iter().zip(&self.staging) {
-            if let Some(staging) = staging {
+            if let Some(staging) = staging.as_ref().filter(|_| !table.fills_new_table()) {
                 sql.push_str(&staging.create_sql(table));
                 sql.push_str(";\n");
             }
@@ -89,9 +97,24 @@ impl Staged {
             .batch_execute(&sql)
             .await
             .map_err(|e| Error::pg(Phase::Stage, "creating staging tables", &e))?;
+        if self.swaps() {
+            swap::stage(&control.client, &self.schemas, &self.plan.tables).await?;
+        }
         let reports = self.blank_reports();
         let entries: Vec<Entry<'_>> = self.entries(&reports);
         self.state.begin_run_rows(&control.client, Phase::Load, &entries).await
+    }
+
+    /// Whether the run makes new tables.
+    fn swaps(&self) -> bool {
+        self.plan.tables.iter().any(|table| table.apply == ApplyMethod::Swap)
+    }
+
+    /// The ledger of what is loaded.
+    pub(super) fn ledger(&self) -> Ledger {
+        let ledger = Ledger::new(&self.plan.run.staging_schema, self.run.as_str());
+        let filled = self.plan.tables.iter().filter(|table| table.fills_new_table());
+        ledger.with_durable(self.schemas.ledger(), filled.map(|table| table.entry).collect())
     }
 
     /// Locks the source's tables and exports the snapshot; none if there is no source.
@@ -167,10 +190,14 @@ impl Staged {
     /// Drops the run's staging tables and its ledger entries. What cannot be dropped is left to the next run.
     pub(super) async fn tidy(&self) {
         let outcome = self.with_control(async |control| {
+            let ordinary = self.plan.tables.iter().zip(&self.staging).filter(|(t, _)| !t.fills_new_table());
             let names: Vec<TableName> =
-                self.staging.iter().flatten().map(|staging| staging.name.clone()).collect();
+                ordinary.filter_map(|(_, staging)| Some(staging.as_ref()?.name.clone())).collect();
             clean::drop_tables(&control.client, &names, DROP_BUDGET, super::claim::CLAIM_WAIT).await?;
-            Ledger::new(&self.plan.run.staging_schema, self.run.as_str()).forget(&control.client).await
+            if self.swaps() {
+                clean::drop_new_tables(&control.client, &self.schemas).await?;
+            }
+            self.ledger().forget(&control.client).await
         });
         if let Err(error) = outcome.await {
             tracing::warn!(phase = %Phase::Clean, %error, "staging could not be removed; the next run will");

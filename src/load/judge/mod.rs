@@ -132,6 +132,7 @@ pub(crate) async fn judge(
     judged: &mut Vec<(usize, Judged)>,
 ) -> Result<Judgement> {
     wire.execute("begin").await?;
+    let mut judged_before = Vec::new();
     // In this transaction, because a crash that empties staging ends it.
     for staged in order.iter().flatten().filter(|staged| staged.staging.is_some()) {
         let landed = ledger.numbers(wire, staged.plan.entry).await?;
@@ -140,9 +141,12 @@ pub(crate) async fn judge(
         if !missing.is_empty() {
             return Ok(Judgement::Incomplete(staged.table, missing));
         }
-        if is_judged(staged) && landed.contains(&REMOVED) {
-            return Ok(Judgement::Done);
+        if is_judged(staged) {
+            judged_before.push(landed.contains(&REMOVED));
         }
+    }
+    if judged_before.contains(&true) {
+        return if judged_before.contains(&false) { Err(half_emptied()) } else { Ok(Judgement::Done) };
     }
     // Waits for the end of an earlier attempt whose commit was sent but not answered, and sees what became of it.
     for staged in order.iter().flatten().filter(|staged| is_judged(staged)) {
@@ -312,6 +316,12 @@ fn may_cascade(circle: &[Staged<'_>]) -> bool {
         staged.references().any(|reference| is_inside(&reference.parents))
             || staged.lookups().any(|lookup| is_inside(&lookup.parents))
     })
+}
+
+/// Rows that survive a crash were judged against some that did not.
+fn half_emptied() -> Error {
+    let message = "the target's server crashed after the rows of these tables were judged together";
+    Error::new(Phase::Verify, Kind::Server, message).hint("Run again.")
 }
 
 fn endless() -> Error {

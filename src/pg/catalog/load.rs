@@ -6,8 +6,8 @@ use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Action, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Relation,
-    RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
+    Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid,
+    Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -172,6 +172,7 @@ fn server_facts(row: &Row) -> Server {
         may_create: row.get("may_create"),
         block_size: u32::try_from(row.get::<_, i32>("block_size")).unwrap_or(8192),
         free_connections: u32::try_from(free.min(of_role)).unwrap_or(0),
+        event_triggers: row.get("event_triggers"),
     }
 }
 
@@ -202,6 +203,7 @@ fn relation(row: &Row) -> Relation {
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         sequences: Vec::new(),
+        attachments: Attachments::default(),
         checks: Vec::new(),
     }
 }

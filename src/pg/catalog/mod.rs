@@ -4,11 +4,13 @@
 //! All queries are in the `.sql` files beside this one and run with an empty `search_path`, so that every type
 //! and collation outside `pg_catalog` comes back with its schema.
 
+mod attachments;
 mod load;
 mod wire;
 
 use std::collections::HashMap;
 
+pub use attachments::load_attachments;
 pub use load::{describe_query, load};
 
 use crate::pg::name::{Ident, TableName};
@@ -76,6 +78,8 @@ pub struct Server {
     pub block_size: u32,
     /// Connections that our role can still open, as far as can be seen.
     pub free_connections: u32,
+    /// Event triggers that are enabled, as SQL.
+    pub event_triggers: Vec<String>,
 }
 
 /// What kind of relation it is.
@@ -144,6 +148,19 @@ pub struct Relation {
     pub sequences: Vec<Sequence>,
     /// CHECK constraints that can be evaluated elsewhere.
     pub checks: Vec<CheckConstraint>,
+    /// What is bound to it from outside; only known of the tables that [`load_attachments`] was asked for.
+    pub attachments: Attachments,
+}
+
+/// What is bound to a table's OID from outside, for a method that puts another table in its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attachments {
+    /// What keeps another table from taking this one's place, as clauses: "materialized view public.m depends on it".
+    pub obstacles: Vec<String>,
+    /// Publications that it is in, as SQL.
+    pub publications: Vec<String>,
+    /// Views, foreign keys, policies and functions that can be bound to the other one, as people write them.
+    pub dependants: Vec<String>,
 }
 
 impl Relation {

@@ -14,4 +14,7 @@ select
         - (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usesysid is not null)
     )::int as free_connections,
     (select case when r.rolconnlimit < 0 then null else r.rolconnlimit end from pg_catalog.pg_roles r where r.rolname = current_user) as role_limit,
-    (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usename = current_user)::int as role_connections
+    (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usename = current_user)::int as role_connections,
+    array(
+        select pg_catalog.quote_ident(e.evtname) from pg_catalog.pg_event_trigger e where e.evtenabled in ('O', 'A') order by e.evtname
+    ) as event_triggers

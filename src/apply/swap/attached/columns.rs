@@ -1,0 +1,264 @@
+//! Columns, the sequences that they own, and what else CREATE TABLE says.
+
+use tokio_postgres::Row;
+
+use super::literal_as_deparsed;
+use crate::pg::name::{Ident, TableName, literal};
+
+/// The option that keeps autovacuum away while a table is being built.
+const AUTOVACUUM: &str = "autovacuum_enabled";
+
+/// What a table is besides its columns.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the catalog")]
+pub(in crate::apply::swap) struct Table {
+    /// Its name as the server writes it.
+    pub(in crate::apply::swap) live: String,
+    /// As SQL.
+    access_method: Option<String>,
+    /// As SQL, where it is not the database's.
+    tablespace: Option<String>,
+    /// `name=value`, in the catalog's order.
+    options: Vec<String>,
+    toast_options: Vec<String>,
+    has_toast: bool,
+    /// The owner as SQL, if it is not our role.
+    pub(in crate::apply::swap) other_owner: Option<String>,
+    has_row_security: bool,
+    forces_row_security: bool,
+    /// Indexes that were never finished, and are not carried over.
+    pub(in crate::apply::swap) invalid_indexes: Vec<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone)]
+pub(in crate::apply::swap) struct Column {
+    /// Its name.
+    pub(in crate::apply::swap) name: Ident,
+    type_name: String,
+    collation: Option<String>,
+    /// NOT NULL
+    pub(in crate::apply::swap) not_null: bool,
+    /// `always` or `by default`.
+    identity: Option<&'static str>,
+    /// `stored` or `virtual`.
+    generated: Option<&'static str>,
+    expression: Option<String>,
+    storage: Option<String>,
+    compression: Option<String>,
+}
+
+/// A sequence that a column owns.
+#[derive(Debug, Clone)]
+pub(in crate::apply::swap) struct Sequence {
+    /// Its name; it is in the table's schema.
+    pub(in crate::apply::swap) name: Ident,
+    /// The live one's name as the server writes it.
+    live: String,
+    column: Ident,
+    is_identity: bool,
+    is_unlogged: bool,
+    type_name: String,
+    options: String,
+    /// INCREMENT BY
+    pub(in crate::apply::swap) increment: i64,
+}
+
+impl Table {
+    pub(super) fn from_row(row: &Row) -> Self {
+        Self {
+            live: row.get("live"),
+            access_method: row.get("access_method"),
+            tablespace: row.get("tablespace"),
+            options: row.get("options"),
+            toast_options: row.get("toast_options"),
+            has_toast: row.get("has_toast"),
+            other_owner: row.get("other_owner"),
+            has_row_security: row.get("has_row_security"),
+            forces_row_security: row.get("forces_row_security"),
+            invalid_indexes: row.get("invalid_indexes"),
+        }
+    }
+
+    /// CREATE TABLE, with options under which rows are stored as in the live one, and nothing for autovacuum to do.
+    fn create_sql(&self, new: &TableName, columns: &[String]) -> String {
+        let mut options = settings("", &self.options, false);
+        options.push(format!("{AUTOVACUUM} = off"));
+        if self.has_toast {
+            options.extend(settings("toast.", &self.toast_options, false));
+            options.push(format!("toast.{AUTOVACUUM} = off"));
+        }
+        let using = self.access_method.as_ref().map(|method| format!(" using {method}")).unwrap_or_default();
+        let tablespace =
+            self.tablespace.as_ref().map(|space| format!(" tablespace {space}")).unwrap_or_default();
+        format!(
+            "create table {new} ({}){using} with ({}){tablespace}",
+            columns.join(", "),
+            options.join(", ")
+        )
+    }
+
+    /// The options that the live table has, in its order.
+    pub(in crate::apply::swap) fn options_sql(&self, new: &TableName) -> Vec<String> {
+        let mut statements = Vec::new();
+        for (prefix, options) in [("", &self.options), ("toast.", &self.toast_options)] {
+            if prefix == "toast." && !self.has_toast {
+                continue;
+            }
+            let mut names: Vec<String> = options
+                .iter()
+                .map(|option| format!("{prefix}{}", Ident::new(name_and_value(option).0)))
+                .collect();
+            names.push(format!("{prefix}{AUTOVACUUM}"));
+            statements.push(format!("alter table {new} reset ({})", names.join(", ")));
+            let options = settings(prefix, options, true);
+            if !options.is_empty() {
+                statements.push(format!("alter table {new} set ({})", options.join(", ")));
+            }
+        }
+        statements
+    }
+
+    /// The flags of row-level security.
+    pub(in crate::apply::swap) fn row_security_sql(&self, new: &TableName) -> Vec<String> {
+        let mut statements = Vec::new();
+        if self.has_row_security {
+            statements.push(format!("alter table {new} enable row level security"));
+        }
+        if self.forces_row_security {
+            statements.push(format!("alter table {new} force row level security"));
+        }
+        statements
+    }
+}
+
+fn name_and_value(option: &str) -> (&str, &str) {
+    option.split_once('=').unwrap_or((option, ""))
+}
+
+/// `prefix"name" = 'value'` for each option.
+fn settings(prefix: &str, options: &[String], with_autovacuum: bool) -> Vec<String> {
+    options
+        .iter()
+        .map(|option| name_and_value(option))
+        .filter(|(name, _)| with_autovacuum || *name != AUTOVACUUM)
+        .map(|(name, value)| format!("{prefix}{} = {}", Ident::new(name), literal(value)))
+        .collect()
+}
+
+impl Column {
+    pub(super) fn from_row(row: &Row) -> Self {
+        Self {
+            name: Ident::new(row.get::<_, String>("name")),
+            type_name: row.get("type_name"),
+            collation: row.get("collation"),
+            not_null: row.get("not_null"),
+            identity: match row.get::<_, &str>("identity") {
+                "a" => Some("always"),
+                "d" => Some("by default"),
+                _ => None,
+            },
+            generated: match row.get::<_, &str>("generated") {
+                "s" => Some("stored"),
+                "v" => Some("virtual"),
+                _ => None,
+            },
+            expression: row.get("expression"),
+            storage: row.get("storage"),
+            compression: row.get("compression"),
+        }
+    }
+
+    /// Whether NOT NULL comes with the column itself.
+    pub(in crate::apply::swap) fn is_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The column in CREATE TABLE: with what gives values to rows that bring none, without what refuses rows.
+    fn sql(&self, sequences: &[Sequence], new: &TableName) -> String {
+        let Self { name, type_name, .. } = self;
+        let mut sql = format!("{name} {type_name}");
+        if let Some(collation) = &self.collation {
+            sql.push_str(&format!(" collate {collation}"));
+        }
+        if let (Some(how), Some(sequence)) =
+            (self.identity, sequences.iter().find(|s| s.is_identity && s.column == *name))
+        {
+            let name = TableName { schema: new.schema.clone(), name: sequence.name.clone() };
+            sql.push_str(&format!(
+                " generated {how} as identity (sequence name {name} {})",
+                sequence.options
+            ));
+        }
+        if let Some(expression) = &self.expression {
+            let expression = with_new_sequences(expression, sequences, new);
+            match self.generated {
+                Some(how) => sql.push_str(&format!(" generated always as ({expression}) {how}")),
+                None => sql.push_str(&format!(" default {expression}")),
+            }
+        }
+        sql
+    }
+
+    /// How values are stored, as part of ALTER TABLE.
+    fn storage_sql(&self) -> Vec<String> {
+        let name = &self.name;
+        let storage = self.storage.iter().map(|storage| format!("alter column {name} set storage {storage}"));
+        let compression =
+            self.compression.iter().map(|method| format!("alter column {name} set compression {method}"));
+        storage.chain(compression).collect()
+    }
+}
+
+/// An expression that takes its values from the new table's sequences.
+fn with_new_sequences(expression: &str, sequences: &[Sequence], new: &TableName) -> String {
+    let constant = |name: &str| format!("{}::regclass", literal_as_deparsed(name));
+    sequences.iter().fold(expression.to_owned(), |expression, sequence| {
+        let new = TableName { schema: new.schema.clone(), name: sequence.name.clone() };
+        expression.replace(&constant(&sequence.live), &constant(&new.to_string()))
+    })
+}
+
+impl Sequence {
+    pub(super) fn from_row(row: &Row) -> Self {
+        Self {
+            name: Ident::new(row.get::<_, String>("name")),
+            live: row.get("live"),
+            column: Ident::new(row.get::<_, String>("column_name")),
+            is_identity: row.get("is_identity"),
+            is_unlogged: row.get("is_unlogged"),
+            type_name: row.get("type_name"),
+            options: row.get("options"),
+            increment: row.get("increment"),
+        }
+    }
+}
+
+/// The statements that create the table: its columns and sequences, which go on where the live ones are.
+pub(in crate::apply::swap) fn bare_sql(attached: &super::Attached, new: &TableName) -> Vec<String> {
+    let super::Attached { table, columns, sequences, .. } = attached;
+    let named = |sequence: &Sequence| TableName { schema: new.schema.clone(), name: sequence.name.clone() };
+    let mut statements = Vec::new();
+    for sequence in sequences.iter().filter(|sequence| !sequence.is_identity) {
+        let unlogged = if sequence.is_unlogged { "unlogged " } else { "" };
+        let Sequence { type_name, options, .. } = sequence;
+        statements.push(format!("create {unlogged}sequence {} as {type_name} {options}", named(sequence)));
+    }
+    let lines: Vec<String> = columns.iter().map(|column| column.sql(sequences, new)).collect();
+    statements.push(table.create_sql(new, &lines));
+    for sequence in sequences {
+        let name = named(sequence);
+        if !sequence.is_identity {
+            statements.push(format!("alter sequence {name} owned by {new}.{}", sequence.column));
+        } else if sequence.is_unlogged {
+            statements.push(format!("alter sequence {name} set unlogged"));
+        }
+        let (name, live) = (literal(&name.to_string()), &sequence.live);
+        statements.push(format!("select pg_catalog.setval({name}, last_value, is_called) from {live}"));
+    }
+    let storage: Vec<String> = columns.iter().flat_map(Column::storage_sql).collect();
+    if !storage.is_empty() {
+        statements.push(format!("alter table {new} {}", storage.join(", ")));
+    }
+    statements
+}

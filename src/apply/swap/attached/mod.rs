@@ -1,0 +1,217 @@
+//! What is attached to a table of its own: read from the catalog as the DDL that recreates it on a table of the same name in
+//! another schema.
+//!
+//! The server writes every definition itself (`pg_get_indexdef` and its like), under an empty `search_path`, so that whatever
+//! is named in it is named with its schema. Of such a text only the table's own name is exchanged ([`retarget()`]).
+
+mod columns;
+mod retarget;
+
+use tokio_postgres::{Client, Row};
+
+pub(super) use columns::bare_sql;
+use columns::{Column, Sequence, Table};
+use retarget::literal_as_deparsed;
+pub(super) use retarget::retarget;
+
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Oid;
+use crate::pg::name::{Ident, TableName};
+
+/// An index, and what constraint it makes.
+#[derive(Debug, Clone)]
+pub(super) struct Index {
+    /// Its name, and the constraint's.
+    pub(super) name: Ident,
+    /// The statement that creates the live one.
+    pub(super) definition: String,
+    /// Its tablespace as SQL, where it is not the database's.
+    pub(super) tablespace: Option<String>,
+    /// `primary key` or `unique`.
+    pub(super) makes: Option<String>,
+    /// `deferrable`, or nothing.
+    pub(super) deferrability: String,
+}
+
+/// A constraint that no index makes.
+#[derive(Debug, Clone)]
+pub(super) struct Constraint {
+    /// Its name.
+    pub(super) name: Ident,
+    /// `contype`: c, f, x, n; p or u where an index alone does not make it.
+    pub(super) kind: char,
+    /// What follows `ADD CONSTRAINT name`.
+    pub(super) definition: String,
+    /// It is not NOT VALID.
+    pub(super) is_valid: bool,
+    /// It is not NOT ENFORCED.
+    pub(super) is_enforced: bool,
+    /// The table that a foreign key references, and its name as SQL.
+    pub(super) referenced: Option<(Oid, String)>,
+    /// The tablespace of its index as SQL, where it is not the database's.
+    pub(super) tablespace: Option<String>,
+}
+
+/// Everything that is built before rows may be compared with what is attached: without rights, triggers, policies.
+#[derive(Debug, Clone)]
+pub(super) struct Attached {
+    /// Options, owner, tablespace.
+    pub(super) table: Table,
+    /// Columns in their order.
+    pub(super) columns: Vec<Column>,
+    /// Sequences that they own.
+    pub(super) sequences: Vec<Sequence>,
+    /// Indexes, the largest first.
+    pub(super) indexes: Vec<Index>,
+    /// Constraints.
+    pub(super) constraints: Vec<Constraint>,
+}
+
+/// Reads what is attached to a live table. The session's `search_path` must be empty.
+///
+/// # Errors
+/// [`Kind::Schema`] if the table is gone; the server's.
+pub(super) async fn read(client: &Client, live: Oid, name: &TableName) -> Result<Attached> {
+    let read = |sql: &'static str| async move { client.query(sql, &[&live]).await };
+    let failed = |e: tokio_postgres::Error| {
+        Error::pg(Phase::Apply, format!("reading what is attached to {}", name.plain()), &e)
+    };
+    let (table, columns, sequences, indexes, constraints) = futures::try_join!(
+        read(include_str!("table.sql")),
+        read(include_str!("columns.sql")),
+        read(include_str!("sequences.sql")),
+        read(include_str!("indexes.sql")),
+        read(include_str!("constraints.sql")),
+    )
+    .map_err(failed)?;
+    let table = table.first().map(Table::from_row).ok_or_else(|| {
+        let message = format!("{} was dropped or exchanged during the run", name.plain());
+        Error::new(Phase::Apply, Kind::Schema, message).hint("Run again.")
+    })?;
+    Ok(Attached {
+        table,
+        columns: columns.iter().map(Column::from_row).collect(),
+        sequences: sequences.iter().map(Sequence::from_row).collect(),
+        indexes: indexes.iter().map(index).collect(),
+        constraints: constraints.iter().map(constraint).collect(),
+    })
+}
+
+fn index(row: &Row) -> Index {
+    Index {
+        name: Ident::new(row.get::<_, String>("name")),
+        definition: row.get("definition"),
+        tablespace: row.get("tablespace"),
+        makes: row.get("made_constraint"),
+        deferrability: row.get("deferrability"),
+    }
+}
+
+fn constraint(row: &Row) -> Constraint {
+    Constraint {
+        name: Ident::new(row.get::<_, String>("name")),
+        kind: row.get::<_, &str>("kind").chars().next().unwrap_or(' '),
+        definition: row.get("definition"),
+        is_valid: row.get("is_valid"),
+        is_enforced: row.get("is_enforced"),
+        referenced: row.get::<_, Option<String>>("referenced_name").map(|name| (row.get("referenced"), name)),
+        tablespace: row.get("tablespace"),
+    }
+}
+
+/// A live table and what its new one is called while statements for it are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// The live table.
+    pub(super) live: Oid,
+    /// Its name as the server writes it.
+    pub(super) live_name: &'a str,
+    /// The new table.
+    pub(super) new: &'a TableName,
+}
+
+impl Target<'_> {
+    /// What ANALYZE goes by.
+    pub(super) async fn statistics(&self, client: &Client) -> Result<Vec<String>> {
+        let rows = self.query(client, include_str!("statistics.sql"), true).await?;
+        rows.iter().map(|row| self.statement(row)).collect()
+    }
+
+    /// Comments; those on triggers, rules and policies apart.
+    pub(super) async fn comments(&self, client: &Client) -> Result<(Vec<String>, Vec<String>)> {
+        let rows = self.query(client, include_str!("comments.sql"), true).await?;
+        let (mut plain, mut of_code) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let statement = self.statement(row)?;
+            if row.get("is_of_code") { of_code.push(statement) } else { plain.push(statement) }
+        }
+        Ok((plain, of_code))
+    }
+
+    /// Rights, with the role that granted them if it was not the owner.
+    pub(super) async fn grants(&self, client: &Client) -> Result<Vec<(String, Option<String>)>> {
+        let rows = self.query(client, include_str!("grants.sql"), true).await?;
+        rows.iter().map(|row| Ok((self.statement(row)?, row.get("grantor")))).collect()
+    }
+
+    /// CLUSTER and replica identity.
+    pub(super) async fn marks(&self, client: &Client) -> Result<Vec<String>> {
+        let rows = self.query(client, include_str!("marks.sql"), false).await?;
+        rows.iter().map(|row| self.statement(row)).collect()
+    }
+
+    /// Owners of what does not follow the table's.
+    pub(super) async fn owners(&self, client: &Client) -> Result<Vec<String>> {
+        let schema = self.new.schema.to_string();
+        let rows = client
+            .query(include_str!("owners.sql"), &[&self.live, &schema])
+            .await
+            .map_err(|e| self.failed(&e))?;
+        rows.iter().map(|row| self.statement(row)).collect()
+    }
+
+    /// Rules, triggers and policies, in this order, each with its state.
+    pub(super) async fn code(&self, client: &Client) -> Result<Vec<String>> {
+        let mut statements = Vec::new();
+        for (sql, word) in [
+            (include_str!("rules.sql"), Some("TO")),
+            (include_str!("triggers.sql"), Some("ON")),
+            (include_str!("policies.sql"), None),
+        ] {
+            for row in &self.query(client, sql, false).await? {
+                let definition: String = row.get("definition");
+                let new = self.new.to_string();
+                statements.push(match word {
+                    None => definition,
+                    Some(word) => retarget(&definition, word, self.live_name, &new)
+                        .ok_or_else(|| self.unknown(&definition))?,
+                });
+                statements.extend(row.get::<_, Option<String>>("state"));
+            }
+        }
+        Ok(statements)
+    }
+
+    async fn query(&self, client: &Client, sql: &str, with_schema: bool) -> Result<Vec<Row>> {
+        let (new, schema) = (self.new.to_string(), self.new.schema.to_string());
+        let asked = if with_schema {
+            client.query(sql, &[&self.live, &new, &schema]).await
+        } else {
+            client.query(sql, &[&self.live, &new]).await
+        };
+        asked.map_err(|e| self.failed(&e))
+    }
+
+    fn statement(&self, row: &Row) -> Result<String> {
+        row.get::<_, Option<String>>("statement").ok_or_else(|| self.unknown("a statement that is NULL"))
+    }
+
+    fn failed(&self, error: &tokio_postgres::Error) -> Error {
+        Error::pg(Phase::Apply, format!("reading what is attached to {}", self.live_name), error)
+    }
+
+    fn unknown(&self, definition: &str) -> Error {
+        let message = format!("what is attached to {} is not understood: {definition}", self.live_name);
+        Error::new(Phase::Apply, Kind::Internal, message)
+    }
+}

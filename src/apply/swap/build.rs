@@ -1,0 +1,269 @@
+//! Makes new tables: first bare, to be filled, then complete.
+//!
+//! Each step is committed by itself and is found done when it is repeated after a broken connection: an index by its name, the
+//! rest by a note. The live tables are not locked, nor are others but for moments: a table that the new one references
+//! lets nobody write while the key is added, which checks nothing yet.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::attached::{self, Attached, Target, bare_sql};
+use super::notes::{Note, Notes};
+use super::sequences::Step;
+use super::work::{Job, Workers};
+use super::{Pair, Schemas, constraints, dress, notes};
+use crate::apply::{Context, Ready};
+use crate::config::ApplyMethod;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Oid;
+use crate::pg::name::TableName;
+use crate::pg::session::Session;
+use crate::plan::TablePlan;
+
+/// A table whose new one is complete.
+pub(in crate::apply) struct Built<'a> {
+    /// The table.
+    pub(in crate::apply) table: &'a Ready<'a>,
+    /// It and the new one.
+    pub(super) pair: Pair,
+    /// Its sequences.
+    pub(super) sequences: Vec<Step>,
+    /// How long that took.
+    pub(super) took: Duration,
+    /// What the operator should know.
+    pub(super) warnings: Vec<String>,
+    /// What the statistics knew of writes to the live table when the run began.
+    written_before: Option<i64>,
+}
+
+/// A table while its new one is being made.
+pub(super) struct Making<'a> {
+    pub(super) table: &'a Ready<'a>,
+    pub(super) new: TableName,
+    pub(super) attached: Attached,
+}
+
+/// Creates a run's schemas, and the new tables that rows are copied into.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn stage(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> Result<()> {
+    schemas.create(client).await?;
+    Notes::create(client, schemas).await?;
+    for plan in tables.iter().filter(|plan| plan.apply == ApplyMethod::Swap) {
+        let written = notes::written(client, plan.oid).await?;
+        Notes::of(schemas, plan.entry).take(client, Note::Written, written).await?;
+        if plan.fills_new_table() {
+            let attached = attached::read(client, plan.oid, &plan.name).await?;
+            create(client, plan, &attached, &schemas.new_table(&plan.name)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates a bare new table.
+async fn create(client: &Client, plan: &TablePlan, attached: &Attached, new: &TableName) -> Result<()> {
+    refuse_other_columns(plan, attached)?;
+    let statements = bare_sql(attached, new).join(";\n");
+    client
+        .batch_execute(&format!("begin; set local default_tablespace = '';\n{statements};\ncommit"))
+        .await
+        .map_err(|e| Error::pg(Phase::Stage, format!("creating a new table for {}", plan.name.plain()), &e))
+}
+
+/// The plan may be hours old, and so may a new table.
+fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Result<()> {
+    let planned = plan.live.columns.iter().map(|column| &column.name);
+    if attached.columns.iter().map(|column| &column.name).eq(planned) {
+        return Ok(());
+    }
+    let message = format!("the columns of {} were changed during the run", plan.name.plain());
+    Err(Error::new(Phase::Apply, Kind::Schema, message).hint("Run again."))
+}
+
+/// Makes the new tables of a group complete, whose rows are all loaded, judged and counted. What was done by an earlier
+/// attempt is not done again.
+///
+/// # Errors
+/// The server's: a row that violates a constraint is among them. [`Kind::Lock`] if a referenced table could not be locked
+/// within `lock_wait`.
+pub(in crate::apply) async fn build<'a>(
+    context: &Context<'_>,
+    session: &Session,
+    tables: &[&'a Ready<'a>],
+) -> Result<Vec<Built<'a>>> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut workers = Workers::new(context, session);
+    let cancel = workers.cancel_handles();
+    let built = tokio::select! {
+        built = build_all(context, session, &mut workers, tables) => built,
+        () = context.cancel.cancelled() => Err(Error::cancelled(Phase::Apply)),
+    };
+    if built.is_err() {
+        // Other sessions may be at an index for minutes.
+        cancel.all().await;
+    }
+    built
+}
+
+async fn build_all<'a>(
+    context: &Context<'_>,
+    session: &Session,
+    workers: &mut Workers<'_>,
+    tables: &[&'a Ready<'a>],
+) -> Result<Vec<Built<'a>>> {
+    let client = &session.client;
+    let began = Instant::now();
+    let mut making = Vec::with_capacity(tables.len());
+    for table in tables {
+        making.push(begin(client, context.schemas, table).await?);
+    }
+    tracing::info!(phase = %Phase::Apply, tables = tables.len(), "building the new tables");
+    let vacuum = if session.server_version >= FREEZES_CHEAPLY { "vacuum (freeze)" } else { "vacuum" };
+    workers.run(making.iter().map(|table| table.job(&[format!("{vacuum} {}", table.new)])).collect()).await?;
+    fail::fail_point!("swap.filled");
+    workers.run(constraints::indexes(client, &making).await?).await?;
+    fail::fail_point!("swap.indexed");
+    for table in &making {
+        constraints::add(client, context.schemas, table).await?;
+    }
+    for table in &making {
+        constraints::add_foreign_keys(context, client, table, &making).await?;
+    }
+    fail::fail_point!("swap.constrained");
+    workers.run(making.iter().map(|table| table.job(&constraints::validation(table))).collect()).await?;
+    let mut built = Vec::with_capacity(making.len());
+    for table in &making {
+        let late = dress::dress(client, context.schemas, table, &making).await?;
+        built.push(complete(client, context.schemas, table, late).await?);
+    }
+    client
+        .batch_execute("set lock_timeout = 0")
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "ending the building of new tables", &e))?;
+    fail::fail_point!("swap.built");
+    let took = began.elapsed();
+    built.iter_mut().for_each(|table| table.took = took);
+    tracing::info!(phase = %Phase::Apply, tables = tables.len(), "built in {took:.1?}");
+    Ok(built)
+}
+
+/// Since this version all rows of a page are frozen by a few bytes of WAL; before, each of them takes a dozen.
+const FREEZES_CHEAPLY: u32 = 160_000;
+
+/// Reads what is attached to the live table; where rows are elsewhere, brings them into a new one.
+async fn begin<'a>(client: &Client, schemas: &Schemas, table: &'a Ready<'a>) -> Result<Making<'a>> {
+    let plan = table.plan;
+    let new = schemas.new_table(&plan.name);
+    let attached = with_empty_path(client, attached::read(client, plan.oid, &plan.name)).await?;
+    if plan.fills_new_table() {
+        refuse_other_columns(plan, &attached)?;
+    } else if !Notes::of(schemas, plan.entry).has(client, Note::Filled).await? {
+        let failed = |e: tokio_postgres::Error| {
+            Error::pg(Phase::Apply, format!("filling the new table of {}", plan.name.plain()), &e)
+        };
+        client.batch_execute(&format!("drop table if exists {new}")).await.map_err(failed)?;
+        create(client, plan, &attached, &new).await?;
+        fill(client, schemas, table, &new).await?;
+    }
+    Ok(Making { table, new, attached })
+}
+
+/// INSERT … SELECT from staging, without a lock on the live table.
+async fn fill(client: &Client, schemas: &Schemas, table: &Ready<'_>, new: &TableName) -> Result<()> {
+    let plan = table.plan;
+    let failed = |e: tokio_postgres::Error| {
+        Error::pg(Phase::Apply, format!("filling the new table of {}", plan.name.plain()), &e)
+    };
+    let staging = table.staging.as_ref().ok_or_else(|| {
+        Error::new(Phase::Apply, Kind::Internal, format!("{} has no staging table", plan.name.plain()))
+    })?;
+    let columns = plan.column_list();
+    let overriding = if plan.overrides_identity() { " overriding system value" } else { "" };
+    client.batch_execute("begin").await.map_err(failed)?;
+    let sql = format!("insert into {new} ({columns}){overriding} select {columns} from {staging}");
+    let rows = client.execute(&sql, &[]).await.map_err(failed)?;
+    if rows != table.staged {
+        let message = format!("{}: {} rows were staged but {rows} inserted", plan.name.plain(), table.staged);
+        return Err(Error::new(Phase::Apply, Kind::Guard, message));
+    }
+    Notes::of(schemas, plan.entry).take(client, Note::Filled, 0).await?;
+    client.batch_execute("commit").await.map_err(failed)
+}
+
+/// Definitions are read under an empty `search_path`. What user-defined functions rely on is the role's own, as in an
+/// INSERT.
+pub(super) async fn with_empty_path<T>(client: &Client, read: impl Future<Output = Result<T>>) -> Result<T> {
+    let failed =
+        |e: tokio_postgres::Error| Error::pg(Phase::Apply, "reading what is attached to a table", &e);
+    client.batch_execute("begin; set local search_path = ''").await.map_err(failed)?;
+    let done = read.await?;
+    client.batch_execute("commit").await.map_err(failed)?;
+    Ok(done)
+}
+
+async fn complete<'a>(
+    client: &Client,
+    schemas: &Schemas,
+    making: &Making<'a>,
+    late: Vec<String>,
+) -> Result<Built<'a>> {
+    let plan = making.table.plan;
+    let row = client
+        .query_one("select $1::text::pg_catalog.regclass::pg_catalog.oid", &[&making.new.to_string()])
+        .await
+        .map_err(|e| {
+            Error::pg(Phase::Apply, format!("looking for the new table of {}", plan.name.plain()), &e)
+        })?;
+    let new: Oid = row.get(0);
+    let not_carried = making.attached.table.invalid_indexes.iter().map(|index| {
+        format!("index {index} is invalid, as CREATE INDEX CONCURRENTLY leaves one when it fails: it is not carried over")
+    });
+    Ok(Built {
+        table: making.table,
+        pair: Pair {
+            live: plan.oid,
+            new,
+            name: plan.name.clone(),
+            new_schema: schemas.new.clone(),
+            old_schema: schemas.old.clone(),
+            late,
+        },
+        sequences: making.attached.sequences.iter().map(|s| (s.name.clone(), s.increment)).collect(),
+        took: Duration::ZERO,
+        warnings: not_carried.collect(),
+        written_before: Notes::of(schemas, plan.entry).read(client, Note::Written).await?,
+    })
+}
+
+impl Making<'_> {
+    /// The live table's name as people write it.
+    pub(super) fn name(&self) -> String {
+        self.table.plan.name.plain()
+    }
+
+    /// Statements to be run one after the other, each a transaction.
+    pub(super) fn job(&self, statements: &[String]) -> Job {
+        Job { what: format!("building the new table of {}", self.name()), statements: statements.to_vec() }
+    }
+
+    /// What statements are read for.
+    pub(super) fn target<'t>(&'t self, name: &'t TableName) -> Target<'t> {
+        Target { live: self.table.plan.oid, live_name: &self.attached.table.live, new: name }
+    }
+}
+
+impl Built<'_> {
+    /// Whether the statistics tell of writes to the live table while the run went on, which nobody will see any more.
+    pub(super) async fn overwritten(&self, client: &Client) -> Option<String> {
+        let before = self.written_before?;
+        let now = notes::written(client, self.pair.live).await.ok()?;
+        (now > before).then(|| {
+            let rows = now - before;
+            format!("others wrote to the table during the run ({rows} rows inserted, updated or deleted): that is overwritten")
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! Indexes and constraints of new tables.
+
+use std::time::Instant;
+
+use tokio_postgres::Client;
+
+use super::Schemas;
+use super::attached::{Constraint, Index, retarget};
+use super::build::{Making, with_empty_path};
+use super::notes::{Note, Notes};
+use super::work::Job;
+use crate::apply::Context;
+use crate::backoff::Backoff;
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::Ident;
+
+/// The CREATE INDEX statements of all tables that have not been run yet, those of the largest indexes first.
+///
+/// A primary key or unique constraint begins as an index like any other: that takes a weaker lock, so that several are built
+/// at once.
+pub(super) async fn indexes(client: &Client, tables: &[Making<'_>]) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for table in tables {
+        let there = relations(client, table).await?;
+        for index in table.attached.indexes.iter().filter(|index| !there.contains(&index.name)) {
+            let tablespace = index.tablespace.as_deref().unwrap_or("''");
+            let statements = [format!("set default_tablespace = {tablespace}"), create(table, index)?];
+            jobs.push(table.job(&statements));
+        }
+    }
+    Ok(jobs)
+}
+
+fn create(table: &Making<'_>, index: &Index) -> Result<String> {
+    renamed(table, &index.definition, "ON")
+}
+
+fn renamed(table: &Making<'_>, definition: &str, word: &str) -> Result<String> {
+    retarget(definition, word, &table.attached.table.live, &table.new.to_string()).ok_or_else(|| {
+        let message = format!("{}: not understood: {definition}", table.name());
+        Error::new(Phase::Apply, Kind::Internal, message)
+    })
+}
+
+/// The names of the indexes that the new table has.
+async fn relations(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
+    let rows = client
+        .query(
+            "select c.relname::text from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+             where i.indrelid = $1::text::pg_catalog.regclass",
+            &[&table.new.to_string()],
+        )
+        .await
+        .map_err(|e| failed(table, &e))?;
+    Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
+}
+
+/// The names of the constraints that the new table has.
+async fn constraints(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
+    let rows = client
+        .query(
+            "select k.conname::text from pg_catalog.pg_constraint k where k.conrelid = $1::text::pg_catalog.regclass",
+            &[&table.new.to_string()],
+        )
+        .await
+        .map_err(|e| failed(table, &e))?;
+    Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
+}
+
+/// NOT NULL and all constraints but foreign keys, by one scan of the rows; statistics objects and targets.
+pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) -> Result<()> {
+    let notes = Notes::of(schemas, table.table.plan.entry);
+    if notes.has(client, Note::Constrained).await? {
+        return Ok(());
+    }
+    let statistics = with_empty_path(client, table.target(&table.new).statistics(client)).await?;
+    let mut statements = vec!["begin".to_owned()];
+    let checked = checked(table);
+    if !checked.is_empty() {
+        statements.push(format!("alter table {} {}", table.new, checked.join(", ")));
+    }
+    for constraint in table.attached.constraints.iter().filter(|k| matches!(k.kind, 'x' | 'p' | 'u')) {
+        let tablespace = constraint.tablespace.as_deref().unwrap_or("''");
+        statements.push(format!("set local default_tablespace = {tablespace}"));
+        statements.push(format!("alter table {} {}", table.new, added(constraint)));
+    }
+    // What is not valid on the live table is not to be violated by new rows either, as in an INSERT.
+    for constraint in
+        table.attached.constraints.iter().filter(|k| k.kind == 'c' && !k.is_valid && k.is_enforced)
+    {
+        let validate = format!("alter table {} validate constraint {}", table.new, constraint.name);
+        statements.extend(["savepoint trial".to_owned(), validate, "rollback to savepoint trial".to_owned()]);
+    }
+    statements.extend(statistics);
+    client.batch_execute(&statements.join(";\n")).await.map_err(|e| failed(table, &e))?;
+    notes.take(client, Note::Constrained, 0).await?;
+    client.batch_execute("commit").await.map_err(|e| failed(table, &e))
+}
+
+/// The parts of the ALTER TABLE that looks at every row.
+fn checked(table: &Making<'_>) -> Vec<String> {
+    let constraints = &table.attached.constraints;
+    let mut parts = Vec::new();
+    // Version 18 has names for them.
+    if constraints.iter().all(|k| k.kind != 'n') {
+        let columns = table.attached.columns.iter().filter(|column| column.not_null && !column.is_identity());
+        parts.extend(columns.map(|column| format!("alter column {} set not null", column.name)));
+    }
+    parts.extend(constraints.iter().filter(|k| matches!(k.kind, 'n' | 'c')).map(added));
+    parts.extend(table.attached.indexes.iter().filter_map(|index| {
+        let (name, makes) = (&index.name, index.makes.as_ref()?);
+        Some(format!("add constraint {name} {makes} using index {name} {}", index.deferrability))
+    }));
+    parts
+}
+
+fn added(constraint: &Constraint) -> String {
+    format!("add constraint {} {}", constraint.name, constraint.definition)
+}
+
+/// Adds the foreign keys without checking them: that takes a lock under which nobody writes to the referenced table, and must
+/// not last. What is referenced and swapped too is referenced as it will be.
+pub(super) async fn add_foreign_keys(
+    context: &Context<'_>,
+    client: &Client,
+    table: &Making<'_>,
+    all: &[Making<'_>],
+) -> Result<()> {
+    let there = constraints(client, table).await?;
+    for constraint in foreign_keys(table).filter(|constraint| !there.contains(&constraint.name)) {
+        let definition = match &constraint.referenced {
+            Some((oid, name)) => match all.iter().find(|other| other.table.plan.oid == *oid) {
+                Some(other) => retarget(&constraint.definition, "REFERENCES", name, &other.new.to_string())
+                    .ok_or_else(|| {
+                    let message = format!("{}: not understood: {}", table.name(), constraint.definition);
+                    Error::new(Phase::Apply, Kind::Internal, message)
+                })?,
+                None => constraint.definition.clone(),
+            },
+            None => constraint.definition.clone(),
+        };
+        let not_valid = if constraint.is_valid && constraint.is_enforced { " not valid" } else { "" };
+        let sql =
+            format!("alter table {} add constraint {} {definition}{not_valid}", table.new, constraint.name);
+        patiently(context, client, table, &sql).await?;
+    }
+    Ok(())
+}
+
+fn foreign_keys<'t>(table: &'t Making<'_>) -> impl Iterator<Item = &'t Constraint> {
+    table.attached.constraints.iter().filter(|constraint| constraint.kind == 'f')
+}
+
+/// Runs a statement that locks a table of others, within `lock_timeout` at a time, until `lock_wait`.
+async fn patiently(context: &Context<'_>, client: &Client, table: &Making<'_>, sql: &str) -> Result<()> {
+    let mut backoff = Backoff::new(crate::apply::group::PAUSE_MIN, crate::apply::group::PAUSE_MAX);
+    let began = Instant::now();
+    let budget = context.lock_timeout.as_millis().max(1);
+    let sql = format!("begin; set local lock_timeout = {budget}; {sql}; commit");
+    let mut attempt = 1;
+    loop {
+        let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
+        let error = failed(table, &error);
+        let rolled_back = client.batch_execute("rollback").await;
+        let pause = backoff.pause();
+        if error.kind() != Kind::Lock || rolled_back.is_err() || began.elapsed() + pause > context.lock_wait {
+            return Err(error);
+        }
+        context.books.waiting(attempt, "whoever holds a lock on a table that it references");
+        tokio::time::sleep(pause).await;
+        attempt += 1;
+    }
+}
+
+/// What has the foreign keys checked, each by one join, and the table analysed. It blocks nobody.
+pub(super) fn validation(table: &Making<'_>) -> Vec<String> {
+    let validate = |constraint: &Constraint| {
+        let sql = format!("alter table {} validate constraint {}", table.new, constraint.name);
+        // As in an INSERT: old rows may violate what is not valid, new ones may not.
+        if constraint.is_valid { sql } else { format!("begin; {sql}; rollback") }
+    };
+    let enforced = foreign_keys(table).filter(|constraint| constraint.is_enforced);
+    enforced.map(validate).chain([format!("analyze {}", table.new)]).collect()
+}
+
+fn failed(table: &Making<'_>, error: &tokio_postgres::Error) -> Error {
+    Error::pg(Phase::Apply, format!("building the new table of {}", table.name()), error)
+}

@@ -1,0 +1,142 @@
+//! `swap`: a new table is made complete beside the live one, then takes its place.
+//!
+//! 1. **Stage** ([`stage`]): two private schemas for the run. Rows are copied straight into the new table, which has the live
+//!    one's columns, defaults and sequences and nothing else yet
+//!    ([`crate::plan::TablePlan::fills_new_table`] says when not).
+//! 2. **Build** ([`build`]), outside any lock on the live table, after the rows were judged and counted: everything that is
+//!    attached to the live table ([`attached`]), under its final names, then VACUUM and ANALYZE.
+//! 3. **Exchange** ([`mod@exchange`]), in the group's transaction: the live table goes to the schema of old ones, the new one
+//!    to where that was; what is bound to the old table's OID is bound to the new one's.
+//! 4. **Settle**, after the commit: foreign keys to the table are validated, the old table is dropped. What a kill leaves of
+//!    that is finished by the next run.
+
+mod attached;
+mod build;
+mod constraints;
+mod dress;
+mod exchange;
+mod notes;
+mod refusal;
+mod schema;
+mod sequences;
+mod work;
+
+use tokio_postgres::Client;
+
+pub(crate) use build::stage;
+pub(super) use build::{Built, build};
+pub(crate) use schema::{Schemas, runs};
+
+use super::{Context, Method, Outcome, Way, sequences as owned};
+use crate::config::ApplyMethod;
+use crate::error::Result;
+use crate::pg::catalog::Oid;
+use crate::pg::name::{Ident, TableName};
+use crate::plan::method::{Case, Rules, TableLock};
+
+pub(super) struct Swap;
+
+/// A live table and the one that takes its place.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    /// The live table.
+    pub(super) live: Oid,
+    /// The one that is complete in `new_schema`, under the same name.
+    pub(super) new: Oid,
+    /// The live table's name.
+    pub(super) name: TableName,
+    /// Where the new one is.
+    pub(super) new_schema: Ident,
+    /// Where the old one goes.
+    pub(super) old_schema: Ident,
+    /// What is attached to the new one only when it has the live one's name: statements that name tables of the group as they
+    /// are named then. They come after all tables of the group were exchanged, before anybody else sees them.
+    pub(super) late: Vec<String>,
+}
+
+impl Rules for Swap {
+    fn method(&self) -> ApplyMethod {
+        ApplyMethod::Swap
+    }
+
+    fn refusal(&self, case: &Case<'_>) -> Option<String> {
+        refusal::refusal(case)
+    }
+
+    fn reluctance(&self, case: &Case<'_>) -> Option<String> {
+        refusal::reluctance(case)
+    }
+
+    fn drawback(&self, case: &Case<'_>) -> Option<String> {
+        refusal::drawback(case)
+    }
+
+    fn lock(&self) -> TableLock {
+        TableLock::AccessExclusive
+    }
+
+    fn waits(&self) -> &'static str {
+        "everyone waits for milliseconds, whatever the size"
+    }
+
+    fn is_automatic(&self) -> bool {
+        true
+    }
+
+    fn uses_staging(&self) -> bool {
+        true
+    }
+
+    fn doubles_table(&self) -> bool {
+        false
+    }
+}
+
+impl Method for Swap {
+    fn way(&self) -> Way<'_> {
+        Way::Swap
+    }
+}
+
+/// Exchanges tables of a group, in its transaction, all of them before anything else is done to the group. Every row counts as
+/// inserted.
+pub(super) async fn exchange(client: &Client, built: &[Built<'_>]) -> Result<Vec<Outcome>> {
+    if built.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pairs = pairs(built);
+    exchange::exchange(client, &pairs).await?;
+    fail::fail_point!("swap.exchanged");
+    let mut outcomes = Vec::with_capacity(built.len());
+    for new in built {
+        let table = new.table;
+        sequences::forward(client, &new.pair, &new.sequences).await?;
+        let mut warnings = new.warnings.clone();
+        warnings.extend(new.overwritten(client).await);
+        warnings.extend(owned::advance(client, &table.extremes).await?);
+        outcomes.push(Outcome {
+            entry: table.plan.entry,
+            staged: table.staged,
+            inserted: table.staged,
+            updated: 0,
+            unchanged: 0,
+            skipped: 0,
+            deleted: table.live_rows,
+            index: new.took,
+            warnings,
+        });
+    }
+    Ok(outcomes)
+}
+
+/// Does what follows the commit. Returns warnings.
+pub(super) async fn settle(context: &Context<'_>, client: &Client, built: &[Built<'_>]) -> Vec<String> {
+    if built.is_empty() {
+        return Vec::new();
+    }
+    exchange::settle(context, client, &pairs(built)).await
+}
+
+fn pairs(built: &[Built<'_>]) -> Vec<Pair> {
+    built.iter().map(|new| new.pair.clone()).collect()
+}

@@ -1,0 +1,65 @@
+//! Why a table cannot be swapped.
+
+use crate::config::ApplyMethod;
+use crate::pg::catalog::RelationKind;
+use crate::plan::method::Case;
+
+/// Why another table cannot take this one's place, as a clause.
+pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
+    let target = case.target;
+    if case.table.scope.is_some() {
+        return Some("it has a scope".to_owned());
+    }
+    if case.is_shared {
+        return Some("another entry of the config fills it, too".to_owned());
+    }
+    if target.kind == RelationKind::Partitioned {
+        return Some("it is partitioned".to_owned());
+    }
+    if target.is_partition {
+        return Some("it is a partition".to_owned());
+    }
+    if !target.is_permanent {
+        return Some("it is UNLOGGED, so that a crash would empty what is being built".to_owned());
+    }
+    if !target.rights.owner {
+        return Some("the role does not own it".to_owned());
+    }
+    if let Some(obstacle) = target.attachments.obstacles.first() {
+        return Some(obstacle.clone());
+    }
+    references_what_is_written_later(case)
+}
+
+/// Rows of the new table would refer to rows that are not there yet when its foreign keys are checked.
+fn references_what_is_written_later(case: &Case<'_>) -> Option<String> {
+    case.target.foreign_keys.iter().find_map(|key| {
+        let fate = (case.fate)(&key.to)?;
+        (fate.method != ApplyMethod::Swap).then(|| {
+            format!(
+                "{}, which it references ({}), is applied by another method in the same transaction",
+                key.to.plain(),
+                key.name.as_str()
+            )
+        })
+    })
+}
+
+/// Why it is left to the operator to have it swapped.
+pub(super) fn reluctance(case: &Case<'_>) -> Option<String> {
+    let attachments = &case.target.attachments;
+    if let Some(publication) = attachments.publications.first() {
+        return Some(format!("subscribers of publication {publication} would not receive the rows"));
+    }
+    attachments.dependants.first().map(|dependant| format!("{dependant} depends on it"))
+}
+
+/// Below this DELETE and INSERT take a second or two, and disturb less than new OIDs do, which every session and every event
+/// trigger notices.
+const BYTES_MIN: u64 = 64 << 20;
+
+/// What speaks against it.
+pub(super) fn drawback(case: &Case<'_>) -> Option<String> {
+    let bytes = case.table.bytes.max(case.table.target_bytes);
+    (bytes < BYTES_MIN).then(|| "would disturb more than it spares: the table is small".to_owned())
+}

@@ -1,0 +1,121 @@
+//! Sessions that build side by side.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio_postgres::Client;
+
+use crate::apply::Context;
+use crate::error::{Error, Phase, Result};
+use crate::pg::session::{self, CancelHandle, Session};
+
+/// The most memory that one session gets for building an index, in kB: more gained nothing.
+const MEMORY_KB_MAX: i64 = 1 << 20;
+
+/// Statements that are run one after the other, each a transaction of its own.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// What they are for.
+    pub(super) what: String,
+    /// The statements.
+    pub(super) statements: Vec<String>,
+}
+
+/// The group's own session, and as many others as are to be had.
+pub(super) struct Workers<'a> {
+    context: &'a Context<'a>,
+    own: &'a Session,
+    others: Vec<Session>,
+    handles: Handles,
+}
+
+/// Cancels what the workers do.
+#[derive(Clone, Default)]
+pub(super) struct Handles(Arc<Mutex<Vec<CancelHandle>>>);
+
+impl Handles {
+    fn add(&self, session: &Session) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(session.cancel_handle());
+    }
+
+    /// Cancels all of it.
+    pub(super) async fn all(&self) {
+        let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        futures::future::join_all(handles.iter().map(CancelHandle::cancel)).await;
+    }
+}
+
+impl<'a> Workers<'a> {
+    pub(super) fn new(context: &'a Context<'a>, own: &'a Session) -> Self {
+        let handles = Handles::default();
+        handles.add(own);
+        Self { context, own, others: Vec::new(), handles }
+    }
+
+    pub(super) fn cancel_handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// Does all jobs, in their order, as many at once as there are sessions.
+    pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Result<()> {
+        let jobs: VecDeque<Job> = jobs.into_iter().filter(|job| !job.statements.is_empty()).collect();
+        self.open_others(jobs.len().min(self.context.builders)).await;
+        let count = i64::try_from(1 + self.others.len()).unwrap_or(1);
+        let jobs = Mutex::new(jobs);
+        let clients = std::iter::once(self.own).chain(&self.others).map(|session| &session.client);
+        try_join_all(clients.map(|client| work(client, &jobs, (count, self.context.lock_wait))))
+            .await
+            .map(drop)
+    }
+
+    /// Opens sessions until there are `wanted`. Where no more are to be had, those that are there do the work.
+    async fn open_others(&mut self, wanted: usize) {
+        while 1 + self.others.len() < wanted {
+            match session::connect(self.context.connect, self.context.settings).await {
+                Ok(session) => {
+                    self.handles.add(&session);
+                    self.others.push(session);
+                }
+                Err(error) => {
+                    tracing::debug!(phase = %Phase::Apply, %error, "no more sessions to build with");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn work(
+    client: &Client,
+    jobs: &Mutex<VecDeque<Job>>,
+    (sessions, lock_wait): (i64, Duration),
+) -> Result<()> {
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let mut is_ready = false;
+    while let Some(job) = next() {
+        let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, &job.what, &e);
+        if !std::mem::replace(&mut is_ready, true) {
+            client.batch_execute(&memory_sql(sessions, lock_wait)).await.map_err(failed)?;
+        }
+        for statement in &job.statements {
+            client.batch_execute(statement).await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Locks are waited for as long as may be at all: nobody queues behind those that jobs take on tables of others. Raises the memory for index builds. What the server may take is not known: its shared buffers are a quarter of it or less
+/// (manual, 20.4.1), and all sessions together get no more than that.
+fn memory_sql(sessions: i64, lock_wait: Duration) -> String {
+    let lock_wait = lock_wait.as_millis();
+    format!(
+        "set default_tablespace = '';
+         set lock_timeout = {lock_wait};
+         select pg_catalog.set_config('maintenance_work_mem', greatest(
+             (select m.setting::bigint from pg_catalog.pg_settings m where m.name = 'maintenance_work_mem'),
+             least({MEMORY_KB_MAX}, (select b.setting::bigint * (pg_catalog.current_setting('block_size')::bigint / 1024)
+                 from pg_catalog.pg_settings b where b.name = 'shared_buffers') / {sessions}))::text || 'kB', false)"
+    )
+}

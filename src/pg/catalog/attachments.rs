@@ -1,0 +1,37 @@
+//! What is bound to tables from outside.
+
+use tokio_postgres::Client;
+
+use super::{Catalog, Oid};
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::TableName;
+
+/// Completes a catalog by what is bound to some of its tables, and by what of that cannot be bound to other ones. The
+/// session must have an empty `search_path`.
+///
+/// # Errors
+/// Whatever the server says; rights on the system catalogs themselves are not needed.
+pub async fn load_attachments(client: &Client, catalog: &mut Catalog, tables: &[&TableName]) -> Result<()> {
+    let oids: Vec<Oid> =
+        tables.iter().filter_map(|name| catalog.relations.get(*name)).map(|relation| relation.oid).collect();
+    if oids.is_empty() {
+        return Ok(());
+    }
+    let rows = client
+        .query(include_str!("attachments.sql"), &[&oids])
+        .await
+        .map_err(|e| Error::pg(Phase::Plan, "reading what depends on the tables", &e))?;
+    for row in &rows {
+        let oid: Oid = row.get("table_oid");
+        let Some(relation) = catalog.relations.values_mut().find(|relation| relation.oid == oid) else {
+            continue;
+        };
+        let words: String = row.get("words");
+        match row.get::<_, &str>("kind") {
+            "o" => relation.attachments.obstacles.push(words),
+            "p" => relation.attachments.publications.push(words),
+            _ => relation.attachments.dependants.push(words),
+        }
+    }
+    Ok(())
+}
