@@ -32,11 +32,6 @@ impl Ledger {
         self
     }
 
-    /// Whether a crash of the server leaves what is entered for an entry.
-    pub(crate) fn is_durable(&self, entry: usize) -> bool {
-        self.durable.as_ref().is_some_and(|(_, entries)| entries.contains(&entry))
-    }
-
     fn table(&self, entry: usize) -> String {
         match &self.durable {
             Some((table, entries)) if entries.contains(&entry) => table.to_string(),
