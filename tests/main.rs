@@ -44,6 +44,7 @@ mod stalls;
 mod state;
 mod status;
 mod strategies;
+mod swap_build;
 mod throw_away_servers;
 mod timeouts;
 mod types;

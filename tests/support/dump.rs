@@ -10,7 +10,8 @@ use super::Db;
 #[track_caller]
 pub(crate) fn dump(db: &Db, args: &[&str]) -> String {
     let program = Binaries::find().unwrap().program("pg_dump");
-    let output = Command::new(program).args(["--schema-only", "--dbname", db.url()]).args(args).output().unwrap();
+    let output =
+        Command::new(program).args(["--schema-only", "--dbname", db.url()]).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let is_told = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
@@ -33,5 +34,9 @@ pub(crate) fn assert_same_dump(before: &str, after: &str, what: &str) {
         let those: Vec<&str> = those.lines().collect();
         these.lines().filter(|line| !those.contains(line)).map(str::to_owned).collect()
     };
-    panic!("{what}\ngone: {:#?}\nnew: {:#?}\nbefore:\n{before}\nafter:\n{after}", only(before, after), only(after, before));
+    panic!(
+        "{what}\ngone: {:#?}\nnew: {:#?}\nbefore:\n{before}\nafter:\n{after}",
+        only(before, after),
+        only(after, before)
+    );
 }
