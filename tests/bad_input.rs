@@ -455,16 +455,17 @@ fn a_method_that_cannot_work() {
             &pair,
             &format!("[[table]]\nname = 'parent'\napply = '{apply}'\n"),
             &format!("{}: public.parent: apply = \"{apply}\" is not possible: {outside}", at(3, 9)),
-            "Possible here: apply = \"delta\".",
+            "Possible here: apply = \"delta\" or \"swap\".",
         );
     }
     let both = "[[table]]\nname = 'parent'\n[[table]]\nname = 'child'\n";
     assert_eq!(Bulkload::on(&pair).config(both).run(&["-q", "check"]).code, Some(0));
+    pair.target.run("create materialized view kept as select * from plain");
     config_refused(
         &pair,
         &format!("{PLAIN}apply = 'swap'\n"),
         &format!(
-            "{}: public.plain: apply = \"swap\" is not possible: this version does not have it",
+            "{}: public.plain: apply = \"swap\" is not possible: materialized view public.kept depends on it",
             at(3, 9)
         ),
         "Possible here: apply = \"delta\" or \"delete\" or \"truncate\" or \"direct\".",

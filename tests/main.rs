@@ -45,6 +45,7 @@ mod state;
 mod status;
 mod strategies;
 mod swap_build;
+mod swap_plan;
 mod throw_away_servers;
 mod timeouts;
 mod types;

@@ -28,8 +28,9 @@ pub(super) fn tell(tables: &mut [TablePlan], groups: &[Group], target: &Catalog)
 fn tell_of(table: &mut TablePlan, target: &Catalog) {
     let attachments = table.live.attachments.clone();
     table.notes.push("what others write into the table during the run is overwritten".to_owned());
-    if !attachments.dependants.is_empty() {
-        table.notes.push(format!("to be bound to the new table: {}", attachments.dependants.join(", ")));
+    let bound = [attachments.keys, attachments.dependants].concat();
+    if !bound.is_empty() {
+        table.notes.push(format!("to be bound to the new table: {}", bound.join(", ")));
     }
     let triggers = &target.server.event_triggers;
     if !triggers.is_empty() {

@@ -51,7 +51,8 @@ pub(super) fn reluctance(case: &Case<'_>) -> Option<String> {
     if let Some(publication) = attachments.publications.first() {
         return Some(format!("subscribers of publication {publication} would not receive the rows"));
     }
-    attachments.dependants.first().map(|dependant| format!("{dependant} depends on it"))
+    let dependant = attachments.dependants.first().map(|dependant| format!("{dependant} depends on it"));
+    dependant.or_else(|| case.foreign_referrer(&[ApplyMethod::Swap]))
 }
 
 /// Below this DELETE and INSERT take a second or two, and disturb less than new OIDs do, which every session and every event

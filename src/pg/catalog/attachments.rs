@@ -29,6 +29,7 @@ pub async fn load_attachments(client: &Client, catalog: &mut Catalog, tables: &[
         let words: String = row.get("words");
         match row.get::<_, &str>("kind") {
             "o" => relation.attachments.obstacles.push(words),
+            "k" => relation.attachments.keys.push(words),
             "p" => relation.attachments.publications.push(words),
             _ => relation.attachments.dependants.push(words),
         }

@@ -1,6 +1,6 @@
 -- What is bound to tables from outside, and what of that cannot be bound to another one. $1: oids. One row for each finding:
--- 'o' what keeps another table from taking this one's place, 'p' a publication that names it, 'd' what depends on it
--- and can be made to depend on the other one.
+-- 'o' what keeps another table from taking this one's place, 'p' a publication that it is in, 'k' a foreign key to it, 'd'
+-- what else depends on it and can be made to depend on the other one.
 with live as (
     select c.*, n.nspname, pg_catalog.format('%I.%I', n.nspname, c.relname) as name
     from pg_catalog.pg_class c
@@ -55,7 +55,8 @@ own as (
 ),
 -- What depends on any of that and does not belong to it.
 bound as (
-    select distinct o.live, d.classid, d.objid, o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass as is_by_type
+    select distinct o.live, d.classid, d.objid, o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass as is_by_type,
+        case when o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass then d.objsubid else 0 end as objsubid
     from own o
     join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
     where not exists (select from own x where x.live = o.live and x.classid = d.classid and x.objid = d.objid)
@@ -67,7 +68,7 @@ described as (
         y.polrelid, yc.relowner as policy_owner, u.prpubid, toast.relkind as relation_kind,
         pg_catalog.pg_describe_object(
             case when r.oid is null then b.classid else 'pg_catalog.pg_class'::pg_catalog.regclass end,
-            case when r.oid is null then b.objid else r.ev_class end, 0
+            case when r.oid is null then b.objid else r.ev_class end, b.objsubid
         ) as words
     from bound b
     left join pg_catalog.pg_rewrite r on b.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = b.objid
@@ -86,7 +87,8 @@ findings as (
         case
             when d.relation_kind = 't' or d.prpubid is not null then null
             when d.is_by_type then 'o'
-            when d.rule_kind = 'v' or d.contype = 'f' or d.polrelid is not null or d.body is not null then 'd'
+            when d.contype = 'f' then 'k'
+            when d.rule_kind = 'v' or d.polrelid is not null or d.body is not null then 'd'
             else 'o'
         end as kind,
         case
