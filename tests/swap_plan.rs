@@ -134,13 +134,12 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
 }
 
 #[test]
-fn what_a_swapped_table_refers_to_must_not_be_written_after_the_exchange() {
+fn rows_that_the_old_table_refers_to_must_not_vanish_after_the_exchange() {
     let pair = world("alter table t add foreign key (id) references p");
     let both = format!("{TABLE}apply = 'swap'\n[[table]]\nname = 'p'\napply = ");
     let outcome = plan(&pair, &format!("{both}'delta'\n"));
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    let why =
-        "public.p, which it references (t_id_fkey), is applied by another method in the same transaction";
+    let why = "public.p, which it references (t_id_fkey), is applied by delta in the same transaction";
     assert!(outcome.stderr.contains(why), "{outcome}");
     for method in ["swap", "auto"] {
         let outcome = plan(&pair, &format!("{both}'{method}'\n"));

@@ -177,13 +177,15 @@ async fn build<'a>(
     session: &Session,
     group: &[Vec<&'a Ready<'a>>],
 ) -> Result<Vec<swap::Built<'a>>> {
-    let mut tables = Vec::new();
+    let (mut swapped, mut rewritten) = (Vec::new(), Vec::new());
     for &table in group.iter().flatten() {
         if matches!(method(table.plan.apply)?.way(), Way::Swap) {
-            tables.push(table);
+            swapped.push(table);
+        } else {
+            rewritten.push(table.plan.oid);
         }
     }
-    swap::build(context, session, &tables).await
+    swap::build(context, session, &swapped, &rewritten).await
 }
 
 async fn compare(context: &Context<'_>, session: &Session, merges: &[Merge<'_>]) -> Result<()> {

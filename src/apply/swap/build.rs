@@ -83,7 +83,8 @@ fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Result<()> {
 }
 
 /// Makes the new tables of a group complete, whose rows are all loaded, judged and counted. What was done by an earlier
-/// attempt is not done again.
+/// attempt is not done again. `rewritten` are the tables of the group that are written by other methods, after the exchange:
+/// foreign keys to them are left to be validated when that is done.
 ///
 /// # Errors
 /// The server's: a row that violates a constraint is among them. [`Kind::Lock`] if a referenced table could not be locked
@@ -92,6 +93,7 @@ pub(in crate::apply) async fn build<'a>(
     context: &Context<'_>,
     session: &Session,
     tables: &[&'a Ready<'a>],
+    rewritten: &[Oid],
 ) -> Result<Vec<Built<'a>>> {
     if tables.is_empty() {
         return Ok(Vec::new());
@@ -99,7 +101,7 @@ pub(in crate::apply) async fn build<'a>(
     let mut workers = Workers::new(context, session);
     let cancel = workers.cancel_handles();
     let built = tokio::select! {
-        built = build_all(context, session, &mut workers, tables) => built,
+        built = build_all((context, session), &mut workers, tables, rewritten) => built,
         () = context.cancel.cancelled() => Err(Error::cancelled(Phase::Apply)),
     };
     if built.is_err() {
@@ -110,10 +112,10 @@ pub(in crate::apply) async fn build<'a>(
 }
 
 async fn build_all<'a>(
-    context: &Context<'_>,
-    session: &Session,
+    (context, session): (&Context<'_>, &Session),
     workers: &mut Workers<'_>,
     tables: &[&'a Ready<'a>],
+    rewritten: &[Oid],
 ) -> Result<Vec<Built<'a>>> {
     let client = &session.client;
     let began = Instant::now();
@@ -134,7 +136,9 @@ async fn build_all<'a>(
         constraints::add_foreign_keys(context, client, table, &making).await?;
     }
     fail::fail_point!("swap.constrained");
-    workers.run(making.iter().map(|table| table.job(&constraints::validation(table))).collect()).await?;
+    workers
+        .run(making.iter().map(|table| table.job(&constraints::validation(table, rewritten))).collect())
+        .await?;
     let mut built = Vec::with_capacity(making.len());
     for table in &making {
         let late = dress::dress(client, context.schemas, table, &making).await?;

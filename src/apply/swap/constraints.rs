@@ -12,6 +12,7 @@ use super::work::Job;
 use crate::apply::Context;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::Oid;
 use crate::pg::name::Ident;
 
 /// The CREATE INDEX statements of all tables that have not been run yet, those of the largest indexes first.
@@ -172,15 +173,19 @@ async fn patiently(context: &Context<'_>, client: &Client, table: &Making<'_>, s
     }
 }
 
-/// What has the foreign keys checked, each by one join, and the table analysed. It blocks nobody.
-pub(super) fn validation(table: &Making<'_>) -> Vec<String> {
+/// What has the foreign keys checked, each by one join, and the table analysed. It blocks nobody. Keys to tables that are
+/// `rewritten` after the exchange can only be checked then.
+pub(super) fn validation(table: &Making<'_>, rewritten: &[Oid]) -> Vec<String> {
     let validate = |constraint: &Constraint| {
         let sql = format!("alter table {} validate constraint {}", table.new, constraint.name);
         // As in an INSERT: old rows may violate what is not valid, new ones may not.
         if constraint.is_valid { sql } else { format!("begin; {sql}; rollback") }
     };
-    let enforced = foreign_keys(table).filter(|constraint| constraint.is_enforced);
-    enforced.map(validate).chain([format!("analyze {}", table.new)]).collect()
+    let is_due = |constraint: &&Constraint| {
+        let is_later = constraint.referenced.as_ref().is_some_and(|(oid, _)| rewritten.contains(oid));
+        constraint.is_enforced && !is_later
+    };
+    foreign_keys(table).filter(is_due).map(validate).chain([format!("analyze {}", table.new)]).collect()
 }
 
 fn failed(table: &Making<'_>, error: &tokio_postgres::Error) -> Error {

@@ -3,7 +3,7 @@
 //! 1. **Stage** ([`stage`]): two private schemas for the run. Rows are copied straight into the new table, which has the live
 //!    one's columns, defaults and sequences and nothing else yet
 //!    ([`crate::plan::TablePlan::fills_new_table`] says when not).
-//! 2. **Build** ([`build`]), outside any lock on the live table, after the rows were judged and counted: everything that is
+//! 2. **Build** ([`mod@build`]), outside any lock on the live table, after the rows were judged and counted: everything that is
 //!    attached to the live table ([`attached`]), under its final names, then VACUUM and ANALYZE.
 //! 3. **Exchange** ([`mod@exchange`]), in the group's transaction: the live table goes to the schema of old ones, the new one
 //!    to where that was; what is bound to the old table's OID is bound to the new one's.

@@ -1,7 +1,7 @@
 //! Why a table cannot be swapped.
 
 use crate::config::ApplyMethod;
-use crate::pg::catalog::RelationKind;
+use crate::pg::catalog::{Action, RelationKind};
 use crate::plan::method::Case;
 
 /// Why another table cannot take this one's place, as a clause.
@@ -28,16 +28,17 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     if let Some(obstacle) = target.attachments.obstacles.first() {
         return Some(obstacle.clone());
     }
-    references_what_is_written_later(case)
+    references_what_vanishes(case)
 }
 
-/// Rows of the new table would refer to rows that are not there yet when its foreign keys are checked.
-fn references_what_is_written_later(case: &Case<'_>) -> Option<String> {
+/// After the exchange the old table still refers to what it did, and would keep its rows from being deleted.
+fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
     case.target.foreign_keys.iter().find_map(|key| {
         let fate = (case.fate)(&key.to)?;
-        (fate.method != ApplyMethod::Swap).then(|| {
+        (fate.method == ApplyMethod::Delta && key.on_delete != Action::Changes).then(|| {
             format!(
-                "{}, which it references ({}), is applied by another method in the same transaction",
+                "{}, which it references ({}), is applied by delta in the same transaction, and its rows that vanish \
+                 would be referenced by the old table",
                 key.to.plain(),
                 key.name.as_str()
             )

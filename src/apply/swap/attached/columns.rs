@@ -10,7 +10,6 @@ const AUTOVACUUM: &str = "autovacuum_enabled";
 
 /// What a table is besides its columns.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the catalog")]
 pub(in crate::apply::swap) struct Table {
     /// Its name as the server writes it.
     pub(in crate::apply::swap) live: String,

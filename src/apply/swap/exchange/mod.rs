@@ -9,7 +9,7 @@ use crate::pg::name::TableName;
 
 /// Moves live tables to the old schema and new ones to where those were.
 pub(super) async fn exchange(client: &Client, pairs: &[Pair]) -> Result<()> {
-    for Pair { name, new_schema, old_schema, .. } in pairs {
+    for Pair { name, new: _new, new_schema, old_schema, .. } in pairs {
         let new = TableName { schema: new_schema.clone(), name: name.name.clone() };
         let sql = format!(
             "alter table {name} set schema {old_schema}; alter table {new} set schema {}",
