@@ -45,6 +45,8 @@ mod state;
 mod status;
 mod strategies;
 mod swap_build;
+mod swap_exchange;
+mod swap_faults;
 mod swap_plan;
 mod throw_away_servers;
 mod timeouts;

@@ -14,7 +14,9 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::conninfo::ConnInfo;
+use crate::pg::name::TableName;
 use crate::pg::session::{self, Session, SessionSettings};
+use crate::report::state::Unvalidated;
 use crate::report::{TableReport, millis};
 
 /// The first pause after a lock was not to be had; it doubles, with jitter.
@@ -33,6 +35,9 @@ pub(crate) trait Books: Sync {
 
     /// Records the outcomes, in the applying transaction.
     fn record<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<()>>;
+
+    /// Records which foreign keys the group has still to validate: in the applying transaction, and after it once they are.
+    fn owe<'a>(&'a self, client: &'a Client, keys: &'a [Unvalidated]) -> BoxFuture<'a, Result<()>>;
 
     /// Whether the outcomes that a transaction recorded are there, as `client` sees it.
     fn is_recorded<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<bool>>;
@@ -124,10 +129,11 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     compare(context, &session, &merges).await?;
     loop {
         let began = Instant::now();
-        let error = match try_once(context, &session, group, (&merges, &built)).await {
-            Ok((mut outcomes, lock)) => {
+        let mut exchange = None;
+        let error = match try_once(context, &session, group, (&merges, &built, &mut exchange)).await {
+            Ok(Done { mut outcomes, lock, unvalidated }) => {
                 let apply = began.elapsed();
-                let warnings = swap::settle(context, &session.client, &built).await;
+                let warnings = settle_swaps(context, session, exchange.as_ref(), &unvalidated).await;
                 outcomes.iter_mut().take(1).for_each(|first| first.warnings.extend(warnings.iter().cloned()));
                 return Ok(Applied { outcomes, lock, apply, lock_attempts: attempt });
             }
@@ -142,7 +148,7 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
         if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
             return Err(error);
         }
-        let who = in_the_way(&session.client, group).await.unwrap_or_default();
+        let who = in_the_way(&session.client, group, exchange.as_ref()).await.unwrap_or_default();
         context.books.waiting(attempt, &who);
         let pause = backoff.pause();
         if started.elapsed() + pause > context.lock_wait {
@@ -211,21 +217,39 @@ fn gave_up(context: &Context<'_>, attempts: u32, who: &str) -> Error {
     .hint("End that transaction (pg_terminate_backend), run at a quieter hour, or raise lock_wait.")
 }
 
-fn wanted(group: &[Vec<&Ready<'_>>]) -> Result<Vec<Wanted>> {
-    let mut wanted = Vec::new();
+/// All locks of a group, in the order in which they are taken.
+fn wanted(group: &[Vec<&Ready<'_>>], exchange: Option<&swap::Prepared>) -> Result<Vec<Wanted>> {
+    let mut wanted = exchange.map(swap::Prepared::wanted).unwrap_or_default();
     for table in group.iter().flatten() {
         let lock = method(table.plan.apply)?.lock();
-        wanted.push(Wanted { table: table.plan.name.clone(), oid: table.plan.oid, lock });
+        wanted.push(Wanted::table(table.plan.name.clone(), table.plan.oid, lock));
     }
-    wanted.sort();
-    wanted.dedup();
-    Ok(wanted)
+    Ok(locks::in_order(wanted))
 }
 
-/// The sequences that are locked with the tables, in the order of their names.
-async fn sequences_to_restart(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<Vec<Sequence>> {
+/// The tables that are not swapped.
+fn rewritten(group: &[Vec<&Ready<'_>>], built: &[swap::Built<'_>]) -> Vec<TableName> {
+    let is_swapped = |table: &Ready<'_>| built.iter().any(|new| new.is_of(table));
+    group.iter().flatten().filter(|table| !is_swapped(table)).map(|table| table.plan.name.clone()).collect()
+}
+
+/// What an attempt has done.
+struct Done {
+    outcomes: Vec<Outcome>,
+    lock: Duration,
+    /// Foreign keys that are left to be validated.
+    unvalidated: Vec<Unvalidated>,
+}
+
+/// The sequences that are locked with the tables, in the order of their names. Those of tables that are swapped go away.
+async fn sequences_to_restart(
+    client: &Client,
+    group: &[Vec<&Ready<'_>>],
+    exchange: Option<&swap::Prepared>,
+) -> Result<Vec<Sequence>> {
+    let is_swapped = |table: &Ready<'_>| exchange.is_some_and(|exchange| exchange.replaces(table.plan.oid));
     let mut found = Vec::new();
-    for table in group.iter().flatten() {
+    for table in group.iter().flatten().filter(|table| !is_swapped(table)) {
         found.extend(sequences::to_restart(client, table).await?);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -233,8 +257,12 @@ async fn sequences_to_restart(client: &Client, group: &[Vec<&Ready<'_>>]) -> Res
 }
 
 /// Who holds a table of the group, or else one of its sequences.
-async fn in_the_way(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<String> {
-    let who = blockers::describe(client, &wanted(group)?).await?;
+async fn in_the_way(
+    client: &Client,
+    group: &[Vec<&Ready<'_>>],
+    exchange: Option<&swap::Prepared>,
+) -> Result<String> {
+    let who = blockers::describe(client, &wanted(group, exchange)?).await?;
     if !who.is_empty() {
         return Ok(who);
     }
@@ -244,29 +272,38 @@ async fn in_the_way(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<String
 }
 
 /// One attempt. On an error the transaction is still open, unless the connection is gone.
-async fn try_once(
+async fn try_once<'a>(
     context: &Context<'_>,
     session: &Session,
     group: &[Vec<&Ready<'_>>],
-    (merges, built): (&[Merge<'_>], &[swap::Built<'_>]),
-) -> Result<(Vec<Outcome>, Duration)> {
+    (merges, built, swaps): (&[Merge<'_>], &[swap::Built<'_>], &'a mut Option<swap::Prepared>),
+) -> Result<Done> {
     let client = &session.client;
     let prepared = async {
+        *swaps = swap::prepare(context, session, built, rewritten(group, built)).await?;
+        let swaps = swaps.as_ref();
         client
             .batch_execute("begin isolation level read committed")
             .await
             .map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))?;
         context.books.check_claim(client).await?;
-        let sequences = sequences_to_restart(client, group).await?;
-        locks::take(client, &wanted(group)?, &sequences, context.lock_timeout).await?;
+        let sequences = sequences_to_restart(client, group, swaps).await?;
+        let mut budget = context.lock_timeout;
+        if let Some(swaps) = swaps {
+            budget = budget.saturating_sub(swaps.search(client, budget).await?);
+        }
+        locks::take(client, &wanted(group, swaps)?, &sequences, budget).await?;
         fail::fail_point!("apply.locked");
-        let outcomes = exchange(client, group, merges, built).await?;
+        let (outcomes, unvalidated) = exchange(client, group, merges, (built, swaps)).await?;
         context.books.record(client, &outcomes).await?;
+        if !unvalidated.is_empty() {
+            context.books.owe(client, &unvalidated).await?;
+        }
         fail::fail_point!("apply.exchanged");
         let xid = transaction_id(session).await?;
-        Ok((outcomes, xid))
+        Ok((outcomes, unvalidated, xid))
     };
-    let (outcomes, xid) = tokio::select! {
+    let (outcomes, unvalidated, xid) = tokio::select! {
         prepared = prepared => prepared?,
         () = context.cancel.cancelled() => {
             session.cancel().await;
@@ -279,11 +316,34 @@ async fn try_once(
     commit(context, session, &xid, &outcomes).await?;
     fail::fail_point!("apply.committed");
     let lock = Duration::from_secs_f64(held_ms.max(0.0) / 1000.0) + committing.elapsed();
-    Ok((outcomes, lock))
+    Ok(Done { outcomes, lock, unvalidated })
 }
 
-/// Puts new tables in the place of live ones; removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
-/// sequences.
+/// Does what follows the commit of an exchange, as far as it can be done now. Returns warnings.
+async fn settle_swaps(
+    context: &Context<'_>,
+    mut session: Session,
+    swaps: Option<&swap::Prepared>,
+    unvalidated: &[Unvalidated],
+) -> Vec<String> {
+    let Some(swaps) = swaps else { return Vec::new() };
+    if session.client.is_closed() {
+        session = match session::connect(context.connect, context.settings).await {
+            Ok(session) => session,
+            Err(error) => return vec![format!("old tables were left to the next run: {error}")],
+        };
+    }
+    tokio::select! {
+        warnings = swap::settle(context, &session.client, swaps, unvalidated) => warnings,
+        () = context.cancel.cancelled() => {
+            session.cancel().await;
+            vec!["old tables were left to the next run: stopped on request".to_owned()]
+        }
+    }
+}
+
+/// Puts new tables in the place of live ones; removes all old rows, referencing tables first; writes differences; brings all new
+/// rows, referenced tables first; moves sequences.
 ///
 /// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
 /// whatever refers to them is emptied.
@@ -291,10 +351,13 @@ async fn exchange(
     client: &Client,
     group: &[Vec<&Ready<'_>>],
     merges: &[Merge<'_>],
-    built: &[swap::Built<'_>],
-) -> Result<Vec<Outcome>> {
+    (built, swaps): (&[swap::Built<'_>], Option<&swap::Prepared>),
+) -> Result<(Vec<Outcome>, Vec<Unvalidated>)> {
     // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
-    let mut outcomes = swap::exchange(client, built).await?;
+    let (mut outcomes, keys) = match swaps {
+        Some(swaps) => swap::exchange(client, swaps, built).await?,
+        None => (Vec::new(), Vec::new()),
+    };
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
     // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
@@ -332,7 +395,9 @@ async fn exchange(
             outcomes.push(settle(client, table, inserted, deleted).await?);
         }
     }
-    Ok(outcomes)
+    let Some(swaps) = swaps else { return Ok((outcomes, Vec::new())) };
+    swaps.search_rewritten(client, &keys).await?;
+    Ok((outcomes, swaps.unvalidated(&keys)))
 }
 
 /// Moves the sequences of a table whose differences were written, and counts every staged row.

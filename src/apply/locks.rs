@@ -3,6 +3,7 @@
 //! `lock_timeout` alone counts per lock: with the first table locked and the n-th waited for, others could stand behind us n times
 //! as long. One block on the server spends a single budget instead, and remembers when the strongest lock was granted.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -13,15 +14,48 @@ use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::name::{TableName, literal};
 use crate::plan::method::TableLock;
 
-/// A lock on a live table.
+/// A lock on a live table, or on what hangs on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted {
-    /// The table. Locks are taken in the order of names, which does not change when a table is exchanged.
+    /// What is locked before what.
+    pub(super) rank: Rank,
+    /// The relation. Within a rank locks are taken in the order of names, which does not change when a table is exchanged.
     pub(super) table: TableName,
     /// Its OID.
     pub(super) oid: Oid,
     /// How strongly.
     pub(super) lock: TableLock,
+    /// What takes it.
+    pub(super) statement: String,
+}
+
+/// What is locked before what: as readers do it, who begin with the outermost view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Views, by how many others lie between one and the tables: the most come first.
+    View(Reverse<i32>),
+    /// Tables.
+    Table,
+    /// Sequences, which insert statements lock after their table.
+    Sequence,
+}
+
+impl Wanted {
+    /// A lock on a table.
+    pub(super) fn table(table: TableName, oid: Oid, lock: TableLock) -> Self {
+        let statement = format!("lock table {table} in {} mode", lock.sql());
+        Self { rank: Rank::Table, table, oid, lock, statement }
+    }
+}
+
+/// In the order in which they are taken; of several on one relation the strongest.
+pub(super) fn in_order(mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+    wanted.sort();
+    // What is kept is the first of its like: from the end that is the strongest.
+    wanted.reverse();
+    wanted.dedup_by(|weaker, kept| weaker.rank == kept.rank && weaker.table == kept.table);
+    wanted.reverse();
+    wanted
 }
 
 /// Where the block leaves the time at which the strongest lock was granted.
@@ -48,8 +82,8 @@ fn block(wanted: &[Wanted], sequences: &[Sequence], budget: Duration) -> String 
     let mut remembered = false;
     let budget_ms = budget.as_millis().max(1);
     let mut body = String::new();
-    for Wanted { table, lock, .. } in wanted {
-        body.push_str(&step(&format!("lock table {table} in {} mode", lock.sql()), budget_ms));
+    for Wanted { lock, statement, .. } in wanted {
+        body.push_str(&step(statement, budget_ms));
         if Some(*lock) == strongest && !remembered {
             remembered = true;
             body.push_str(&format!(

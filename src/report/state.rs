@@ -6,6 +6,7 @@
 //! such statement makes `PostgREST` reload its schema cache, and requests wait meanwhile.
 
 mod last;
+mod unvalidated;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 pub use last::{LastState, Unapplied};
+pub use unvalidated::Unvalidated;
 
 use super::TableReport;
 use crate::error::{Error, Kind, Phase, Result};
@@ -78,6 +80,7 @@ const COLUMNS: [(&str, &[&str]); 2] = [
             "warnings",
             "source",
             "scope",
+            "unvalidated",
         ],
     ),
 ];

@@ -11,14 +11,14 @@ use super::claim;
 use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
-use crate::apply::swap::{self, Schemas};
+use crate::apply::swap::{self, Patience, Schemas};
 use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{Ledger, leftovers};
 use crate::pg::name::{Ident, TableName};
 use crate::pg::session::Side;
 use crate::report::figures;
-use crate::report::state::State;
+use crate::report::state::{State, Unvalidated};
 
 /// How long others may queue behind one attempt to drop a staging table.
 const DROP_BUDGET: Duration = Duration::from_millis(500);
@@ -35,6 +35,8 @@ pub struct CleanReport {
     pub dropped: Vec<String>,
     /// Bytes that they took.
     pub bytes: u64,
+    /// Foreign keys that were validated.
+    pub validated: Vec<String>,
     /// Runs that are alive, whose tables were left alone.
     pub alive: Vec<String>,
 }
@@ -51,6 +53,9 @@ impl fmt::Display for CleanReport {
         }
         for table in &self.dropped {
             write!(f, "\n  {table}")?;
+        }
+        for key in &self.validated {
+            write!(f, "\nforeign key {key} validated")?;
         }
         for run in &self.alive {
             write!(f, "\nrun {run} is alive, its tables were left alone")?;
@@ -86,6 +91,10 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
     for run in swap::runs(client).await? {
         runs.entry(run).or_default();
     }
+    let owed = state.unvalidated(client).await?;
+    for (run, ..) in &owed {
+        runs.entry(run.clone()).or_default();
+    }
     let mut report = CleanReport::default();
     for (run, (tables, bytes)) in runs {
         if !claim::lock_dead_run(client, &run).await? {
@@ -97,9 +106,12 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
         let dropped = drop_tables(client, &tables, DROP_BUDGET, claim::CLAIM_WAIT).await;
         let forgotten = async {
             dropped?;
-            let (new, new_bytes) = drop_new_tables(client, &schemas).await?;
-            report.bytes += new_bytes;
-            report.dropped.extend(new.iter().map(TableName::plain));
+            let (swapped, swapped_bytes) = drop_swapped(client, &schemas).await?;
+            report.bytes += swapped_bytes;
+            report.dropped.extend(swapped.iter().map(TableName::plain));
+            for (_, entry, keys) in owed.iter().filter(|(owing, ..)| *owing == run) {
+                report.validated.extend(validate(client, state, (&run, *entry), keys).await?);
+            }
             Ledger::forget_dead(client, schema, &run).await?;
             state.close_dead_run(client, &run).await
         };
@@ -113,21 +125,47 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
     Ok(report)
 }
 
-/// Drops the new tables of a run that did not take a live one's place, and its schemas if they are empty. Returns what was
-/// dropped, and its bytes. What something else has come to depend on is left.
-pub(super) async fn drop_new_tables(client: &Client, schemas: &Schemas) -> Result<(Vec<TableName>, u64)> {
-    let tables = schemas.new_tables(client).await?;
-    let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
-    match drop_tables(client, &names, DROP_BUDGET, claim::CLAIM_WAIT).await {
-        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
-            tracing::warn!(phase = %Phase::Clean, %error, "new tables of a run were left");
-            return Ok((Vec::new(), 0));
+/// How patient the removal of tables is that somebody may still read, and the validation of foreign keys.
+const PATIENCE: Patience = Patience { budget: DROP_BUDGET, wait: claim::CLAIM_WAIT };
+
+/// Drops the new tables of a run that did not take a live one's place, the old ones whose place was taken, and the run's
+/// schemas if they are empty. Returns what was dropped, and its bytes. What something else has come to depend on is left.
+pub(super) async fn drop_swapped(client: &Client, schemas: &Schemas) -> Result<(Vec<TableName>, u64)> {
+    let (mut dropped, mut bytes) = (Vec::new(), 0);
+    for schema in [&schemas.new, &schemas.old] {
+        let tables = swap::tables(client, schema).await?;
+        let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
+        match swap::dispose(client, &names, PATIENCE).await {
+            Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+                tracing::warn!(phase = %Phase::Clean, %error, "tables of a run were left");
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                dropped.extend(names.into_iter().filter(|name| !schemas.is_ours(name)));
+                bytes += tables.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            }
         }
-        dropped => dropped?,
     }
     schemas.drop_empty(client).await?;
-    let names = names.into_iter().filter(|name| !schemas.is_ours(name)).collect();
-    Ok((names, tables.iter().map(|(_, bytes)| bytes).sum()))
+    Ok((dropped, bytes))
+}
+
+/// Validates what an entry of a dead run owes. Returns what could be, in words.
+async fn validate(
+    client: &Client,
+    state: &State,
+    (run, entry): (&str, usize),
+    keys: &[Unvalidated],
+) -> Result<Vec<String>> {
+    let left = swap::validate(client, keys, PATIENCE).await;
+    for (key, error) in &left {
+        let table = key.table().plain();
+        tracing::warn!(phase = %Phase::Clean, table, %error, "{} is not validated yet", key.constraint);
+    }
+    let (left, done): (Vec<_>, Vec<_>) =
+        keys.iter().cloned().partition(|key| left.iter().any(|(other, _)| other == key));
+    state.record_unvalidated(client, run, entry, &left).await?;
+    Ok(done.iter().map(|key| format!("{} of {}", key.constraint, key.table().plain())).collect())
 }
 
 /// Drops tables in one transaction. Never waits for a lock longer than `budget` at a time, nor tries longer than `wait`.
@@ -168,6 +206,7 @@ mod tests {
             runs: vec!["r".to_owned(); runs],
             dropped: vec!["bulkload.t__r_0".to_owned(); dropped],
             bytes: 9_732_096,
+            validated: Vec::new(),
             alive: Vec::new(),
         };
         assert_eq!(report(0, 0).to_string(), "nothing to clean up");

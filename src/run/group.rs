@@ -21,6 +21,7 @@ use crate::pg::session::CancelHandle;
 use crate::pg::wire::Wire;
 use crate::plan::{Group, Plan};
 use crate::report::TableReport;
+use crate::report::state::Unvalidated;
 
 /// Pauses before a group is taken up once more after a broken connection.
 const AGAIN_MIN: Duration = Duration::from_millis(500);
@@ -346,6 +347,16 @@ impl Books for RunBooks<'_> {
             let entries: Vec<_> =
                 reports.iter().map(|(table, report)| self.staged.entry(*table, report)).collect();
             self.staged.state.record_applied(client, &entries).await
+        }
+        .boxed()
+    }
+
+    fn owe<'a>(&'a self, client: &'a Client, keys: &'a [Unvalidated]) -> BoxFuture<'a, Result<()>> {
+        async move {
+            // They are the group's; its first entry stands for it.
+            let Some(known) = self.known.first() else { return Ok(()) };
+            let entry = self.shared.plan.tables[known.table].entry;
+            self.staged.state.record_unvalidated(client, self.staged.run.as_str(), entry, keys).await
         }
         .boxed()
     }

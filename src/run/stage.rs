@@ -195,7 +195,7 @@ impl Staged {
                 ordinary.filter_map(|(_, staging)| Some(staging.as_ref()?.name.clone())).collect();
             clean::drop_tables(&control.client, &names, DROP_BUDGET, super::claim::CLAIM_WAIT).await?;
             if self.swaps() {
-                clean::drop_new_tables(&control.client, &self.schemas).await?;
+                clean::drop_swapped(&control.client, &self.schemas).await?;
             }
             self.ledger().forget(&control.client).await
         });

@@ -14,8 +14,8 @@
 
 pub(crate) mod contents;
 pub(crate) mod database;
-pub(crate) mod over;
 pub(crate) mod dump;
+pub(crate) mod over;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod scene;
@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use contents::{assert_same_contents, fingerprint};
 pub(crate) use database::{Db, Pair, Servers, pair};
-pub(crate) use over::Over;
 pub(crate) use dump::{assert_same_dump, dump, dump_of_others};
+pub(crate) use over::Over;
 pub(crate) use program::{Bulkload, Outcome, Running};
 pub(crate) use proxy::{Direction, Lost, Proxy};
 pub(crate) use scene::{Rows, Scene};

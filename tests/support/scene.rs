@@ -104,11 +104,19 @@ impl Scene {
             .map(|row| row[0].clone().unwrap())
             .filter(|name| !["ledger", "runs", "sync_state"].contains(&name.as_str()))
             .collect();
+        found.extend(
+            db.rows("select nspname from pg_namespace where nspname ~ '^bulkload_(new|old)_'")
+                .into_iter()
+                .map(|row| row[0].clone().unwrap()),
+        );
         if exists("bulkload.ledger") && db.count("bulkload.ledger") > 0 {
             found.push("entries in the ledger".to_owned());
         }
         if exists("bulkload.runs") && db.count("bulkload.runs where finished_at is null") > 0 {
             found.push("open rows in runs".to_owned());
+        }
+        if exists("bulkload.runs") && db.count("bulkload.runs where unvalidated is not null") > 0 {
+            found.push("foreign keys to be validated".to_owned());
         }
         found
     }

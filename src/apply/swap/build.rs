@@ -261,6 +261,11 @@ impl Making<'_> {
 }
 
 impl Built<'_> {
+    /// Whether it takes the place of this table.
+    pub(in crate::apply) fn is_of(&self, table: &Ready<'_>) -> bool {
+        self.pair.live == table.plan.oid
+    }
+
     /// Whether the statistics tell of writes to the live table while the run went on, which nobody will see any more.
     pub(super) async fn overwritten(&self, client: &Client) -> Option<String> {
         let before = self.written_before?;

@@ -25,13 +25,16 @@ use tokio_postgres::Client;
 
 pub(crate) use build::stage;
 pub(super) use build::{Built, build};
-pub(crate) use schema::{Schemas, runs};
+pub(super) use exchange::{Key, Prepared, settle};
+pub(crate) use exchange::{Patience, dispose, validate};
+pub(crate) use schema::{Schemas, runs, tables};
 
 use super::{Context, Method, Outcome, Way, sequences as owned};
 use crate::config::ApplyMethod;
 use crate::error::Result;
 use crate::pg::catalog::Oid;
 use crate::pg::name::{Ident, TableName};
+use crate::pg::session::Session;
 use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Swap;
@@ -98,15 +101,33 @@ impl Method for Swap {
     }
 }
 
-/// Exchanges tables of a group, in its transaction, all of them before anything else is done to the group. Every row counts as
-/// inserted.
-pub(super) async fn exchange(client: &Client, built: &[Built<'_>]) -> Result<Vec<Outcome>> {
+/// Prepares the exchange of a group's tables, before any lock; `None` if there are none. `rewritten` are the tables of the
+/// group that are written by other methods.
+pub(super) async fn prepare(
+    context: &Context<'_>,
+    session: &Session,
+    built: &[Built<'_>],
+    rewritten: Vec<TableName>,
+) -> Result<Option<Prepared>> {
     if built.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let pairs = pairs(built);
-    exchange::exchange(client, &pairs).await?;
-    fail::fail_point!("swap.exchanged");
+    let pairs = built.iter().map(|new| new.pair.clone()).collect();
+    let prepared =
+        Prepared::new(&session.client, session.server_version, pairs, rewritten, context.lock_timeout)
+            .await?;
+    fail::fail_point!("swap.prepared");
+    Ok(Some(prepared))
+}
+
+/// Exchanges tables of a group, in its transaction, all of them before anything else is done to the group. Every row counts as
+/// inserted. Returns the new tables' foreign keys that have to be searched when the others are written, too.
+pub(super) async fn exchange(
+    client: &Client,
+    prepared: &Prepared,
+    built: &[Built<'_>],
+) -> Result<(Vec<Outcome>, Vec<Key>)> {
+    let keys = prepared.exchange(client).await?;
     let mut outcomes = Vec::with_capacity(built.len());
     for new in built {
         let table = new.table;
@@ -126,17 +147,5 @@ pub(super) async fn exchange(client: &Client, built: &[Built<'_>]) -> Result<Vec
             warnings,
         });
     }
-    Ok(outcomes)
-}
-
-/// Does what follows the commit. Returns warnings.
-pub(super) async fn settle(context: &Context<'_>, client: &Client, built: &[Built<'_>]) -> Vec<String> {
-    if built.is_empty() {
-        return Vec::new();
-    }
-    exchange::settle(context, client, &pairs(built)).await
-}
-
-fn pairs(built: &[Built<'_>]) -> Vec<Pair> {
-    built.iter().map(|new| new.pair.clone()).collect()
+    Ok((outcomes, keys))
 }

@@ -91,25 +91,25 @@ pub(crate) async fn runs(client: &Client) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-impl Schemas {
-    /// The tables that are still where new ones are made, with their sizes in bytes.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(crate) async fn new_tables(&self, client: &Client) -> Result<Vec<(TableName, u64)>> {
-        let sql = "select c.relname::text, pg_catalog.pg_total_relation_size(c.oid) from pg_catalog.pg_class c
-            join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r'";
-        let rows = client
-            .query(sql, &[&self.new.as_str()])
-            .await
-            .map_err(|e| Error::pg(Phase::Clean, "looking for new tables", &e))?;
-        let table = |row: &Row| {
-            let name = TableName { schema: self.new.clone(), name: Ident::new(row.get::<_, String>(0)) };
-            (name, u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))
-        };
-        Ok(rows.iter().map(table).collect())
-    }
+/// The tables in a schema of a run, with their sizes in bytes.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn tables(client: &Client, schema: &Ident) -> Result<Vec<(TableName, u64)>> {
+    let sql = "select c.relname::text, pg_catalog.pg_total_relation_size(c.oid) from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r' order by 1";
+    let rows = client
+        .query(sql, &[&schema.as_str()])
+        .await
+        .map_err(|e| Error::pg(Phase::Clean, "looking for new and old tables", &e))?;
+    let table = |row: &Row| {
+        let name = TableName { schema: schema.clone(), name: Ident::new(row.get::<_, String>(0)) };
+        (name, u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))
+    };
+    Ok(rows.iter().map(table).collect())
+}
 
+impl Schemas {
     /// Drops the schemas that are empty.
     ///
     /// # Errors

@@ -58,4 +58,5 @@ alter table {schema}.runs
     add column if not exists rejects_file text,
     add column if not exists warnings text[],
     add column if not exists source text,
-    add column if not exists scope text;
+    add column if not exists scope text,
+    add column if not exists unvalidated jsonb;

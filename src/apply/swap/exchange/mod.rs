@@ -1,34 +1,286 @@
 //! The exchange: new tables take the live ones' place, in the group's transaction; and what follows its commit.
+//!
+//! 1. **Prepare** ([`Prepared::new`]), before any lock: what is bound to the live tables is read and turned into statements, and
+//!    a [`mod@fingerprint`] is taken of everything that is attached to them or bound to them.
+//! 2. **Search** ([`Prepared::search`]): tables outside the group that refer to these are locked against writers and searched
+//!    for rows that would be left without a match. Readers do not wait meanwhile.
+//! 3. **Lock**: views that are written anew, the outermost first, as readers lock them; then tables, all in one order; then
+//!    sequences. Nobody reads from here to the commit.
+//! 4. **Exchange** ([`Prepared::exchange`]): one message to the server. The fingerprint must be what it was when all was
+//!    prepared; tables change places and what was bound to the old ones is bound to the new ones; then the fingerprint must
+//!    be the same once more, and nothing may depend on the old tables.
+//! 5. **Settle** ([`settle()`]), after the commit: foreign keys are validated, old tables dropped, under the same budget for
+//!    locks. What a kill leaves of that the next run does.
 
-use tokio_postgres::Client;
+mod bound;
+mod dispose;
+mod fingerprint;
+mod keys;
+mod settle;
 
+use std::time::Duration;
+
+use tokio_postgres::{Client, Statement};
+
+pub(crate) use dispose::{Patience, dispose};
+pub(in crate::apply) use keys::Key;
+pub(in crate::apply) use settle::settle;
+pub(crate) use settle::validate;
+
+use self::bound::Bound;
+use self::fingerprint::Fingerprint;
 use super::Pair;
-use crate::apply::Context;
+use crate::apply::locks::{Rank, Wanted};
 use crate::error::{Error, Phase, Result};
-use crate::pg::name::TableName;
+use crate::pg::catalog::Oid;
+use crate::pg::name::{Ident, TableName};
+use crate::plan::method::TableLock;
+use crate::report::state::Unvalidated;
 
-/// Moves live tables to the old schema and new ones to where those were.
-pub(super) async fn exchange(client: &Client, pairs: &[Pair]) -> Result<()> {
-    for Pair { name, new: _new, new_schema, old_schema, .. } in pairs {
-        let new = TableName { schema: new_schema.clone(), name: name.name.clone() };
-        let sql = format!(
-            "alter table {name} set schema {old_schema}; alter table {new} set schema {}",
-            name.schema
-        );
-        client
-            .batch_execute(&sql)
-            .await
-            .map_err(|e| Error::pg(Phase::Apply, format!("exchanging {}", name.plain()), &e))?;
-    }
-    let late: Vec<&str> = pairs.iter().flat_map(|pair| &pair.late).map(String::as_str).collect();
-    client
-        .batch_execute(&late.join(";\n"))
-        .await
-        .map_err(|e| Error::pg(Phase::Apply, "exchanging tables", &e))
+/// How the session is set for what comes: names with their schemas, and plans that are made once.
+const SETTINGS: &str = "set local search_path to ''; set local plan_cache_mode to force_generic_plan";
+
+/// And back: triggers may rely on the role's own.
+const RESET: &str = "set local search_path to default; set local plan_cache_mode to default";
+
+/// An exchange of which everything is known that can be known without a lock.
+pub(in crate::apply) struct Prepared {
+    pairs: Vec<Pair>,
+    /// Tables of the group that are written by other methods, after the exchange.
+    rewritten: Vec<TableName>,
+    bound: Bound,
+    sequences: Vec<Wanted>,
+    /// Statements that take extended statistics along.
+    statistics: Vec<String>,
+    queries: Queries,
+    before: Fingerprint,
 }
 
-/// What follows the commit: foreign keys are validated, old tables dropped. Returns warnings: what could not be done is left to the
-/// next run.
-pub(super) async fn settle(_context: &Context<'_>, _client: &Client, _pairs: &[Pair]) -> Vec<String> {
-    Vec::new()
+/// What is asked under the locks, too: planned once, since planning takes longer than the rest.
+struct Queries {
+    fingerprint: Statement,
+    dependants: Statement,
+    keys: Statement,
+}
+
+impl Queries {
+    async fn new(client: &Client, server_version: u32) -> Result<Self> {
+        let fingerprint = fingerprint::query(server_version);
+        let (fingerprint, dependants, keys) = futures::try_join!(
+            client.prepare(&fingerprint),
+            client.prepare(include_str!("dependants.sql")),
+            client.prepare(include_str!("keys.sql")),
+        )
+        .map_err(|e| Error::pg(Phase::Apply, "preparing the exchange", &e))?;
+        Ok(Self { fingerprint, dependants, keys })
+    }
+}
+
+impl Pair {
+    /// The new table, before the exchange.
+    fn new_table(&self) -> TableName {
+        TableName { schema: self.new_schema.clone(), name: self.name.name.clone() }
+    }
+
+    /// The old table, after it.
+    fn old_table(&self) -> TableName {
+        TableName { schema: self.old_schema.clone(), name: self.name.name.clone() }
+    }
+}
+
+/// The live tables and the new ones, in one order.
+fn oids(pairs: &[Pair]) -> (Vec<Oid>, Vec<Oid>) {
+    pairs.iter().map(|pair| (pair.live, pair.new)).unzip()
+}
+
+impl Prepared {
+    /// Prepares, in a transaction of its own, so that no lock stays that reading takes. `rewritten` are the tables of the
+    /// group that other methods write; `budget` is for what is locked by somebody else just now.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Refused`] if something depends on a table that cannot be written anew;
+    /// [`crate::error::Kind::Lock`]; the server's.
+    pub(in crate::apply) async fn new(
+        client: &Client,
+        server_version: u32,
+        pairs: Vec<Pair>,
+        rewritten: Vec<TableName>,
+        budget: Duration,
+    ) -> Result<Self> {
+        let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, "preparing the exchange", &e);
+        let budget_ms = budget.as_millis().max(1);
+        let begin = format!("begin; set local lock_timeout = '{budget_ms}ms'; {SETTINGS}");
+        client.batch_execute(&begin).await.map_err(failed)?;
+        let (live, new) = oids(&pairs);
+        let queries = Queries::new(client, server_version).await?;
+        let bound = bound::read(client, &queries, &pairs, server_version).await?;
+        let sequences = sequences(client, &live).await?;
+        let statistics = statistics(client, &pairs).await?;
+        let before = fingerprint::take(client, &queries.fingerprint, &live, &new).await?;
+        client.batch_execute("commit").await.map_err(failed)?;
+        Ok(Self { pairs, rewritten, bound, sequences, statistics, queries, before })
+    }
+
+    /// Locks and searches the tables that refer to these from outside the group; they stay locked. Returns how much of the
+    /// budget is used up.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] if a row would be left without a match; the server's.
+    pub(in crate::apply) async fn search(&self, client: &Client, budget: Duration) -> Result<Duration> {
+        keys::lock_and_search(client, &self.bound.keys, &self.pairs, &self.rewritten, budget).await
+    }
+
+    /// Searches what the transaction has written itself after the exchange, likewise.
+    ///
+    /// # Errors
+    /// As [`Prepared::search`].
+    pub(in crate::apply) async fn search_rewritten(&self, client: &Client, own: &[Key]) -> Result<()> {
+        keys::search_rewritten(client, &self.bound.keys, &self.pairs, &self.rewritten).await?;
+        keys::search_rewritten(client, own, &self.pairs, &self.rewritten).await
+    }
+
+    /// Whether a table goes away with the exchange.
+    pub(in crate::apply) fn replaces(&self, table: Oid) -> bool {
+        self.pairs.iter().any(|pair| pair.live == table)
+    }
+
+    /// The locks that it takes.
+    pub(in crate::apply) fn wanted(&self) -> Vec<Wanted> {
+        let tables = self.pairs.iter();
+        let tables =
+            tables.map(|pair| Wanted::table(pair.name.clone(), pair.live, TableLock::AccessExclusive));
+        tables.chain(self.bound.wanted.iter().cloned()).chain(self.sequences.iter().cloned()).collect()
+    }
+
+    /// Exchanges the tables, in the group's transaction and under its locks. Returns the new tables' own foreign keys that
+    /// are still to be searched and validated.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Lock`] if somebody changed something since it was prepared;
+    /// [`crate::error::Kind::Guard`] if anything would not be as before; the server's.
+    pub(in crate::apply) async fn exchange(&self, client: &Client) -> Result<Vec<Key>> {
+        let (live, new) = oids(&self.pairs);
+        let Queries { fingerprint, dependants, keys } = &self.queries;
+        let before = async {
+            // Both are sent before either is answered.
+            let (set, now) = futures::join!(
+                self.run(client, SETTINGS),
+                fingerprint::take(client, fingerprint, &live, &new)
+            );
+            set?;
+            self.before.refuse_change(&now?)
+        };
+        let after = async {
+            let (after, left, keys) = futures::join!(
+                fingerprint::take(client, fingerprint, &new, &live),
+                bound::dependants(client, dependants, &live),
+                keys::read(client, keys, &self.pairs),
+            );
+            bound::refuse_left_behind(&left?)?;
+            self.before.refuse_difference(&after?)?;
+            keys
+        };
+        let keys = if stops_within() {
+            before.await?;
+            self.change_in_steps(client).await?;
+            after.await?
+        } else {
+            // All of it is sent before any of it is answered: the server does not wait for us while everybody waits for it.
+            let steps = self.steps().concat().join(";\n");
+            let (before, changed, after) = futures::join!(before, self.run(client, &steps), after);
+            before?;
+            changed?;
+            after?
+        };
+        self.run(client, RESET).await?;
+        Ok(keys)
+    }
+
+    /// The foreign keys that are to be validated after the commit.
+    pub(in crate::apply) fn unvalidated(&self, own: &[Key]) -> Vec<Unvalidated> {
+        self.bound.keys.iter().chain(own).filter_map(Key::unvalidated).collect()
+    }
+
+    /// The same for a test that wants to be there in between.
+    async fn change_in_steps(&self, client: &Client) -> Result<()> {
+        let [detach, moves, attach] = self.steps().map(|statements| statements.join(";\n"));
+        self.run(client, &detach).await?;
+        fail::fail_point!("swap.step_detached");
+        self.run(client, &moves).await?;
+        fail::fail_point!("swap.step_moved");
+        self.run(client, &attach).await?;
+        fail::fail_point!("swap.step_attached");
+        Ok(())
+    }
+
+    /// The statements, by what they do.
+    fn steps(&self) -> [Vec<String>; 3] {
+        let mut moves = self.statistics.clone();
+        for pair in &self.pairs {
+            moves.push(format!("alter table {} set schema {}", pair.name, pair.old_schema));
+        }
+        for pair in &self.pairs {
+            moves.push(format!("alter table {} set schema {}", pair.new_table(), pair.name.schema));
+        }
+        let late = self.pairs.iter().flat_map(|pair| pair.late.iter().cloned());
+        let attach = late.chain(self.bound.attach.iter().cloned()).collect();
+        [self.bound.detach.clone(), moves, attach]
+    }
+
+    async fn run(&self, client: &Client, sql: &str) -> Result<()> {
+        let names: Vec<String> = self.pairs.iter().map(|pair| pair.name.plain()).collect();
+        let failed = |e| Error::pg(Phase::Apply, format!("exchanging {}", names.join(", ")), &e);
+        client.batch_execute(sql).await.map_err(failed)
+    }
+}
+
+/// Whether a test stops at one of the steps: then they are not sent as one.
+fn stops_within() -> bool {
+    fail::has_failpoints() && fail::list().iter().any(|(name, _)| name.starts_with("swap.step_"))
+}
+
+/// The locks on sequences that go away with the old tables: SET SCHEMA takes them, and whoever has drawn a value in an open
+/// transaction holds one. LOCK TABLE does not take sequences.
+async fn sequences(client: &Client, tables: &[Oid]) -> Result<Vec<Wanted>> {
+    let rows = client
+        .query(include_str!("sequences.sql"), &[&tables])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading sequences", &e))?;
+    let wanted = |row: &tokio_postgres::Row| {
+        let name = TableName::new(row.get::<_, &str>("schema"), row.get::<_, &str>("name"));
+        let owner = Ident::new(row.get::<_, &str>("owner"));
+        Wanted {
+            rank: Rank::Sequence,
+            statement: format!("alter sequence {name} owner to {owner}"),
+            ..Wanted::table(name, row.get("oid"), TableLock::AccessExclusive)
+        }
+    };
+    Ok(rows.iter().map(wanted).collect())
+}
+
+/// SET SCHEMA of a table leaves its extended statistics where they are; those of the new table may have to go elsewhere than
+/// the table itself.
+async fn statistics(client: &Client, pairs: &[Pair]) -> Result<Vec<String>> {
+    let (live, new) = oids(pairs);
+    let tables = [live, new].concat();
+    let rows = client
+        .query(include_str!("statistics.sql"), &[&tables])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading extended statistics", &e))?;
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let (table, name): (Oid, &str) = (row.get("table_oid"), row.get("name"));
+        let full = TableName::new(row.get::<_, &str>("schema"), name);
+        if let Some(pair) = pairs.iter().find(|pair| pair.live == table) {
+            old.push(format!("alter statistics {full} set schema {}", pair.old_schema));
+        } else if let Some(pair) = pairs.iter().find(|pair| pair.new == table) {
+            let same = |row: &&tokio_postgres::Row| {
+                row.get::<_, Oid>("table_oid") == pair.live && row.get::<_, &str>("name") == name
+            };
+            let schema = rows.iter().find(same).map(|row| Ident::new(row.get::<_, &str>("schema")));
+            let schema = schema.unwrap_or_else(|| pair.name.schema.clone());
+            new.push(format!("alter statistics {full} set schema {schema}"));
+        }
+    }
+    Ok([old, new].concat())
 }

@@ -1,0 +1,225 @@
+//! `swap` under kills, crashes and others' locks: old or new rows at every instant, and nobody waits for long.
+
+use std::time::{Duration, Instant};
+
+use bulkload::pg::cluster::Cluster;
+
+use crate::support::Rows::{New, Old};
+use crate::support::database::test_options;
+use crate::support::{
+    Bulkload, Db, Outcome, Over, Pair, Scene, Servers, assert_same_dump, dump_of_others as dump, wait_until,
+};
+
+const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
+
+/// What a loaded machine may add to any wait.
+const SLACK: Duration = Duration::from_millis(1500);
+
+const WITHIN: [&str; 8] = [
+    "swap.prepared",
+    "swap.referrers_locked",
+    "apply.locked",
+    "swap.step_detached",
+    "swap.step_moved",
+    "swap.step_attached",
+    "apply.exchanged",
+    "apply.committing",
+];
+const AFTER: [&str; 4] = ["apply.committed", "swap.validated", "swap.emptied", "swap.unkeyed"];
+
+/// A scene with a table outside that refers to one that is swapped, a view, and a table that one refers to.
+fn scene(pair: Pair) -> Scene {
+    let scene = Scene::on(pair);
+    scene.pair.target.run(
+        "create table outside (id int primary key, parent_id int references parent);
+         insert into outside select i, i from generate_series(1, 100) i;
+         create view seen as select id, v from parent;
+         create table beyond (id int primary key); insert into beyond select generate_series(1, 300);
+         alter table child add constraint beyond foreign key (parent_id) references beyond",
+    );
+    scene
+}
+
+#[track_caller]
+fn succeeds(scene: &Scene, outcome: &Outcome, what: &str) {
+    assert_eq!(outcome.code, Some(0), "{what}: {outcome}");
+    assert_eq!(scene.rows(), (New, New), "{what}");
+    assert_eq!(scene.leftovers(), Vec::<String>::new(), "{what}: {outcome}");
+}
+
+/// Runs up to a point and kills it there.
+#[track_caller]
+fn killed_at(scene: &Scene, point: &str) -> Bulkload {
+    let program = scene.program("swap", "commit = 'run'").hold_at(point);
+    let mut running = program.spawn(&SYNC);
+    running.wait_until_held();
+    assert_eq!(running.kill_9().code, None);
+    scene.wait_until_alone();
+    // What comes now is not to be held.
+    program.env("BULKLOAD_HOLD", "")
+}
+
+#[test]
+fn a_swap_killed_before_its_commit_changes_nothing_and_the_next_run_converges() {
+    for point in WITHIN {
+        let scene = scene(crate::support::pair());
+        let before = dump(&scene.pair.target);
+        let program = killed_at(&scene, point);
+        assert_eq!(scene.rows(), (Old, Old), "killed at {point}");
+        assert_same_dump(&before, &dump(&scene.pair.target), &format!("killed at {point}"));
+        succeeds(&scene, &program.sync(), point);
+        assert_same_dump(&before, &dump(&scene.pair.target), &format!("after a kill at {point}"));
+    }
+}
+
+#[test]
+fn what_a_kill_after_the_commit_leaves_the_next_run_or_clean_finishes() {
+    for (i, point) in AFTER.into_iter().enumerate() {
+        let scene = scene(crate::support::pair());
+        let before = dump(&scene.pair.target);
+        let program = killed_at(&scene, point);
+        assert_eq!(scene.rows(), (New, New), "killed at {point}");
+        assert_ne!(scene.leftovers(), Vec::<String>::new(), "killed at {point}");
+        if i % 2 == 0 {
+            let outcome = program.run(&["clean"]);
+            assert_eq!(outcome.code, Some(0), "{outcome}");
+            assert_eq!(scene.leftovers(), Vec::<String>::new(), "killed at {point}: {outcome}");
+            assert_same_dump(&before, &dump(&scene.pair.target), &format!("killed at {point}"));
+        }
+        succeeds(&scene, &program.sync(), point);
+        assert_same_dump(&before, &dump(&scene.pair.target), &format!("after a kill at {point}"));
+    }
+}
+
+#[test]
+fn a_crash_of_the_target_within_a_swap_is_survived() {
+    let mut servers = Servers::private();
+    for point in [
+        "swap.prepared",
+        "apply.locked",
+        "swap.step_moved",
+        "apply.exchanged",
+        "apply.committed",
+        "swap.emptied",
+    ] {
+        let scene = scene(servers.pair());
+        let before = dump(&scene.pair.target);
+        let program = scene.program("swap", "commit = 'run'");
+        let mut running = program.hold_at(point).spawn(&SYNC);
+        running.wait_until_held();
+        servers.target.crash();
+        servers.target.start_again().unwrap();
+        running.go();
+        let outcome = running.wait();
+        assert_eq!(outcome.code, Some(0), "a crash at {point}: {outcome}");
+        assert_eq!(scene.rows(), (New, New), "a crash at {point}");
+        succeeds(&scene, &scene.program("swap", "").sync(), point);
+        assert_same_dump(&before, &dump(&scene.pair.target), &format!("after a crash at {point}"));
+    }
+}
+
+/// Holds whatever `sql` locks until the session is dropped.
+fn holder(db: &Db, sql: &str) -> crate::support::Session {
+    let session = db.session();
+    session.run("set application_name = 'the holder'");
+    session.run(&format!("begin; {sql}"));
+    session
+}
+
+/// The longest that a statement took while `work` went on.
+fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
+    let over = Over::default();
+    std::thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let session = db.session();
+            let mut slowest = Duration::ZERO;
+            while !over.is_over() {
+                let began = Instant::now();
+                session.run(sql);
+                slowest = slowest.max(began.elapsed());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            slowest
+        });
+        let ending = over.when_dropped();
+        let done = work();
+        drop(ending);
+        (poller.join().unwrap(), done)
+    })
+}
+
+#[test]
+fn whoever_is_in_the_way_of_a_swap_makes_no_reader_wait_for_long() {
+    for (holds, reads) in [
+        ("select count(*) from parent", "select count(*) from parent"),
+        ("select count(*) from seen", "select count(*) from seen"),
+        ("select count(*) from outside", "select count(*) from outside"),
+        ("select nextval('free_id_seq')", "select count(*) from free"),
+        ("update child set v = v where id = 1", "select count(*) from child"),
+    ] {
+        let scene = scene(crate::support::pair());
+        let db = &scene.pair.target;
+        let holder = holder(db, holds);
+        let program = scene.program("swap", "commit = 'run'\nlock_timeout = '200ms'");
+        let (waited, outcome) = slowest(db, reads, || {
+            let mut running = program.spawn(&SYNC);
+            for _ in 0..3 {
+                running.wait_for_stderr("waiting for locks");
+            }
+            assert!(running.stderr_so_far().contains("the holder"), "{holds}: {}", running.stderr_so_far());
+            drop(holder);
+            running.wait()
+        });
+        succeeds(&scene, &outcome, holds);
+        assert!(waited < Duration::from_millis(200) + SLACK, "{holds}: a reader waited {waited:?}");
+    }
+}
+
+#[test]
+fn an_old_table_that_somebody_still_reads_is_left_to_the_next_run() {
+    let scene = scene(crate::support::pair());
+    let db = &scene.pair.target;
+    let mut running = scene
+        .program("swap", "commit = 'run'\nlock_timeout = '100ms'")
+        .hold_at("swap.validated")
+        .spawn(&SYNC);
+    running.wait_until_held();
+    let old = db.value("select nspname from pg_namespace where nspname like 'bulkload_old_%'");
+    let reader = holder(db, &format!("select from {old}.free"));
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(scene.rows(), (New, New));
+    assert!(outcome.stderr.contains("old"), "{outcome}");
+    assert_ne!(scene.leftovers(), Vec::<String>::new());
+    drop(reader);
+    succeeds(&scene, &scene.program("swap", "commit = 'run'").sync(), "the next run");
+}
+
+#[test]
+fn a_vacuum_against_wraparound_is_waited_for_without_making_readers_wait() {
+    let options = test_options()
+        .setting("autovacuum_freeze_max_age", 100_000)
+        .setting("autovacuum_naptime", "1s")
+        .setting("autovacuum_vacuum_cost_delay", "100ms")
+        .setting("autovacuum_vacuum_cost_limit", 1)
+        .setting("synchronous_commit", "off");
+    let source = Servers::shared();
+    let target = Cluster::start(options).unwrap();
+    let scene = scene(Pair { source: Db::create(&source.source), target: Db::create(&target) });
+    let db = &scene.pair.target;
+    db.run("do $$ begin for i in 1..101000 loop perform txid_current(); commit; end loop; end $$");
+    wait_until("a vacuum against wraparound is at work", || {
+        db.value("select count(*) from pg_stat_activity where query like 'autovacuum: VACUUM public.free (to prevent wraparound)'") == "1"
+    });
+    let program = scene.program("swap", "commit = 'run'\nlock_timeout = '100ms'\nlock_wait = '1s'");
+    let (waited, outcome) = slowest(db, "select count(*) from free", || program.sync());
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("autovacuum worker"), "{outcome}");
+    assert!(waited < Duration::from_millis(100) + SLACK, "a reader waited {waited:?}");
+    assert_eq!(scene.rows(), (Old, Old));
+    db.run("alter system set autovacuum_vacuum_cost_delay = 0");
+    db.run("select pg_reload_conf()");
+    db.run("select pg_terminate_backend(pid) from pg_stat_activity where query like 'autovacuum: VACUUM public.free%'");
+    succeeds(&scene, &scene.program("swap", "commit = 'run'").sync(), "once the vacuum is done");
+}
