@@ -428,3 +428,15 @@ fn writes_that_are_overwritten_are_told() {
     assert!(warnings.contains("(2 rows inserted, updated or deleted): that is overwritten"), "{warnings}");
     assert_same_contents(&pair.source, &pair.target, "public.t");
 }
+
+#[test]
+fn a_run_that_is_stopped_while_it_builds_leaves_the_live_tables_and_nothing_else() {
+    let scene = Scene::shared();
+    let running = held(scene.program("swap", ""), "swap.filled");
+    running.terminate();
+    running.go();
+    assert_eq!(running.wait().code, Some(143));
+    scene.assert_old();
+    scene.assert_tidy();
+    assert_eq!(scene.pair.target.count("pg_namespace where nspname like 'bulkload\\_%'"), 0);
+}

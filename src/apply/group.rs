@@ -44,6 +44,9 @@ pub(crate) trait Books: Sync {
 
     /// Tells that an attempt to get the locks failed, who is in the way, and how often that has happened.
     fn waiting(&self, attempt: u32, blockers: &str);
+
+    /// Tells what is being done with the group before its transaction.
+    fn doing(&self, what: &str);
 }
 
 /// How to apply a group.

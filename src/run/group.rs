@@ -376,4 +376,8 @@ impl Books for RunBooks<'_> {
             self.shared.progress.table(known.table).note(format!("waiting for a lock, attempt {attempt}"));
         }
     }
+
+    fn doing(&self, what: &str) {
+        self.known.iter().for_each(|known| self.shared.progress.table(known.table).note(what));
+    }
 }

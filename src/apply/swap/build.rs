@@ -49,6 +49,15 @@ pub(super) struct Making<'a> {
 /// # Errors
 /// The server's.
 pub(crate) async fn stage(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> Result<()> {
+    let staged = stage_all(client, schemas, tables).await;
+    if staged.is_err() {
+        // Whoever tidies up needs the session.
+        let _ = client.batch_execute("rollback").await;
+    }
+    staged
+}
+
+async fn stage_all(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> Result<()> {
     schemas.create(client).await?;
     Notes::create(client, schemas).await?;
     for plan in tables.iter().filter(|plan| plan.apply == ApplyMethod::Swap) {
@@ -124,11 +133,14 @@ async fn build_all<'a>(
         making.push(begin(client, context.schemas, table).await?);
     }
     tracing::info!(phase = %Phase::Apply, tables = tables.len(), "building the new tables");
+    context.books.doing("vacuuming");
     let vacuum = if session.server_version >= FREEZES_CHEAPLY { "vacuum (freeze)" } else { "vacuum" };
     workers.run(making.iter().map(|table| table.job(&[format!("{vacuum} {}", table.new)])).collect()).await?;
     fail::fail_point!("swap.filled");
+    context.books.doing("building indexes");
     workers.run(constraints::indexes(client, &making).await?).await?;
     fail::fail_point!("swap.indexed");
+    context.books.doing("checking constraints");
     for table in &making {
         constraints::add(client, context.schemas, table).await?;
     }
@@ -144,6 +156,7 @@ async fn build_all<'a>(
         let late = dress::dress(client, context.schemas, table, &making).await?;
         built.push(complete(client, context.schemas, table, late).await?);
     }
+    context.books.doing("");
     client
         .batch_execute("set lock_timeout = 0")
         .await

@@ -143,10 +143,11 @@ findings as (
     join pg_catalog.pg_publication p on p.pubname = t.pubname and not p.puballtables
     where not exists (select from pg_catalog.pg_publication_rel u where u.prpubid = p.oid and u.prrelid = l.oid)
     union all
+    -- The view, because not every version lets everybody read the catalog's own table.
     select u.srrelid, 14, 'o', pg_catalog.format('subscription %I replicates into it', s.subname)
     from pg_catalog.pg_subscription_rel u
     join live l on l.oid = u.srrelid
-    join pg_catalog.pg_subscription s on s.oid = u.srsubid
+    join pg_catalog.pg_stat_subscription s on s.subid = u.srsubid
     union all
     -- What it is.
     select l.oid, 1, 'o', 'it is a table of a type' from live l where l.reloftype <> 0
