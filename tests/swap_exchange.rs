@@ -62,7 +62,7 @@ fn bound() -> Pair {
          create view top as select far.n, t.id from far, t;
          alter view v alter column id set default 7;
          comment on view v is 'a view'; comment on column v.id is 'a column of a view';
-         grant select (id), update on v to {role}; alter view above owner to {role};
+         grant all on t to {role}; grant select (id), update on v to {role}; alter view above owner to {role};
          create rule add as on insert to above do instead insert into t (id, code) values (new.id, new.code);
          comment on rule add on above is 'a rule';
          create table log (n bigint);
@@ -184,12 +184,12 @@ fn a_reference_that_is_made_while_the_search_waits_for_its_lock_is_found() {
 }
 
 #[test]
-fn what_somebody_changes_while_the_swap_is_prepared_is_not_lost() {
+fn what_somebody_binds_to_the_table_while_the_swap_is_prepared_is_bound_to_the_new_one() {
     let mut pair = bound();
     let role = pair.target.role("nologin");
     let running = held(&pair, &swap(&["t"]), "swap.prepared");
     pair.target.run(&format!(
-        "grant insert on t to {role}; comment on column t.v is 'changed'; create view late as select * from t"
+        "create view late as select * from t; grant select on v to {role}; create table also (t_id int references t)"
     ));
     let before = dump(&pair.target);
     running.go();
@@ -198,6 +198,21 @@ fn what_somebody_changes_while_the_swap_is_prepared_is_not_lost() {
     assert!(outcome.table("public.t")["lock_attempts"].as_u64() > Some(1), "{outcome}");
     assert_same_dump(&before, &dump(&pair.target), "the schema");
     assert_eq!(pair.target.count("late"), 50);
+}
+
+#[test]
+fn what_somebody_changes_about_the_table_itself_while_the_swap_is_prepared_is_not_lost() {
+    let mut pair = bound();
+    let role = pair.target.role("nologin");
+    let running = held(&pair, &swap(&["t"]), "swap.prepared");
+    pair.target.run(&format!("grant insert on t to {role}"));
+    let before = dump(&pair.target);
+    running.go();
+    // The new table was made from what there was before.
+    fails(&running.wait(), "public.t", &["table public.t: grants was", &role]);
+    assert_same_dump(&before, &dump(&pair.target), "the schema");
+    assert_eq!(list(&pair.target, "count(*), min(v)", "t"), "40|old 1");
+    assert_tidy(&pair.target);
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Fingerprint {
         let message =
             format!("after the exchange something would not be as before: {difference}; nothing was changed");
         Err(Error::new(Phase::Apply, Kind::Guard, message)
-            .hint("Another method leaves the table itself in its place: delta, delete or truncate."))
+            .hint("If somebody changed it during the run, run again. Another method leaves the table itself in its place: delta, delete or truncate."))
     }
 }
 
