@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
+use super::commit::{commit, transaction_id};
 use super::locks::{self, Wanted};
 use super::merge::{self, Merge};
 use super::{METHODS, Ready, Way, blockers, fill, method, sequences, swap, verify};
@@ -24,9 +25,6 @@ pub(super) const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// The longest pause between attempts.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// How long a transaction whose COMMIT was not answered is asked for its fate.
-const RESOLVE_WAIT: Duration = Duration::from_secs(60);
 
 /// What a group's transaction needs from the run.
 pub(crate) trait Books: Sync {
@@ -136,6 +134,7 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
         let error = match try_once(context, &session, group, (&merges, &built, &mut exchange)).await {
             Ok(Done { mut outcomes, lock, unvalidated }) => {
                 let apply = began.elapsed();
+                swap::warn_of_overwritten(&session.client, &built, &mut outcomes).await;
                 let warnings = settle_swaps(context, session, exchange.as_ref(), &unvalidated).await;
                 outcomes.iter_mut().take(1).for_each(|first| first.warnings.extend(warnings.iter().cloned()));
                 return Ok(Applied { outcomes, lock, apply, lock_attempts: attempt });
@@ -275,36 +274,58 @@ async fn in_the_way(
 }
 
 /// One attempt. On an error the transaction is still open, unless the connection is gone.
-async fn try_once<'a>(
+async fn try_once(
     context: &Context<'_>,
     session: &Session,
     group: &[Vec<&Ready<'_>>],
-    (merges, built, swaps): (&[Merge<'_>], &[swap::Built<'_>], &'a mut Option<swap::Prepared>),
+    (merges, built, swaps): (&[Merge<'_>], &[swap::Built<'_>], &mut Option<swap::Prepared>),
 ) -> Result<Done> {
     let client = &session.client;
     let prepared = async {
         *swaps = swap::prepare(context, session, built, rewritten(group, built)).await?;
         let swaps = swaps.as_ref();
+        let swapped = swap::outcomes(client, built).await?;
         client
             .batch_execute("begin isolation level read committed")
             .await
             .map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))?;
         context.books.check_claim(client).await?;
         let sequences = sequences_to_restart(client, group, swaps).await?;
+        // What a swap will have done is known before its locks: nobody has to wait while it is written down.
+        let known = match swaps.filter(|swaps| swaps.is_alone()) {
+            Some(swaps) => {
+                let unvalidated = swaps.unvalidated(&[]);
+                let xid = note(context, session, &swapped, &unvalidated).await?;
+                Some((swapped.clone(), unvalidated, xid))
+            }
+            None => None,
+        };
         let mut budget = context.lock_timeout;
         if let Some(swaps) = swaps {
             budget = budget.saturating_sub(swaps.search(client, budget).await?);
         }
         locks::take(client, &wanted(group, swaps)?, &sequences, budget).await?;
         fail::fail_point!("apply.locked");
-        let (outcomes, unvalidated) = exchange(client, group, merges, (built, swaps)).await?;
-        context.books.record(client, &outcomes).await?;
-        if !unvalidated.is_empty() {
-            context.books.owe(client, &unvalidated).await?;
-        }
+        // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
+        let keys = match swaps {
+            Some(swaps) => swaps.exchange(client).await?,
+            None => Vec::new(),
+        };
+        let done = match known {
+            Some(known) => known,
+            None => {
+                let outcomes = [swapped, exchange(client, group, merges).await?].concat();
+                let mut unvalidated = Vec::new();
+                if let Some(swaps) = swaps {
+                    swaps.search_rewritten(client, &keys).await?;
+                    unvalidated = swaps.unvalidated(&keys);
+                }
+                let xid = note(context, session, &outcomes, &unvalidated).await?;
+                (outcomes, unvalidated, xid)
+            }
+        };
         fail::fail_point!("apply.exchanged");
-        let xid = transaction_id(session).await?;
-        Ok((outcomes, unvalidated, xid))
+        Ok(done)
     };
     let (outcomes, unvalidated, xid) = tokio::select! {
         prepared = prepared => prepared?,
@@ -320,6 +341,20 @@ async fn try_once<'a>(
     fail::fail_point!("apply.committed");
     let lock = Duration::from_secs_f64(held_ms.max(0.0) / 1000.0) + committing.elapsed();
     Ok(Done { outcomes, lock, unvalidated })
+}
+
+/// Records what is done in the transaction. Returns its number.
+async fn note(
+    context: &Context<'_>,
+    session: &Session,
+    outcomes: &[Outcome],
+    unvalidated: &[Unvalidated],
+) -> Result<String> {
+    context.books.record(&session.client, outcomes).await?;
+    if !unvalidated.is_empty() {
+        context.books.owe(&session.client, unvalidated).await?;
+    }
+    transaction_id(session).await
 }
 
 /// Does what follows the commit of an exchange, as far as it can be done now. Returns warnings.
@@ -345,22 +380,12 @@ async fn settle_swaps(
     }
 }
 
-/// Puts new tables in the place of live ones; removes all old rows, referencing tables first; writes differences; brings all new
-/// rows, referenced tables first; moves sequences.
+/// Removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
+/// sequences.
 ///
 /// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
 /// whatever refers to them is emptied.
-async fn exchange(
-    client: &Client,
-    group: &[Vec<&Ready<'_>>],
-    merges: &[Merge<'_>],
-    (built, swaps): (&[swap::Built<'_>], Option<&swap::Prepared>),
-) -> Result<(Vec<Outcome>, Vec<Unvalidated>)> {
-    // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
-    let (mut outcomes, keys) = match swaps {
-        Some(swaps) => swap::exchange(client, swaps, built).await?,
-        None => (Vec::new(), Vec::new()),
-    };
+async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_>]) -> Result<Vec<Outcome>> {
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
     // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
@@ -377,6 +402,7 @@ async fn exchange(
         removed.extend(tables.iter().map(|table| table.plan.entry).zip(rows));
     }
     fail::fail_point!("apply.removed");
+    let mut outcomes = Vec::new();
     for (merge, counts) in merges.iter().zip(merge::apply(client, merges).await?) {
         outcomes.push(settle_merged(client, merge.table(), counts).await?);
     }
@@ -398,9 +424,7 @@ async fn exchange(
             outcomes.push(settle(client, table, inserted, deleted).await?);
         }
     }
-    let Some(swaps) = swaps else { return Ok((outcomes, Vec::new())) };
-    swaps.search_rewritten(client, &keys).await?;
-    Ok((outcomes, swaps.unvalidated(&keys)))
+    Ok(outcomes)
 }
 
 /// Moves the sequences of a table whose differences were written, and counts every staged row.
@@ -458,72 +482,4 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
         index: Duration::ZERO,
         warnings,
     })
-}
-
-async fn transaction_id(session: &Session) -> Result<String> {
-    let sql = if session.server_version >= 130_000 {
-        "select pg_catalog.pg_current_xact_id()::text"
-    } else {
-        "select pg_catalog.txid_current()::text"
-    };
-    let row = session
-        .client
-        .query_one(sql, &[])
-        .await
-        .map_err(|e| Error::pg(Phase::Apply, "reading the transaction's id", &e))?;
-    Ok(row.get(0))
-}
-
-/// Commits. If the reply is lost, asks the server what became of the transaction.
-async fn commit(context: &Context<'_>, session: &Session, xid: &str, outcomes: &[Outcome]) -> Result<()> {
-    let Err(error) = session.client.batch_execute("commit").await else { return Ok(()) };
-    let error = Error::pg(Phase::Apply, "committing", &error);
-    if !error.is_transient() {
-        return Err(error);
-    }
-    tracing::warn!(phase = %Phase::Apply, %error, "the commit was not answered: asking what became of it");
-    let until = Instant::now() + RESOLVE_WAIT;
-    loop {
-        match is_committed(context, xid, outcomes).await {
-            Ok(Some(true)) => return Ok(()),
-            Ok(Some(false)) => return Err(error),
-            // Still in progress, or the server is not back yet.
-            Ok(None) => {}
-            Err(e) if e.is_transient() => {}
-            Err(e) => return Err(e),
-        }
-        if Instant::now() > until {
-            break;
-        }
-        tokio::time::sleep(PAUSE_MIN).await;
-    }
-    Err(Error::new(
-        Phase::Apply,
-        Kind::Server,
-        format!("the commit was not answered, and what became of transaction {xid} could not be found out"),
-    )
-    .hint("Look at the table; running again is safe either way."))
-}
-
-/// Whether a transaction was committed; `None` while it goes on.
-///
-/// Its number tells only whether it is over: a crash of the server can forget a transaction altogether, and then the number
-/// is in the future (22023), or somebody else's by now. What the transaction recorded is there exactly when it was
-/// committed.
-async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) -> Result<Option<bool>> {
-    let session = session::connect(context.connect, context.settings).await?;
-    let sql = if session.server_version >= 130_000 {
-        format!("select pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
-    } else {
-        format!("select pg_catalog.txid_status({xid})")
-    };
-    let goes_on = match session.client.query_one(&sql, &[]).await {
-        Ok(row) => row.get::<_, Option<&str>>(0) == Some("in progress"),
-        Err(e) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => false,
-        Err(e) => return Err(Error::pg(Phase::Apply, "asking for the transaction's fate", &e)),
-    };
-    if goes_on {
-        return Ok(None);
-    }
-    context.books.is_recorded(&session.client, outcomes).await.map(Some)
 }

@@ -9,6 +9,7 @@
 //! for this module, and is listed in [`METHODS`].
 
 mod blockers;
+mod commit;
 mod delete;
 mod delta;
 mod direct;

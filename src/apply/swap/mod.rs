@@ -25,8 +25,8 @@ use tokio_postgres::Client;
 
 pub(crate) use build::stage;
 pub(super) use build::{Built, build};
-pub(super) use exchange::{Key, Prepared, settle};
 pub(crate) use exchange::{Patience, dispose, validate};
+pub(super) use exchange::{Prepared, settle};
 pub(crate) use schema::{Schemas, runs, tables};
 
 use super::{Context, Method, Outcome, Way, sequences as owned};
@@ -112,7 +112,12 @@ pub(super) async fn prepare(
     if built.is_empty() {
         return Ok(None);
     }
-    let pairs = built.iter().map(|new| new.pair.clone()).collect();
+    let pairs = built.iter().map(|new| {
+        let mut pair = new.pair.clone();
+        pair.late.extend(sequences::forward(&new.pair, &new.sequences));
+        pair
+    });
+    let pairs = pairs.collect();
     let prepared =
         Prepared::new(&session.client, session.server_version, pairs, rewritten, context.lock_timeout)
             .await?;
@@ -120,21 +125,16 @@ pub(super) async fn prepare(
     Ok(Some(prepared))
 }
 
-/// Exchanges tables of a group, in its transaction, all of them before anything else is done to the group. Every row counts as
-/// inserted. Returns the new tables' foreign keys that have to be searched when the others are written, too.
-pub(super) async fn exchange(
-    client: &Client,
-    prepared: &Prepared,
-    built: &[Built<'_>],
-) -> Result<(Vec<Outcome>, Vec<Key>)> {
-    let keys = prepared.exchange(client).await?;
+/// What the exchange will have done, known before its locks: every row counts as inserted. The new tables' sequences are
+/// moved past what was loaded.
+pub(super) async fn outcomes(client: &Client, built: &[Built<'_>]) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(built.len());
     for new in built {
         let table = new.table;
-        sequences::forward(client, &new.pair, &new.sequences).await?;
+        let mut extremes = table.extremes.clone();
+        extremes.iter_mut().for_each(|(sequence, _)| sequence.name.schema.clone_from(&new.pair.new_schema));
         let mut warnings = new.warnings.clone();
-        warnings.extend(new.overwritten(client).await);
-        warnings.extend(owned::advance(client, &table.extremes).await?);
+        warnings.extend(owned::advance(client, &extremes).await?);
         outcomes.push(Outcome {
             entry: table.plan.entry,
             staged: table.staged,
@@ -147,5 +147,15 @@ pub(super) async fn exchange(
             warnings,
         });
     }
-    Ok((outcomes, keys))
+    Ok(outcomes)
+}
+
+/// Warns, after the commit, where others wrote to a table that is gone.
+pub(super) async fn warn_of_overwritten(client: &Client, built: &[Built<'_>], outcomes: &mut [Outcome]) {
+    for new in built {
+        let warning = new.overwritten(client).await;
+        let entry = new.table.plan.entry;
+        let outcome = outcomes.iter_mut().find(|outcome| outcome.entry == entry);
+        outcome.into_iter().for_each(|outcome| outcome.warnings.extend(warning.iter().cloned()));
+    }
 }

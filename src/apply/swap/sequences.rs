@@ -1,33 +1,23 @@
 //! Sequences that go on where the live ones are, or farther.
 
-use tokio_postgres::Client;
-
 use super::Pair;
-use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName, literal};
 
 /// A sequence of a table, by its name, and its step.
 pub(super) type Step = (Ident, i64);
 
-/// Moves the new table's sequences to where the old ones are by now, unless they are farther already. After the exchange, which
-/// keeps everybody from taking values.
+/// Statements that move the new table's sequences to where the old ones are by then, unless they are farther already. For after
+/// the exchange, which keeps everybody from taking values.
 ///
 /// `setval` is not undone by a rollback, which does no harm: nobody takes values from a new sequence before the commit.
-pub(super) async fn forward(client: &Client, pair: &Pair, sequences: &[Step]) -> Result<()> {
-    if sequences.is_empty() {
-        return Ok(());
-    }
+pub(super) fn forward(pair: &Pair, sequences: &[Step]) -> Vec<String> {
     let in_schema = |schema: &Ident, name: &Ident| TableName { schema: schema.clone(), name: name.clone() };
-    let statements: Vec<String> = sequences
+    sequences
         .iter()
         .map(|(name, step)| {
             forward_sql(&in_schema(&pair.old_schema, name), &in_schema(&pair.name.schema, name), *step)
         })
-        .collect();
-    client
-        .batch_execute(&statements.join(";\n"))
-        .await
-        .map_err(|e| Error::pg(Phase::Apply, format!("moving the sequences of {}", pair.name.plain()), &e))
+        .collect()
 }
 
 fn forward_sql(old: &TableName, new: &TableName, step: i64) -> String {

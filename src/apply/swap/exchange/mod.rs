@@ -144,6 +144,11 @@ impl Prepared {
         self.pairs.iter().any(|pair| pair.live == table)
     }
 
+    /// Whether nothing else is done in the transaction.
+    pub(in crate::apply) fn is_alone(&self) -> bool {
+        self.rewritten.is_empty()
+    }
+
     /// The locks that it takes.
     pub(in crate::apply) fn wanted(&self) -> Vec<Wanted> {
         let tables = self.pairs.iter();
@@ -192,7 +197,9 @@ impl Prepared {
             changed?;
             after?
         };
-        self.run(client, RESET).await?;
+        if !self.is_alone() {
+            self.run(client, RESET).await?;
+        }
         Ok(keys)
     }
 

@@ -1,0 +1,89 @@
+//! The COMMIT of a group, and what became of it when nobody answered.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
+
+use super::{Context, Outcome};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::session::{self, Session};
+
+/// How long a transaction whose COMMIT was not answered is asked for its fate.
+const RESOLVE_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two times that it is asked.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The number of the session's transaction.
+pub(super) async fn transaction_id(session: &Session) -> Result<String> {
+    let sql = if session.server_version >= 130_000 {
+        "select pg_catalog.pg_current_xact_id()::text"
+    } else {
+        "select pg_catalog.txid_current()::text"
+    };
+    let row = session
+        .client
+        .query_one(sql, &[])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading the transaction's id", &e))?;
+    Ok(row.get(0))
+}
+
+/// Commits. If the reply is lost, asks the server what became of the transaction.
+pub(super) async fn commit(
+    context: &Context<'_>,
+    session: &Session,
+    xid: &str,
+    outcomes: &[Outcome],
+) -> Result<()> {
+    let Err(error) = session.client.batch_execute("commit").await else { return Ok(()) };
+    let error = Error::pg(Phase::Apply, "committing", &error);
+    if !error.is_transient() {
+        return Err(error);
+    }
+    tracing::warn!(phase = %Phase::Apply, %error, "the commit was not answered: asking what became of it");
+    let until = Instant::now() + RESOLVE_WAIT;
+    loop {
+        match is_committed(context, xid, outcomes).await {
+            Ok(Some(true)) => return Ok(()),
+            Ok(Some(false)) => return Err(error),
+            // Still in progress, or the server is not back yet.
+            Ok(None) => {}
+            Err(e) if e.is_transient() => {}
+            Err(e) => return Err(e),
+        }
+        if Instant::now() > until {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Error::new(
+        Phase::Apply,
+        Kind::Server,
+        format!("the commit was not answered, and what became of transaction {xid} could not be found out"),
+    )
+    .hint("Look at the table; running again is safe either way."))
+}
+
+/// Whether a transaction was committed; `None` while it goes on.
+///
+/// Its number tells only whether it is over: a crash of the server can forget a transaction altogether, and then the number
+/// is in the future (22023), or somebody else's by now. What the transaction recorded is there exactly when it was
+/// committed.
+async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) -> Result<Option<bool>> {
+    let session = session::connect(context.connect, context.settings).await?;
+    let sql = if session.server_version >= 130_000 {
+        format!("select pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
+    } else {
+        format!("select pg_catalog.txid_status({xid})")
+    };
+    let goes_on = match session.client.query_one(&sql, &[]).await {
+        Ok(row) => row.get::<_, Option<&str>>(0) == Some("in progress"),
+        Err(e) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => false,
+        Err(e) => return Err(Error::pg(Phase::Apply, "asking for the transaction's fate", &e)),
+    };
+    if goes_on {
+        return Ok(None);
+    }
+    context.books.is_recorded(&session.client, outcomes).await.map(Some)
+}
