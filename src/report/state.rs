@@ -80,7 +80,6 @@ const COLUMNS: [(&str, &[&str]); 2] = [
             "warnings",
             "source",
             "scope",
-            "unvalidated",
         ],
     ),
 ];

@@ -115,7 +115,9 @@ impl Scene {
         if exists("bulkload.runs") && db.count("bulkload.runs where finished_at is null") > 0 {
             found.push("open rows in runs".to_owned());
         }
-        if exists("bulkload.runs") && db.count("bulkload.runs where unvalidated is not null") > 0 {
+        if exists("bulkload.runs")
+            && db.count("bulkload.runs r where to_jsonb(r) ->> 'unvalidated' is not null") > 0
+        {
             found.push("foreign keys to be validated".to_owned());
         }
         found

@@ -85,7 +85,7 @@ impl State {
         let has = |found: &Found, table: &str| {
             COLUMNS.iter().filter(|(name, _)| *name == table).flat_map(|(_, columns)| *columns).all(
                 |column| {
-                    ["source", "scope", "fingerprint", "unvalidated"].contains(column)
+                    ["source", "scope", "fingerprint"].contains(column)
                         || found.columns.contains(&format!("{table}.{column}"))
                 },
             )

@@ -58,5 +58,4 @@ alter table {schema}.runs
     add column if not exists rejects_file text,
     add column if not exists warnings text[],
     add column if not exists source text,
-    add column if not exists scope text,
-    add column if not exists unvalidated jsonb;
+    add column if not exists scope text;

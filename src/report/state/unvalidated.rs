@@ -28,8 +28,8 @@ impl Unvalidated {
 }
 
 impl State {
-    /// Records which foreign keys an entry of a run has still to validate; none once that is done. To be called first in the
-    /// transaction that leaves them so.
+    /// Records which foreign keys an entry of a run has still to validate; none once that is done. To be called in the
+    /// transaction that leaves them so. The column is made when it is first needed.
     ///
     /// # Errors
     /// What the server says.
@@ -40,6 +40,10 @@ impl State {
         entry: usize,
         keys: &[Unvalidated],
     ) -> Result<()> {
+        if !self.has_unvalidated(client).await? {
+            let sql = self.sql("alter table {schema}.runs add column if not exists unvalidated jsonb");
+            client.batch_execute(&sql).await.map_err(|error| self.cannot_record(&error))?;
+        }
         let keys = (!keys.is_empty()).then(|| json!(keys).to_string());
         let entry = i32::try_from(entry).unwrap_or(i32::MAX);
         let sql = self.sql(
@@ -57,12 +61,10 @@ impl State {
         &self,
         client: &impl GenericClient,
     ) -> Result<Vec<(String, usize, Vec<Unvalidated>)>> {
-        let failed = |error| Error::pg(Phase::Clean, self.sql("cannot read {schema}.runs"), &error);
-        let sql = "select exists (select from pg_catalog.pg_attribute a
-             where a.attrelid = pg_catalog.to_regclass($1) and a.attname = 'unvalidated' and not a.attisdropped)";
-        if !client.query_one(sql, &[&self.sql("{schema}.runs")]).await.map_err(failed)?.get::<_, bool>(0) {
+        if !self.has_unvalidated(client).await? {
             return Ok(Vec::new());
         }
+        let failed = |error| Error::pg(Phase::Clean, self.sql("cannot read {schema}.runs"), &error);
         let sql = self.sql(
             "select run_id, entry, unvalidated::text from {schema}.runs where unvalidated is not null order by 1, 2",
         );
@@ -75,5 +77,13 @@ impl State {
             found.push((row.get(0), usize::try_from(row.get::<_, i32>(1)).unwrap_or(0), keys));
         }
         Ok(found)
+    }
+
+    async fn has_unvalidated(&self, client: &impl GenericClient) -> Result<bool> {
+        let sql = "select exists (select from pg_catalog.pg_attribute a
+             where a.attrelid = pg_catalog.to_regclass($1) and a.attname = 'unvalidated' and not a.attisdropped)";
+        let row = client.query_one(sql, &[&self.sql("{schema}.runs")]).await;
+        let failed = |error| Error::pg(Phase::Record, self.sql("cannot read {schema}.runs"), &error);
+        Ok(row.map_err(failed)?.get(0))
     }
 }
