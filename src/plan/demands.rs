@@ -3,10 +3,10 @@
 //! Most of it is demanded by staging already, so that a row which the live table would refuse does not even get there. What
 //! concerns columns that change after a row was copied (*late* ones: those that a lookup fills, or that orphans get
 //! NULL in) is judged when they have settled. Triggers that may mend a row before it is written keep us from judging it
-//! at all, and so does a CHECK that depends on anything but the row: there the target speaks when it is applied.
+//! at all, unless it is swapped, which fires none; and so does a CHECK that depends on anything but the row: there the target speaks when it is applied.
 
 use super::TablePlan;
-use crate::config::OnOrphan;
+use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::catalog::CheckConstraint;
 use crate::pg::name::Ident;
 
@@ -20,10 +20,15 @@ impl TablePlan {
         is_nulled || self.is_filled(name)
     }
 
+    /// Whether a row may become another one when it is written.
+    fn mends_rows(&self) -> bool {
+        self.live.has_before_triggers && self.apply != ApplyMethod::Swap
+    }
+
     /// The loaded columns in which the live table has no NULL.
     fn not_null(&self) -> impl Iterator<Item = &Ident> {
         let demanded = self.columns.iter().map(|column| &column.name).filter(|name| {
-            !self.live.has_before_triggers && self.live.column(name).is_some_and(|column| column.not_null)
+            !self.mends_rows() && self.live.column(name).is_some_and(|column| column.not_null)
         });
         demanded.into_iter()
     }
@@ -31,7 +36,7 @@ impl TablePlan {
     /// The checks of the live table that look at loaded columns alone.
     fn checks(&self) -> impl Iterator<Item = &CheckConstraint> {
         let is_loaded = |name: &Ident| self.columns.iter().any(|column| column.name == *name);
-        let checks = self.live.checks.iter().filter(|_| !self.live.has_before_triggers);
+        let checks = self.live.checks.iter().filter(|_| !self.mends_rows());
         checks.filter(move |check| check.columns.iter().all(is_loaded))
     }
 

@@ -74,7 +74,7 @@ async fn stage_all(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> 
 /// Creates a bare new table.
 async fn create(client: &Client, plan: &TablePlan, attached: &Attached, new: &TableName) -> Result<()> {
     refuse_other_columns(plan, attached)?;
-    let statements = bare_sql(attached, new).join(";\n");
+    let statements = bare_sql(attached, plan, new).join(";\n");
     client
         .batch_execute(&format!("begin; set local default_tablespace = '';\n{statements};\ncommit"))
         .await

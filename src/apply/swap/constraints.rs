@@ -56,16 +56,17 @@ async fn relations(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
     Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
 }
 
-/// The names of the constraints that the new table has.
-async fn constraints(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
+/// The constraints that the new table has, by name and definition.
+async fn constraints(client: &Client, table: &Making<'_>, kind: &str) -> Result<Vec<(Ident, String)>> {
     let rows = client
         .query(
-            "select k.conname::text from pg_catalog.pg_constraint k where k.conrelid = $1::text::pg_catalog.regclass",
-            &[&table.new.to_string()],
+            "select k.conname::text, pg_catalog.pg_get_constraintdef(k.oid) from pg_catalog.pg_constraint k
+             where k.conrelid = $1::text::pg_catalog.regclass and k.contype::text = $2",
+            &[&table.new.to_string(), &kind],
         )
         .await
         .map_err(|e| failed(table, &e))?;
-    Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
+    Ok(rows.iter().map(|row| (Ident::new(row.get::<_, String>(0)), row.get(1))).collect())
 }
 
 /// NOT NULL and all constraints but foreign keys, by one scan of the rows; statistics objects and targets.
@@ -74,9 +75,11 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
     if notes.has(client, Note::Constrained).await? {
         return Ok(());
     }
-    let statistics = with_empty_path(client, table.target(&table.new).statistics(client)).await?;
+    let target = table.target(&table.new);
+    let read = async { Ok((target.statistics(client).await?, constraints(client, table, "c").await?)) };
+    let (statistics, there) = with_empty_path(client, read).await?;
     let mut statements = vec!["begin".to_owned()];
-    let checked = checked(table);
+    let checked = checked(table, &there);
     if !checked.is_empty() {
         statements.push(format!("alter table {} {}", table.new, checked.join(", ")));
     }
@@ -98,16 +101,19 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
     client.batch_execute("commit").await.map_err(|e| failed(table, &e))
 }
 
-/// The parts of the ALTER TABLE that looks at every row.
-fn checked(table: &Making<'_>) -> Vec<String> {
+/// The parts of the ALTER TABLE that looks at every row. Some checks are `there` since the table was created.
+fn checked(table: &Making<'_>, there: &[(Ident, String)]) -> Vec<String> {
     let constraints = &table.attached.constraints;
-    let mut parts = Vec::new();
+    let is_there = |k: &Constraint| there.iter().any(|(name, text)| *name == k.name && *text == k.definition);
+    let is_wanted = |(name, _): &&(Ident, String)| constraints.iter().any(|k| k.name == *name && is_there(k));
+    let others = there.iter().filter(|constraint| !is_wanted(constraint));
+    let mut parts: Vec<String> = others.map(|(name, _)| format!("drop constraint {name}")).collect();
     // Version 18 has names for them.
     if constraints.iter().all(|k| k.kind != 'n') {
         let columns = table.attached.columns.iter().filter(|column| column.not_null && !column.is_identity());
         parts.extend(columns.map(|column| format!("alter column {} set not null", column.name)));
     }
-    parts.extend(constraints.iter().filter(|k| matches!(k.kind, 'n' | 'c')).map(added));
+    parts.extend(constraints.iter().filter(|k| matches!(k.kind, 'n' | 'c') && !is_there(k)).map(added));
     parts.extend(table.attached.indexes.iter().filter_map(|index| {
         let (name, makes) = (&index.name, index.makes.as_ref()?);
         Some(format!("add constraint {name} {makes} using index {name} {}", index.deferrability))
@@ -127,8 +133,9 @@ pub(super) async fn add_foreign_keys(
     table: &Making<'_>,
     all: &[Making<'_>],
 ) -> Result<()> {
-    let there = constraints(client, table).await?;
-    for constraint in foreign_keys(table).filter(|constraint| !there.contains(&constraint.name)) {
+    let there = constraints(client, table, "f").await?;
+    let is_there = |constraint: &&Constraint| there.iter().any(|(name, _)| *name == constraint.name);
+    for constraint in foreign_keys(table).filter(|constraint| !is_there(constraint)) {
         let definition = match &constraint.referenced {
             Some((oid, name)) => match all.iter().find(|other| other.table.plan.oid == *oid) {
                 Some(other) => retarget(&constraint.definition, "REFERENCES", name, &other.new.to_string())

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 
 use super::literal_as_deparsed;
 use crate::pg::name::{Ident, TableName, literal};
+use crate::plan::TablePlan;
 
 /// The option that keeps autovacuum away while a table is being built.
 const AUTOVACUUM: &str = "autovacuum_enabled";
@@ -173,7 +174,7 @@ impl Column {
         self.identity.is_some()
     }
 
-    /// The column in CREATE TABLE: with what gives values to rows that bring none, without what refuses rows.
+    /// The column in CREATE TABLE: with what gives values to rows that bring none.
     fn sql(&self, sequences: &[Sequence], new: &TableName) -> String {
         let Self { name, type_name, .. } = self;
         let mut sql = format!("{name} {type_name}");
@@ -233,8 +234,13 @@ impl Sequence {
     }
 }
 
-/// The statements that create the table: its columns and sequences, which go on where the live ones are.
-pub(in crate::apply::swap) fn bare_sql(attached: &super::Attached, new: &TableName) -> Vec<String> {
+/// The statements that create the table: its columns and sequences, which go on where the live ones are. Of constraints it has
+/// those that a staging table has, so that it refuses the rows that the live table would refuse.
+pub(in crate::apply::swap) fn bare_sql(
+    attached: &super::Attached,
+    plan: &TablePlan,
+    new: &TableName,
+) -> Vec<String> {
     let super::Attached { table, columns, sequences, .. } = attached;
     let named = |sequence: &Sequence| TableName { schema: new.schema.clone(), name: sequence.name.clone() };
     let mut statements = Vec::new();
@@ -243,7 +249,13 @@ pub(in crate::apply::swap) fn bare_sql(attached: &super::Attached, new: &TableNa
         let Sequence { type_name, options, .. } = sequence;
         statements.push(format!("create {unlogged}sequence {} as {type_name} {options}", named(sequence)));
     }
-    let lines: Vec<String> = columns.iter().map(|column| column.sql(sequences, new)).collect();
+    let lines = columns.iter().map(|column| {
+        let is_demanded = plan.is_not_null_staged(&column.name) && !column.is_identity();
+        column.sql(sequences, new) + if is_demanded { " not null" } else { "" }
+    });
+    let checks =
+        plan.staged_checks().map(|check| format!("constraint {} check ({})", check.name, check.expression));
+    let lines: Vec<String> = lines.chain(checks).collect();
     statements.push(table.create_sql(new, &lines));
     for sequence in sequences {
         let name = named(sequence);
