@@ -209,3 +209,20 @@ fn auto_swaps_a_large_table_without_a_key_that_nothing_depends_on() {
     pair.target.run("delete from t where id is null; alter table t add primary key (id)");
     says("replace by delta (auto: readers never wait");
 }
+
+#[test]
+fn tables_of_two_schemas_are_not_swapped_by_one_run() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table t (id int primary key); create schema other; create table other.t (id int primary key)");
+    }
+    let config = "[[table]]\nname = 't'\napply = 'swap'\n[[table]]\nname = 'other.t'\napply = 'swap'\n";
+    let outcome = plan(&pair, config);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let why =
+        "other.t: apply = \"swap\" is not possible: a run swaps tables of one schema, and public comes first";
+    assert!(outcome.stderr.contains(why), "{outcome}");
+    pair.target.run("insert into t values (1); insert into other.t values (1)");
+    let outcome = plan(&pair, &config.replacen("other.t'\napply = 'swap'", "other.t'", 1));
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+}

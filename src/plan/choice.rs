@@ -18,7 +18,7 @@ use super::{Group, TablePlan, chunks};
 use crate::config::{ApplyMethod, Config, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Catalog;
-use crate::pg::name::TableName;
+use crate::pg::name::{Ident, TableName, plain};
 
 /// Gives every table of every group its method and the reason for it.
 ///
@@ -31,12 +31,18 @@ pub(super) fn choose(
     target: &Catalog,
     methods: &[&dyn Rules],
 ) -> Result<()> {
+    // New tables are built under their final names beside each other: those of two schemas could collide.
+    let mut swapped: Option<Ident> = None;
     for group in groups {
-        let choice = Choice { tables, members: group.tables().collect(), target, methods };
+        let members = group.tables().collect();
+        let choice = Choice { tables, members, target, methods, swapped: swapped.as_ref() };
         for Chosen { table, method, reason } in choice.make(config)? {
             let table = &mut tables[table];
             table.apply = method;
             table.apply_reason = reason;
+            if method == ApplyMethod::Swap {
+                swapped.get_or_insert_with(|| table.name.schema.clone());
+            }
             if methods.iter().any(|rules| rules.method() == method && !rules.uses_staging()) {
                 table.uses_staging = false;
                 chunks::one_of_all(&mut table.chunks, table.source_relation.as_ref());
@@ -73,6 +79,8 @@ struct Choice<'a> {
     members: Vec<usize>,
     target: &'a Catalog,
     methods: &'a [&'a dyn Rules],
+    /// The schema whose tables are swapped already.
+    swapped: Option<&'a Ident>,
 }
 
 impl Choice<'_> {
@@ -196,6 +204,11 @@ impl Choice<'_> {
                 Some(rules) => {
                     let plan = &self.tables[table];
                     let target = self.target.relations.get(&plan.name)?;
+                    if let Some(first) = self.swapped_elsewhere(table, method_of) {
+                        let first = plain(first);
+                        let why = format!("a run swaps tables of one schema, and {first} comes first");
+                        return Some(Objection { table, method, why });
+                    }
                     let is_same = |&&other: &&usize| self.tables[other].name == plan.name;
                     let is_shared = self.members.iter().filter(is_same).count() > 1;
                     opinion(rules, &Case { table: plan, target, is_shared, fate: &fate })
@@ -203,6 +216,14 @@ impl Choice<'_> {
             };
             why.map(|why| Objection { table, method, why })
         })
+    }
+
+    /// The schema of the first table that is swapped, if this one would be, too, and is in another.
+    fn swapped_elsewhere(&self, table: usize, method_of: &dyn Fn(usize) -> ApplyMethod) -> Option<&Ident> {
+        let is_swapped = |table: usize| method_of(table) == ApplyMethod::Swap;
+        let schema = |table: usize| &self.tables[table].name.schema;
+        let first = self.members.iter().copied().find(|&member| is_swapped(member)).map(schema);
+        self.swapped.or(first).filter(|first| is_swapped(table) && *first != schema(table))
     }
 
     fn chosen(&self, automatic: ApplyMethod, slow: Option<&Objection>) -> Vec<Chosen> {
