@@ -78,8 +78,8 @@ impl Staged {
     async fn create(&self) -> Result<()> {
         let control = self.claim.control().await;
         match clean::remove_dead(&control.client, &self.plan.run.staging_schema, &self.state).await {
-            // Somebody reads it, a dump perhaps. It is in nobody's way but the disk's: a later run will do.
-            Err(error) if error.kind() == Kind::Lock => {
+            // Somebody reads it, a dump perhaps, or the role may not drop it. It is in nobody's way but the disk's.
+            Err(error) if !error.is_transient() && error.kind() != Kind::Cancelled => {
                 tracing::warn!(phase = %Phase::Clean, %error, "what a dead run left could not be removed");
             }
             removed => drop(removed?),
