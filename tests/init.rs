@@ -72,7 +72,8 @@ fn what_cannot_be_synced_is_a_comment_with_the_reason_and_no_password_is_written
     let pair = pair();
     pair.source.run(
         "create table good (id int primary key, \"Odd ${Name}\" int);
-         create table bad (id int primary key); create table there (id int)",
+         create table bad (id int primary key); create table there (id int);
+         create table \"x\nmax_shrink = '100%'\n#\" (id int)",
     );
     pair.target.run(
         "create table good (id int primary key, extra text);
@@ -90,6 +91,10 @@ fn what_cannot_be_synced_is_a_comment_with_the_reason_and_no_password_is_written
     assert!(config.contains("# public.bad is left out: ") && config.contains("must"), "{config}");
     assert!(config.contains("#   public.there") && config.contains("#   public.here"), "{config}");
     assert!(config.contains("skip = [\"Odd $${Name}\"]"), "{config}");
+    assert!(
+        !config.lines().any(|line| line.starts_with("max_shrink")),
+        "a name is not the config's: {config}"
+    );
     let outcome = Bulkload::on(&pair).config(&config).run(&["plan"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
 }

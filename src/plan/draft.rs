@@ -109,8 +109,9 @@ impl fmt::Display for Draft<'_> {
             }
         }
         for (name, why) in &self.refused {
-            writeln!(f, "\n# {} is left out: {}\n# [[table]]", name.plain(), one_line(why))?;
-            writeln!(f, "# name = {}", string(&name.plain()))?;
+            let what = one_line(&format!("{} is left out: {why}", name.plain()));
+            writeln!(f, "\n# {what}\n# [[table]]")?;
+            writeln!(f, "# name = {}", one_line(&string(&name.plain())))?;
         }
         only(f, "source", &self.only_source)?;
         only(f, "target", &self.only_target)
@@ -182,7 +183,7 @@ impl Draft<'_> {
         if let Some(plan) = self.planned(name) {
             if let Some(key) = &plan.key {
                 let key: Vec<String> = key.iter().map(plain).collect();
-                let _ = write!(line, "; key {}", key.join(", "));
+                let _ = write!(line, "; key {}", one_line(&key.join(", ")));
             }
             if plan.apply != ApplyMethod::Auto {
                 let _ = write!(line, "; apply \"{}\" ({})", plan.apply.name(), one_line(&plan.apply_reason));
@@ -266,7 +267,9 @@ impl Draft<'_> {
                     string(&to)
                 )?;
             } else {
-                writeln!(f, "# {} must be in {to}: other rows are rejected", names(&reference.from_columns))?;
+                let rule =
+                    format!("{} must be in {to}: other rows are rejected", names(&reference.from_columns));
+                writeln!(f, "# {}", one_line(&rule))?;
             }
         }
         Ok(())
@@ -287,7 +290,7 @@ fn only(f: &mut fmt::Formatter<'_>, side: &str, names: &[TableName]) -> fmt::Res
         return Ok(());
     }
     writeln!(f, "\n# Only the {side} has:")?;
-    names.iter().try_for_each(|name| writeln!(f, "#   {}", name.plain()))
+    names.iter().try_for_each(|name| writeln!(f, "#   {}", one_line(&name.plain())))
 }
 
 fn one_line(text: &str) -> String {
