@@ -203,7 +203,7 @@ fn a_password_in_a_config_that_is_wrong_is_not_quoted() {
 #[test]
 fn a_table_that_fails_while_sessions_come_and_go_tells_no_password() {
     let scene = scene();
-    scene.pair.target.run("alter table child add check (v <> 'new 7')");
+    scene.pair.target.run("alter table child add check (v not like 'new%')");
     for (way, program) in ways(&scene) {
         let mut running =
             program.hold_at("load.chunk_copied").spawn(&["sync", "-vv", "--report", "report.json"]);
