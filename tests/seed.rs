@@ -179,3 +179,31 @@ fn what_cannot_be_seeded_is_said_in_one_message_and_nothing_is_touched() {
     let outcome = program.env("TARGET_DATABASE_URL", "").run(&["seed", "t.csv"]);
     refused(&outcome, "no target: neither --target nor TARGET_DATABASE_URL");
 }
+
+#[test]
+fn rows_that_somebody_writes_while_an_empty_table_is_seeded_stay() {
+    let db = target("create table k (id int primary key, x text)");
+    let program = program(&db).file("k.csv", "id,x\n1,seed\n").hold_at("verify.done");
+    let mut running = program.spawn(&["seed", "k.csv"]);
+    running.wait_until_held();
+    db.run("insert into k values (7, 'app')");
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(
+        outcome.stderr.contains("is not empty any more") || outcome.stdout.contains("is not empty any more")
+    );
+    assert_eq!(db.value("select x from k"), "app");
+}
+
+#[test]
+fn a_file_without_records_replaces_by_nothing() {
+    let db = target(
+        "create table pa (id int primary key); create table ch (id int primary key, p int references pa);
+         insert into pa values (1), (2); insert into ch values (1, 1)",
+    );
+    let program = program(&db).file("pa.csv", "id\n2\n").file("ch.csv", "id,p\n");
+    let outcome = program.run(&["seed", "pa.csv", "ch.csv", "--strategy", "replace", "--yes"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!((db.count("pa"), db.count("ch")), (1, 0));
+}

@@ -306,6 +306,7 @@ async fn try_once(
         }
         locks::take(client, &wanted(group, swaps)?, &sequences, budget).await?;
         fail::fail_point!("apply.locked");
+        refuse_filled(client, group).await?;
         // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
         let keys = match swaps {
             Some(swaps) => swaps.exchange(client).await?,
@@ -334,6 +335,9 @@ async fn try_once(
             return Err(Error::cancelled(Phase::Apply));
         }
     };
+    if context.cancel.is_cancelled() {
+        return Err(Error::cancelled(Phase::Apply));
+    }
     let held_ms = locks::held_ms(client).await?;
     fail::fail_point!("apply.committing");
     let committing = Instant::now();
@@ -355,6 +359,23 @@ async fn note(
         context.books.owe(&session.client, unvalidated).await?;
     }
     transaction_id(session).await
+}
+
+/// Fails if a table that was to be filled only as long as it is empty has rows by now. Its lock is held.
+async fn refuse_filled(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<()> {
+    for table in group.iter().flatten().filter(|table| table.plan.guards.only_if_empty) {
+        let name = &table.plan.name;
+        let row = client
+            .query_one(&format!("select exists (select from {name})"), &[])
+            .await
+            .map_err(|e| Error::pg(Phase::Apply, format!("looking for rows in {}", name.plain()), &e))?;
+        if row.get(0) {
+            let message = format!("{} is not empty any more: somebody wrote to it meanwhile", name.plain());
+            return Err(Error::new(Phase::Apply, Kind::Guard, message)
+                .hint("Say what is to become of its rows: --strategy replace, upsert or insert."));
+        }
+    }
+    Ok(())
 }
 
 /// Does what follows the commit of an exchange, as far as it can be done now. Returns warnings.

@@ -259,6 +259,8 @@ pub struct TableConfig {
     pub max_shrink: Limit,
     /// Overrides `[run] on_empty`.
     pub on_empty: OnEmpty,
+    /// Fails if the table has rows when it is written. No key of a file: `seed` sets it where no strategy is given.
+    pub only_if_empty: bool,
     /// Overrides `[run] full_every`.
     pub full_every: Duration,
     /// `[table.columns]`

@@ -71,6 +71,7 @@ impl TableConfig {
             watermark_overlap: section.read("watermark_overlap", any_duration())?.unwrap_or(OVERLAP),
             format: section.read("format", word(FORMATS))?.unwrap_or(run.format),
             max_rejects: section.read("max_rejects", limit)?.unwrap_or(run.max_rejects),
+            only_if_empty: false,
             max_shrink: section.read("max_shrink", limit)?.unwrap_or(run.max_shrink),
             on_empty: section.read("on_empty", word(ON_EMPTY))?.unwrap_or(run.on_empty),
             full_every: section.read("full_every", any_duration())?.unwrap_or(run.full_every),

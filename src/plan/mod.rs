@@ -309,6 +309,8 @@ pub struct Guards {
     pub max_shrink: Limit,
     /// What a source without rows means.
     pub on_empty: OnEmpty,
+    /// The table may be written only if it is empty then.
+    pub only_if_empty: bool,
 }
 
 /// Decides everything, or says in one error what stands against it.

@@ -146,7 +146,8 @@ fn guards(table: &TableConfig, mode: Mode) -> Guards {
         Mode::Full => table.on_empty,
         Mode::Incremental => OnEmpty::Apply,
     };
-    Guards { max_rejects: table.max_rejects, max_shrink, on_empty }
+    let only_if_empty = table.only_if_empty;
+    Guards { max_rejects: table.max_rejects, max_shrink, on_empty, only_if_empty }
 }
 
 /// Bytes and rows to expect. Nobody knows those of a query, a view or a foreign table before they have been read: what

@@ -10,8 +10,8 @@ use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
 use crate::config::{
-    ApplyMethod, ColumnRules, Config, CsvConfig, Dialect, From, Limit, Located, RunConfig, Secret, Strategy,
-    TableConfig,
+    ApplyMethod, ColumnRules, Config, CsvConfig, Dialect, From, Limit, Located, OnEmpty, RunConfig, Secret,
+    Strategy, TableConfig,
 };
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::conninfo::{ConnInfo, Environment};
@@ -150,7 +150,8 @@ fn entry(name: TableName, files: &[PathBuf], request: &Request, run: &RunConfig)
         max_rejects: run.max_rejects,
         // Whoever has a table replaced has said so, and been asked.
         max_shrink: Limit::Percent(100.0),
-        on_empty: run.on_empty,
+        on_empty: OnEmpty::Apply,
+        only_if_empty: request.strategy.is_none(),
         full_every: run.full_every,
         columns: ColumnRules::default(),
         lookups: Vec::new(),
