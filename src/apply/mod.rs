@@ -10,6 +10,7 @@
 
 mod blockers;
 mod commit;
+mod dangling;
 mod delete;
 mod delta;
 mod direct;

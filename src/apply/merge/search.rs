@@ -4,7 +4,8 @@ use tokio_postgres::Client;
 
 use super::compare::Planned;
 use super::{Merge, change};
-use crate::error::{Error, Kind, Phase, Result};
+use crate::apply::dangling::{self, KEYS_SHOWN};
+use crate::error::Result;
 use crate::pg::catalog::{Action, ForeignKey};
 use crate::pg::name::{Ident, literal, plain};
 
@@ -14,7 +15,7 @@ use crate::pg::name::{Ident, literal, plain};
 /// statement of its own, so that it sees the references that were committed before the locks were granted (READ COMMITTED).
 ///
 /// # Errors
-/// [`Kind::Guard`] with the number of such rows and the first keys; the server's.
+/// [`crate::error::Kind::Guard`] with the number of such rows and the first keys; the server's.
 pub(super) async fn refuse_dangling(
     client: &Client,
     merges: &[Merge<'_>],
@@ -72,27 +73,10 @@ fn lock_sql(merge: &Merge<'_>) -> String {
     )
 }
 
-/// As many keys are named in an error.
-const KEYS_SHOWN: usize = 5;
-
 async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
     let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
     let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
-    let rows: i64 = row.get(0);
-    if rows == 0 {
-        return Ok(());
-    }
-    let keys: Option<String> = row.get(1);
-    let message = format!(
-        "{}: {rows} rows of {} ({}) stay and refer to rows that would vanish: {}",
-        merge.name(),
-        key.from.plain(),
-        plain(&key.name),
-        keys.unwrap_or_default()
-    );
-    Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
-        "Nothing was changed. Remove these rows or have them refer to others first, or leave theirs in the source.",
-    ))
+    dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name)
 }
 
 /// Counts the rows that stay and whose reference vanishes, and shows the first of their keys.

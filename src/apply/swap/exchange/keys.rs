@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::Pair;
+use crate::apply::dangling::{self, KEYS_SHOWN};
 use crate::apply::locks::{self, Wanted};
-use crate::error::{Error, Kind, Phase, Result};
+use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Oid;
 use crate::pg::name::{Ident, TableName, literal, plain};
 use crate::plan::method::TableLock;
 use crate::report::state::Unvalidated;
-
-/// As many keys are named in an error.
-const KEYS_SHOWN: usize = 5;
 
 /// A foreign key that the exchange has to see to.
 #[derive(Debug)]
@@ -197,21 +195,7 @@ impl Key {
             .query_one(&self.search_sql(to, before), &[])
             .await
             .map_err(|e| Error::pg(Phase::Apply, doing, &e))?;
-        let rows: i64 = row.get(0);
-        if rows == 0 {
-            return Ok(());
-        }
-        let keys: Option<String> = row.get(1);
-        let message = format!(
-            "{}: {rows} rows of {} ({}) stay and refer to rows that would vanish: {}",
-            what.plain(),
-            self.from.plain(),
-            plain(&self.name),
-            keys.unwrap_or_default()
-        );
-        Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
-            "Nothing was changed. Remove these rows or have them refer to others first, or leave theirs in the source.",
-        ))
+        dangling::refuse(&row, what, &self.from, &self.name)
     }
 }
 
@@ -221,7 +205,7 @@ impl Key {
 /// The search is a statement of its own, so that it sees what was committed before the locks were granted (READ COMMITTED).
 ///
 /// # Errors
-/// [`Kind::Lock`]; [`Kind::Guard`] with the number of such rows and the first keys; the server's.
+/// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] with the number of such rows and the first keys; the server's.
 pub(super) async fn lock_and_search(
     client: &Client,
     keys: &[Key],
