@@ -156,19 +156,7 @@ pub(super) fn columns(
         let like = target.column(kept).or_else(matched);
         let (type_oid, type_name) =
             like.map_or((TEXT, "text".to_owned()), |column| (column.type_oid, column.type_name.clone()));
-        Column {
-            name,
-            type_oid,
-            type_name,
-            not_null: false,
-            has_default: false,
-            expression: None,
-            identity: None,
-            generated: false,
-            collation: None,
-            may_select: true,
-            may_insert: true,
-        }
+        Column::bare(name, type_oid, type_name)
     };
     Ok(names.into_iter().map(typed).collect())
 }

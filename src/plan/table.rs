@@ -345,19 +345,7 @@ pub(super) mod tests {
 
     /// A table of `public` with columns of OID 23, for tests of the planner.
     pub(in crate::plan) fn relation(name: &str, columns: &[&str]) -> Relation {
-        let column = |name: &&str| Column {
-            name: Ident::new(*name),
-            type_oid: 23,
-            type_name: "integer".to_owned(),
-            not_null: false,
-            has_default: false,
-            expression: None,
-            identity: None,
-            generated: false,
-            collation: None,
-            may_select: true,
-            may_insert: true,
-        };
+        let column = |name: &&str| Column::bare(Ident::new(*name), 23, "integer".to_owned());
         Relation {
             oid: 1,
             name: TableName::new("public", name),

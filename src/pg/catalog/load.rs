@@ -106,18 +106,10 @@ pub async fn describe_query(client: &Client, query: &str) -> Result<Vec<Column>>
     Ok(statement
         .columns()
         .iter()
-        .map(|column| Column {
-            name: Ident::new(column.name()),
-            type_oid: column.type_().oid(),
-            type_name: column.type_().name().to_owned(),
-            not_null: false,
-            has_default: false,
-            expression: None,
-            identity: None,
-            generated: false,
-            collation: None,
-            may_select: true,
-            may_insert: false,
+        .map(|column| {
+            let kind = column.type_();
+            let bare = Column::bare(Ident::new(column.name()), kind.oid(), kind.name().to_owned());
+            Column { may_insert: false, ..bare }
         })
         .collect())
 }

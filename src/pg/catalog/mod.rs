@@ -263,6 +263,26 @@ pub struct CheckConstraint {
     pub columns: Vec<Ident>,
 }
 
+impl Column {
+    /// A column of which nothing is known but its type: of a query's result, or of a file.
+    #[must_use]
+    pub fn bare(name: Ident, type_oid: Oid, type_name: String) -> Self {
+        Self {
+            name,
+            type_oid,
+            type_name,
+            not_null: false,
+            has_default: false,
+            expression: None,
+            identity: None,
+            generated: false,
+            collation: None,
+            may_select: true,
+            may_insert: true,
+        }
+    }
+}
+
 /// A valid unique index.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a property that the catalog has as a bool")]
