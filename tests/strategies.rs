@@ -182,6 +182,11 @@ fn rows_of_others_survive_every_strategy_while_they_are_written() {
                                  insert into t values ({fresh}, '{n}', 'M'); insert into journal values ({fresh}, '{n}'); commit;
                                  update t set v = 'theirs' where id = {ours} and source = 'D'"
                             ));
+                            if n % 5 == 0 {
+                                let ours = 1 + (writer * 700 + n + 3) % 1500;
+                                session.run(&format!("delete from t where id = {ours} and source = 'D'"));
+                                session.run(&format!("insert into t values ({ours}, 'theirs', 'D') on conflict do nothing"));
+                            }
                             if n % 3 == 0 {
                                 session.run(&format!("begin; delete from t where id = {fresh}; delete from journal where id = {fresh}; commit"));
                             }
