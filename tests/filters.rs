@@ -5,20 +5,21 @@ use std::fs;
 use crate::support::{Bulkload, Db, Lost, Outcome, Pair, Proxy, Running, fingerprint, pair};
 
 /// What a stream sends to commit a chunk.
-const COMMIT_CHUNK: &[u8] = b"ledger (run_id, entry, chunk, rows) values";
+pub(crate) const COMMIT_CHUNK: &[u8] = b"ledger (run_id, entry, chunk, rows) values";
 
-fn sync(pair: &Pair, config: &str) -> (Bulkload, Outcome) {
+pub(crate) fn sync(pair: &Pair, config: &str) -> (Bulkload, Outcome) {
     let program = Bulkload::on(pair).config(config);
     let outcome = program.sync();
     (program, outcome)
 }
 
-fn tables(run: &str, names: &[&str]) -> String {
+/// A config of tables in which any number of rows may be rejected.
+pub(crate) fn tables(run: &str, names: &[&str]) -> String {
     let tables: String = names.iter().map(|name| format!("[[table]]\nname = \"{name}\"\n")).collect();
     format!("[run]\nmax_rejects = \"100%\"\nchunk = \"1MiB\"\n{run}\n{tables}")
 }
 
-fn figures(outcome: &Outcome, table: &str) -> [u64; 4] {
+pub(crate) fn figures(outcome: &Outcome, table: &str) -> [u64; 4] {
     let table = outcome.table(table);
     ["extracted", "rejected", "staged", "inserted"].map(|figure| table[figure].as_u64().unwrap())
 }

@@ -8,10 +8,10 @@ use crate::support::{Db, Outcome, Over, Scene, Session, wait_until};
 const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
 
 /// What a loaded machine may add to any wait.
-const SLACK: Duration = Duration::from_millis(1500);
+pub(crate) const SLACK: Duration = Duration::from_millis(1500);
 
 /// Holds whatever `sql` locks until the session is dropped.
-fn holder(db: &Db, sql: &str) -> Session {
+pub(crate) fn holder(db: &Db, sql: &str) -> Session {
     let session = db.session();
     session.run("set application_name = 'the holder'");
     session.run(&format!("begin; {sql}"));
@@ -19,7 +19,7 @@ fn holder(db: &Db, sql: &str) -> Session {
 }
 
 /// The longest that a statement took while `work` went on, run again and again.
-fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
+pub(crate) fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
     let over = Over::default();
     std::thread::scope(|scope| {
         let pollers: Vec<_> = (0..2)
@@ -31,7 +31,7 @@ fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
                         let began = Instant::now();
                         session.run(sql);
                         slowest = slowest.max(began.elapsed());
-                        std::thread::sleep(Duration::from_millis(20));
+                        std::thread::sleep(Duration::from_millis(5));
                     }
                     slowest
                 })

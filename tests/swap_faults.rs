@@ -1,19 +1,17 @@
 //! `swap` under kills, crashes and others' locks: old or new rows at every instant, and nobody waits for long.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bulkload::pg::cluster::Cluster;
 
+use crate::locks::{SLACK, holder, slowest};
 use crate::support::Rows::{New, Old};
 use crate::support::database::test_options;
 use crate::support::{
-    Bulkload, Db, Outcome, Over, Pair, Scene, Servers, assert_same_dump, dump_of_others as dump, wait_until,
+    Bulkload, Db, Outcome, Pair, Scene, Servers, assert_same_dump, dump_of_others as dump, wait_until,
 };
 
 const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
-
-/// What a loaded machine may add to any wait.
-const SLACK: Duration = Duration::from_millis(1500);
 
 const WITHIN: [&str; 8] = [
     "swap.prepared",
@@ -116,36 +114,6 @@ fn a_crash_of_the_target_within_a_swap_is_survived() {
         succeeds(&scene, &scene.program("swap", "").sync(), point);
         assert_same_dump(&before, &dump(&scene.pair.target), &format!("after a crash at {point}"));
     }
-}
-
-/// Holds whatever `sql` locks until the session is dropped.
-fn holder(db: &Db, sql: &str) -> crate::support::Session {
-    let session = db.session();
-    session.run("set application_name = 'the holder'");
-    session.run(&format!("begin; {sql}"));
-    session
-}
-
-/// The longest that a statement took while `work` went on.
-fn slowest<T>(db: &Db, sql: &str, work: impl FnOnce() -> T) -> (Duration, T) {
-    let over = Over::default();
-    std::thread::scope(|scope| {
-        let poller = scope.spawn(|| {
-            let session = db.session();
-            let mut slowest = Duration::ZERO;
-            while !over.is_over() {
-                let began = Instant::now();
-                session.run(sql);
-                slowest = slowest.max(began.elapsed());
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            slowest
-        });
-        let ending = over.when_dropped();
-        let done = work();
-        drop(ending);
-        (poller.join().unwrap(), done)
-    })
 }
 
 #[test]
