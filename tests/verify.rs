@@ -1,6 +1,6 @@
 //! `bulkload verify`: finds what differs, and nothing else.
 
-use crate::support::{Bulkload, Outcome, Pair, pair};
+use crate::support::{Bulkload, Direction, Outcome, Pair, Proxy, pair};
 
 #[track_caller]
 fn agrees(program: &Bulkload, words: &[&str]) -> Outcome {
@@ -285,5 +285,25 @@ fn what_upsert_and_insert_leave_alone_is_no_difference() {
         }
         pair.target.run("delete from t where id = 3");
         differs(&program, &["id=3 is missing on the target"]);
+    }
+}
+
+#[test]
+fn rows_that_are_equal_stay_on_their_servers() {
+    let (pair, program) = synced("");
+    // 5 MB on each side, so that what is said besides does not matter.
+    for db in [&pair.source, &pair.target] {
+        db.run("update t set v = repeat(md5(id::text), 32)");
+    }
+    let proxies = [Proxy::to(pair.source.port()), Proxy::to(pair.target.port())];
+    let program = program
+        .env("SOURCE_DATABASE_URL", &pair.source.url_through(proxies[0].port()))
+        .env("TARGET_DATABASE_URL", &pair.target.url_through(proxies[1].port()));
+    agrees(&program, &["5,000 rows in the source"]);
+    pair.target.run("update t set v = 'other' where id = 7");
+    differs(&program, &["id=7 is not the same"]);
+    for proxy in &proxies {
+        let bytes = proxy.forwarded(Direction::ToClient);
+        assert!((1..1_000_000).contains(&bytes), "{bytes} bytes crossed the network");
     }
 }
