@@ -295,7 +295,7 @@ impl Snapshot {
 
     /// A new connection that reads an exported snapshot and holds its locks.
     async fn import(&self, id: &str) -> Result<Wire> {
-        let mut wire = open(&self.connect, &self.settings).await?;
+        let mut wire = open(&self.connect, &self.settings).await?.tapped()?;
         let import = format!("{BEGIN}; set transaction snapshot {}", literal(id));
         match wire.execute(&import).await {
             Ok(()) => {}

@@ -14,6 +14,7 @@ pub mod pooler;
 pub mod render;
 pub mod session;
 mod supabase;
+mod tap;
 mod tls;
 pub mod transport;
 pub mod wire;

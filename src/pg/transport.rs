@@ -1,6 +1,7 @@
 //! A connected byte stream to a server: TCP, Unix socket, or TLS over TCP.
 
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::tap::Tap;
 
 /// TLS over TCP, as tokio-postgres-rustls makes it: it knows its channel binding.
 pub(super) type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
@@ -21,6 +24,8 @@ pub enum Transport {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<RustlsStream>),
+    /// TCP or a Unix socket, in plain text, for reading much.
+    Tapped(Tap),
 }
 
 impl Transport {
@@ -28,6 +33,20 @@ impl Transport {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// The same for whoever will read much from it. What is encrypted stays as it is.
+    ///
+    /// # Errors
+    /// If the socket cannot be taken from the runtime, or no thread started.
+    pub fn tapped(self) -> io::Result<Self> {
+        let socket: OwnedFd = match self {
+            Self::Tcp(stream) => stream.into_std()?.into(),
+            Self::Unix(stream) => stream.into_std()?.into(),
+            Self::Tls(_) | Self::Tapped(_) => return Ok(self),
+        };
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        Tap::new(socket).map(Self::Tapped)
     }
 }
 
@@ -37,6 +56,7 @@ impl std::fmt::Debug for Transport {
             Self::Tcp(_) => "Transport::Tcp",
             Self::Unix(_) => "Transport::Unix",
             Self::Tls(_) => "Transport::Tls",
+            Self::Tapped(_) => "Transport::Tapped",
         })
     }
 }
@@ -47,6 +67,7 @@ impl AsyncRead for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tapped(tap) => tap.poll_read(cx, buf),
         }
     }
 }
@@ -57,6 +78,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tapped(tap) => tap.poll_write(cx, buf),
         }
     }
 
@@ -69,6 +91,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tapped(tap) => tap.poll_write(cx, bufs.iter().find(|b| !b.is_empty()).map_or(&[], |b| b)),
         }
     }
 
@@ -77,6 +100,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tapped(_) => false,
         }
     }
 
@@ -85,6 +109,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tapped(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -93,6 +118,7 @@ impl AsyncWrite for Transport {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tapped(tap) => Poll::Ready(tap.shutdown()),
         }
     }
 }

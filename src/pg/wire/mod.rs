@@ -62,6 +62,16 @@ impl Wire {
         Self { io, cancel, inbox: Inbox::new(), phase, peer, in_step: true }
     }
 
+    /// The same connection, from which much will be read.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] if the system has no thread for it.
+    pub fn tapped(self) -> Result<Self> {
+        let phase = self.phase;
+        let io = self.io.tapped().map_err(|e| Error::io(phase, "a thread to read a connection", &e))?;
+        Ok(Self { io, ..self })
+    }
+
     /// Cancels, from outside, what runs on this connection.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {

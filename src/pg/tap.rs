@@ -1,0 +1,211 @@
+//! A socket that is read by a thread of its own, as a bulk of rows is best read.
+//!
+//! A server sends COPY data 8 KiB at a time. Each of these would wake a task that waits for the socket, and what that costs both
+//! sides is most of what passing rows on costs at all. So whoever reads rests for a moment once some have come: nothing is woken
+//! meanwhile, and the next read takes all that has gathered.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc as free;
+use std::task::{Context, Poll, ready};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use tokio::io::ReadBuf;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+/// What is handed over at once.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// Chunks that wait to be taken.
+const CHUNKS: usize = 4;
+
+/// Less than this is an answer, for which somebody waits, and no stream of rows.
+const STREAM_BYTES: usize = 4 * 1024;
+
+/// With this much a chunk is worth handing over.
+const ENOUGH_BYTES: usize = 64 * 1024;
+
+/// For so long whatever comes is left to gather. A Unix socket holds what the fastest server sends in twice this time.
+const REST: Duration = Duration::from_micros(300);
+
+/// How often a peer that takes nothing is tried again. It happens to nobody who sends statements to a server that waits for them.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// A plain socket, read by a thread; that ends when this is dropped.
+pub struct Tap {
+    socket: Arc<OwnedFd>,
+    chunks: mpsc::Receiver<io::Result<Chunk>>,
+    /// What is being taken.
+    chunk: Chunk,
+    /// Takes buffers back.
+    empties: free::Sender<Vec<u8>>,
+    retry: Option<Pin<Box<Sleep>>>,
+}
+
+/// Bytes on their way.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// Longer than what it holds, so that it need not be cleared for the next bytes.
+    buffer: Vec<u8>,
+    /// How much has been taken.
+    start: usize,
+    /// How much has come.
+    end: usize,
+}
+
+impl Tap {
+    /// Starts to read a socket, which blocks.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = Arc::new(socket);
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let (empties, emptied) = free::channel();
+        let reader = Reader { socket: socket.clone(), chunks: sender, emptied };
+        thread::Builder::new().name("copy-out".to_owned()).spawn(move || reader.run())?;
+        Ok(Self { socket, chunks, chunk: Chunk::default(), empties, retry: None })
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.chunk.start == self.chunk.end {
+            let Some(chunk) = ready!(self.chunks.poll_recv(cx)) else { return Poll::Ready(Ok(())) };
+            let empty = std::mem::replace(&mut self.chunk, chunk?);
+            // A reader that has ended needs none.
+            let _ = self.empties.send(empty.buffer);
+        }
+        let Chunk { buffer, start, end } = &mut self.chunk;
+        let bytes = (*end - *start).min(buf.remaining());
+        buf.put_slice(&buffer[*start..*start + bytes]);
+        *start += bytes;
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match send(&*self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let retry = self.retry.get_or_insert_with(|| Box::pin(tokio::time::sleep(RETRY)));
+                    ready!(retry.as_mut().poll(cx));
+                    self.retry = None;
+                }
+                sent => return Poll::Ready(sent.map_err(io::Error::from)),
+            }
+        }
+    }
+
+    pub(super) fn shutdown(&self) -> io::Result<()> {
+        Ok(shutdown(&*self.socket, Shutdown::Write)?)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // Ends the reader, which has nobody to read for any more.
+        let _ = shutdown(&*self.socket, Shutdown::Both);
+    }
+}
+
+/// The thread.
+struct Reader {
+    socket: Arc<OwnedFd>,
+    chunks: mpsc::Sender<io::Result<Chunk>>,
+    emptied: free::Receiver<Vec<u8>>,
+}
+
+impl Reader {
+    fn run(self) {
+        loop {
+            let chunk = self.chunk();
+            let (is_end, is_broken) = (chunk.as_ref().is_ok_and(|chunk| chunk.end == 0), chunk.is_err());
+            if is_end || self.chunks.blocking_send(chunk).is_err() || is_broken {
+                return;
+            }
+        }
+    }
+
+    /// What has come, at least a byte; nothing at the end.
+    fn chunk(&self) -> io::Result<Chunk> {
+        let mut buffer = self.emptied.try_recv().unwrap_or_default();
+        buffer.resize(CHUNK_BYTES, 0);
+        let mut end = self.receive(&mut buffer, RecvFlags::empty())?;
+        while (STREAM_BYTES..ENOUGH_BYTES).contains(&end) {
+            thread::sleep(REST);
+            match self.receive(&mut buffer[end..], RecvFlags::DONTWAIT) {
+                // The end, or an error, is seen again.
+                Ok(0) | Err(_) => break,
+                Ok(bytes) => end += bytes,
+            }
+        }
+        Ok(Chunk { buffer, start: 0, end })
+    }
+
+    fn receive(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        loop {
+            match recv(&*self.socket, &mut *into, flags) {
+                Err(Errno::INTR) => {}
+                received => return Ok(received.map(|(bytes, _)| bytes)?),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::pg::transport::Transport;
+
+    fn tapped() -> (Transport, UnixStream) {
+        let (mine, theirs) = UnixStream::pair().unwrap();
+        (Transport::Tapped(Tap::new(mine.into()).unwrap()), theirs)
+    }
+
+    #[tokio::test]
+    async fn bytes_come_as_they_were_sent_until_the_end() {
+        let (mut tap, mut theirs) = tapped();
+        let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let server = {
+            let sent = sent.clone();
+            // As a server sends; then a part of that.
+            thread::spawn(move || sent.chunks(8192).for_each(|bytes| theirs.write_all(bytes).unwrap()))
+        };
+        let mut got = Vec::new();
+        tap.read_to_end(&mut got).await.unwrap();
+        server.join().unwrap();
+        assert!(got == sent);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_sent_when_it_does() {
+        let (mut tap, mut theirs) = tapped();
+        let server = thread::spawn(move || {
+            let mut got = Vec::new();
+            theirs.read_to_end(&mut got).map(|_| got)
+        });
+        tap.write_all(&vec![7; 5_000_000]).await.unwrap();
+        tap.shutdown().await.unwrap();
+        assert!(server.join().unwrap().unwrap() == vec![7; 5_000_000]);
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_any_more_when_it_is_dropped() {
+        let (tap, mut theirs) = tapped();
+        drop(tap);
+        // The reader's share of the socket is closed with it.
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+        assert!(theirs.write_all(&[0; 8]).is_err());
+    }
+}
