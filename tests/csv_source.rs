@@ -257,3 +257,26 @@ fn plan_and_check_tell_of_files_and_verify_refuses_them() {
     assert!(verify.stderr.contains("rows that come from files cannot be compared"), "{verify}");
     assert_eq!(db.count("t"), 0);
 }
+
+#[test]
+fn rows_that_nothing_more_is_to_be_judged_of_are_copied_straight_into_the_new_table() {
+    let db =
+        target("create table t (id int not null check (id < 1000), v text); insert into t values (0, 'old')");
+    let config = "[[table]]\nname = 't'\ncsv = 't.csv'\napply = 'swap'\nmax_rejects = 2\n";
+    let program =
+        program(&db).file("t.csv", "id,v\n1,a\n,b\n2000,c\n2,d\n3,d\n").file("bulkload.toml", config);
+    let plan = program.run(&["plan"]);
+    assert!(plan.stdout.contains("on the target about 0 B for staging"), "{plan}");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(list(&db, "select id, v from t order by id"), ["1|a", "2|d", "3|d"]);
+    let table = outcome.table("public.t");
+    let file = std::fs::read_to_string(program.dir().join(table["rejects_file"].as_str().unwrap())).unwrap();
+    for place in [",t.csv,3,id,\",b\",", ",t.csv,4,,\"2000,c\","] {
+        assert!(file.contains(place), "{place}\n{file}");
+    }
+    // Of two rows with one key one goes: that can only be seen in staging.
+    db.run("alter table t add primary key (id)");
+    let plan = program.run(&["plan"]);
+    assert!(plan.stdout.contains("on the target about 27 B for staging"), "{plan}");
+}

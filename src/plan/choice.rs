@@ -2,7 +2,9 @@
 //!
 //! What is best, all tables of a group together:
 //!
-//! 1. Where all of them are empty nobody can be kept from anything, and nothing is to be compared: `truncate`.
+//! 1. Where all of them are empty nobody can be kept from anything, and nothing is to be compared: what is done soonest. That
+//!    is `swap`, which writes rows once and makes indexes afterwards; `truncate` where a table is small, or where others are bound
+//!    to it (3).
 //! 2. `delta`, which writes least and keeps readers waiting never. Tables without a key are emptied by `delete` beside it.
 //! 3. Where none has a key, `swap`: whatever their size, everyone waits for milliseconds only. Not for a table that is small, for
 //!    which `delete` is done before anybody notices; and not without being asked for where others are bound to the table:
@@ -12,6 +14,8 @@
 //!
 //! What is possible but slow comes after all that is not. Where a table of the group is configured to be swapped, so are the
 //! others, if they can.
+
+use std::cmp::Reverse;
 
 use super::method::{Case, Fate, Rules};
 use super::{Group, TablePlan, chunks};
@@ -157,8 +161,7 @@ impl Choice<'_> {
         if self.swaps() {
             automatic.sort_by_key(|rules| !is_swap(rules));
         } else if self.is_empty() {
-            automatic.retain(|rules| !is_swap(rules));
-            automatic.sort_by_key(|rules| (rules.compares(), std::cmp::Reverse(rules.lock())));
+            automatic.sort_by_key(|rules| (!is_swap(rules), rules.compares(), Reverse(rules.lock())));
         } else if self.members.iter().all(|&table| self.tables[table].key.is_none()) {
             automatic.retain(|rules| !rules.compares());
         }
@@ -229,11 +232,15 @@ impl Choice<'_> {
     fn chosen(&self, automatic: ApplyMethod, slow: Option<&Objection>) -> Vec<Chosen> {
         let note = slow.map_or(String::new(), |slow| format!("; {} {}", slow.method.name(), slow.why));
         let waits = |method| self.rules(method).map_or("", Rules::waits);
+        let why_empty = match automatic {
+            ApplyMethod::Swap => "; its rows are written once, and its indexes made afterwards",
+            _ => "",
+        };
         let one = |&table: &usize| {
             let method = self.configured_or(table, automatic);
             let reason = match (self.is_automatic(table), self.is_empty()) {
                 (false, _) => format!("as configured: {}", waits(method)),
-                (true, true) => format!("auto: the table is empty; {}{note}", waits(method)),
+                (true, true) => format!("auto: the table is empty; {}{why_empty}", waits(method)),
                 (true, false) if self.tables[table].key.is_none() => {
                     format!("auto: it has no key; {}{note}", waits(method))
                 }

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use encoding_rs::Encoding;
 
 use super::chunks::{CHUNKS_MAX, Chunk, Extent};
-use super::{ColumnPlan, TablePlan};
-use crate::config::{Dialect, From, TableConfig};
+use super::{ColumnPlan, Reference, TablePlan};
+use crate::config::{Dialect, From, OnOrphan, TableConfig};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal};
@@ -184,6 +184,15 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
         is_users_sql: false,
         way_out: None,
         identity: None,
+    }
+}
+
+/// Where a row comes from is of interest only where it may yet be rejected when it is in staging.
+pub(super) fn forget_places(table: &mut TablePlan) {
+    let is_judged = |reference: &Reference| reference.on_orphan != OnOrphan::Keep;
+    let has_doubtful_key = table.key.is_some() && table.may_have_duplicates;
+    if table.lookups.is_empty() && !has_doubtful_key && !table.references.iter().any(is_judged) {
+        table.match_columns.retain(|column| column.from.is_some());
     }
 }
 

@@ -327,6 +327,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     }
     lookups::connect(&mut tables)?;
     references::find(&mut tables, &config.tables, facts)?;
+    tables.iter_mut().for_each(files::forget_places);
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
     lookups::defer(&mut tables, &groups);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
