@@ -118,7 +118,6 @@ async fn has_rows_left(
 async fn set_up(client: &Client, lock_wait: Duration) -> Result<()> {
     let sql = format!(
         "set lock_timeout = {};
-         set jit = off;
          set parallel_setup_cost = 0;
          set parallel_tuple_cost = 0;
          select pg_catalog.set_config('work_mem', greatest(

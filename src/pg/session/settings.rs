@@ -103,7 +103,8 @@ impl SessionSettings {
 }
 
 /// The same for every session on every version. Their sections of the PostgreSQL manual: 20.11 (client defaults),
-/// 20.13 (compatibility), 20.3 (keepalives, which make the server notice a dead client; no effect on Unix sockets).
+/// 20.13 (compatibility), 20.3 (keepalives, which make the server notice a dead client; no effect on Unix sockets), 20.7
+/// (planning).
 const FIXED: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO"),
@@ -121,6 +122,9 @@ const FIXED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
     ("idle_in_transaction_session_timeout", "0"),
+    // What is asked of catalogs and of staging is costly by the planner's estimate and done in milliseconds; compiling it took
+    // two seconds.
+    ("jit", "off"),
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
