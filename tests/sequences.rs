@@ -51,17 +51,48 @@ fn a_sequence_goes_on_after_the_loaded_values() {
 }
 
 #[test]
-fn a_sequence_that_is_ahead_or_not_owned_stays_where_it_is() {
+fn a_sequence_that_is_ahead_or_only_a_part_of_a_default_stays_where_it_is() {
     let pair = pair();
     pair.source
         .run("create table ahead (id int); insert into ahead values (41); create table free as table ahead");
     pair.target.run(
         "create table ahead (id serial); select setval('ahead_id_seq', 500);
-         create sequence s; create table free (id int default nextval('s'))",
+         create sequence s; create table free (id int default 2 * nextval('s'))",
     );
     sync(&pair, "[[table]]\nname = 'ahead'\n[[table]]\nname = 'free'\n");
     assert_eq!(next(&pair, "ahead_id_seq"), "501");
     assert_eq!(next(&pair, "s"), "1");
+}
+
+#[test]
+fn a_sequence_that_is_a_default_without_being_owned_goes_on_after_all_that_it_serves() {
+    for apply in ["truncate", "delete", "direct", "delta", "swap"] {
+        let pair = pair();
+        pair.source.run(
+            "create table a (id int primary key); insert into a values (41);
+             create table b (id int primary key); insert into b values (7)",
+        );
+        pair.target.run(
+            "create schema other; create sequence other.\"S q\";
+             create table a (id int primary key default nextval('other.\"S q\"'));
+             create table b (id int primary key default nextval('other.\"S q\"'))",
+        );
+        let config =
+            ["a", "b"].map(|table| format!("[[table]]\nname = '{table}'\napply = '{apply}'\n")).concat();
+        sync(&pair, &config);
+        assert_eq!(next(&pair, "other.\"S q\""), "42", "{apply}");
+        // With the rows or not at all, but for swap, which keeps nobody waiting for a sequence of others.
+        pair.source.run("update a set id = 99");
+        let failed =
+            Bulkload::on(&pair).fail_point("apply.exchanged", "panic").config(&config).run(&["sync"]);
+        assert_ne!(failed.code, Some(0), "{failed}");
+        assert_eq!(pair.target.value("select id from a"), "41");
+        if apply != "swap" {
+            assert_eq!(next(&pair, "other.\"S q\""), "43", "{apply}");
+        }
+        sync(&pair, &config);
+        assert_eq!(next(&pair, "other.\"S q\""), "100", "{apply}");
+    }
 }
 
 #[test]
@@ -114,6 +145,22 @@ fn a_role_that_does_not_own_the_sequence_sets_it_if_it_may() {
     let program = Bulkload::on(&pair)
         .env("TARGET_DATABASE_URL", &pair.target.url_as(&role))
         .config("[[table]]\nname = 't'\n");
+    let free = "create sequence free; create table u (id int default nextval('free'))";
+    pair.target.run(&format!(
+        "{free}; grant select, insert, delete, truncate on u to {role}; grant select on free to {role}"
+    ));
+    pair.source.run("create table u as table t");
+    let other = program.run(&["-q", "sync"]);
+    assert_eq!(other.code, Some(0), "{other}");
+    let outcome = Bulkload::on(&pair)
+        .env("TARGET_DATABASE_URL", &pair.target.url_as(&role))
+        .config("[[table]]\nname = 'u'\n")
+        .sync();
+    let warnings = outcome.table("public.u")["warnings"].to_string();
+    assert!(
+        warnings.contains("sequence public.free stands before 41 and the role may not move it"),
+        "{outcome}"
+    );
     for (grant, warning, expected) in [
         ("usage", "the role may not read it", "1"),
         ("select", "the role may not move it", "2"),

@@ -1,4 +1,4 @@
-//! Sequences that loaded columns own: moved past the loaded maximum, within the applying transaction.
+//! Sequences that loaded columns take their values from: moved past the loaded maximum, within the applying transaction.
 //!
 //! `setval` is not transactional, ALTER SEQUENCE … RESTART is (manual, ALTER SEQUENCE, "Notes"). It needs the sequence's
 //! owner; a role that may only set it falls back to `setval`, which moves forward only and so does no harm if the transaction
@@ -120,6 +120,7 @@ mod tests {
             oid: 1,
             name: TableName::new("public", "s"),
             column: Ident::new("id"),
+            is_owned: true,
             increment,
             start,
             minimum,

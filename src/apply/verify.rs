@@ -38,7 +38,7 @@ pub(crate) struct Ready<'p> {
     pub(crate) staged: u64,
     /// Rows of the live table when it was counted.
     pub(crate) live_rows: u64,
-    /// For each owned sequence, the loaded value that is farthest along it.
+    /// For each sequence of a column, the loaded value that is farthest along it.
     pub(crate) extremes: Vec<(Sequence, Option<i64>)>,
 }
 

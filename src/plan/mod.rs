@@ -175,7 +175,7 @@ pub struct TablePlan {
     pub target_bytes: u64,
     /// Bytes of the live table's indexes.
     pub target_index_bytes: u64,
-    /// Owned sequences of loaded columns, to be moved past the maximum.
+    /// Sequences of loaded columns, to be moved past the maximum.
     pub sequences: Vec<Sequence>,
     /// Guards.
     pub guards: Guards,

@@ -132,7 +132,15 @@ pub(super) async fn outcomes(client: &Client, built: &[Built<'_>]) -> Result<Vec
     for new in built {
         let table = new.table;
         let mut extremes = table.extremes.clone();
-        extremes.iter_mut().for_each(|(sequence, _)| sequence.name.schema.clone_from(&new.pair.new_schema));
+        for (sequence, _) in &mut extremes {
+            if sequence.is_owned {
+                sequence.name.schema.clone_from(&new.pair.new_schema);
+            } else {
+                // It stays where it is, for others, too: `setval` keeps nobody waiting, and to be ahead does no harm.
+                sequence.may_update |= sequence.is_owner;
+                sequence.is_owner = false;
+            }
+        }
         let mut warnings = new.warnings.clone();
         warnings.extend(owned::advance(client, &extremes).await?);
         outcomes.push(Outcome {

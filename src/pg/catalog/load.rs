@@ -299,6 +299,7 @@ fn sequence(row: &Row) -> Sequence {
         oid: row.get("oid"),
         name: name(row, "schema", "name"),
         column: ident(row, "column_name"),
+        is_owned: row.get("is_owned"),
         increment: row.get("increment"),
         start: row.get("start"),
         minimum: row.get("minimum"),

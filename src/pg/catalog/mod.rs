@@ -144,7 +144,7 @@ pub struct Relation {
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of any table to it.
     pub referenced_by: Vec<ForeignKey>,
-    /// Sequences that its columns own.
+    /// Sequences that its columns take their values from.
     pub sequences: Vec<Sequence>,
     /// CHECK constraints that can be evaluated elsewhere.
     pub checks: Vec<CheckConstraint>,
@@ -370,15 +370,17 @@ pub struct ForeignKey {
     pub from_rows: f64,
 }
 
-/// A sequence that a column owns. All values as `bigint`.
+/// A sequence that a column takes its values from. All values as `bigint`.
 #[derive(Debug, Clone)]
 pub struct Sequence {
     /// Its OID.
     pub oid: Oid,
     /// Its name.
     pub name: TableName,
-    /// The owning column.
+    /// The column.
     pub column: Ident,
+    /// Whether the column owns it; else it is the column's default, and may serve others, too.
+    pub is_owned: bool,
     /// INCREMENT BY
     pub increment: i64,
     /// START WITH
