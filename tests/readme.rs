@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bulkload::config::{ApplyMethod, Config, Limit, OnEmpty, RunConfig, Strategy, sections};
 use bulkload::pg::format::Format;
+use bulkload::report::status::{Status, TableStatus};
 use bulkload::report::{Mode, Report, TableReport};
 
 use crate::support::Bulkload;
@@ -199,13 +200,24 @@ fn the_readme_shows_every_key_of_the_report_and_no_other() {
     let keys =
         |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let (shown, real): (serde_json::Value, _) =
-        (serde_json::from_str(blocks("json")[0]).unwrap(), serde_json::to_value(&report).unwrap());
+        (serde_json::from_str(blocks("json")[1]).unwrap(), serde_json::to_value(&report).unwrap());
     assert_eq!(keys(&shown), keys(&real));
     let table = &shown["tables"][0];
     assert_eq!(keys(table), keys(&real["tables"][0]));
     let sum = |names: &[&str]| names.iter().map(|name| table[*name].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum(&["extracted"]), sum(&["rejected", "staged"]));
     assert_eq!(sum(&["staged"]), sum(&["inserted", "updated", "unchanged", "skipped"]));
+}
+
+#[test]
+fn the_readme_shows_every_key_of_the_status_and_no_other() {
+    let status = Status { target: String::new(), max_age: None, tables: vec![TableStatus::default()] };
+    let (shown, real): (serde_json::Value, _) =
+        (serde_json::from_str(blocks("json")[0]).unwrap(), serde_json::to_value(&status).unwrap());
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(keys(&shown), keys(&real));
+    assert_eq!(keys(&shown["tables"][0]), keys(&real["tables"][0]));
 }
 
 #[test]

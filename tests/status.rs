@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Bulkload, Scene, wait_until};
+use crate::support::{Bulkload, Scene, pair, wait_until};
 
 /// The status as JSON, and the exit code.
 #[track_caller]
@@ -116,6 +116,32 @@ fn a_run_in_progress_tells_its_phase_and_a_dead_one_is_a_failure() {
     assert!(found.to_string().contains("the run died in phase apply"), "{found}");
     assert_eq!(program.sync().code, Some(0));
     wait_until("the status is well again", || status(&program, &[]).1 == Some(0));
+}
+
+#[test]
+fn tables_that_come_from_files_are_known_whatever_else_the_config_and_the_environment_name() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table t (id int primary key); create table u (id int primary key)");
+    }
+    let files = "[[table]]\nname = 't'\ncsv = 't.csv'\n";
+    let program = Bulkload::on(&pair).file("t.csv", "id\n1\n");
+    for config in [files.to_owned(), format!("{files}on_empty = 'apply'\n[[table]]\nname = 'u'\n")] {
+        pair.target.run("drop schema if exists bulkload cascade");
+        let program = Bulkload::on(&pair).file("t.csv", "id\n1\n").config(&config);
+        assert_eq!(program.sync().code, Some(0));
+        let (found, code) = status(&program, &["--max-age", "26h"]);
+        assert_eq!((code, &table(&found, "public.t")["status"]), (Some(0), &"ok".into()), "{found}");
+        assert_eq!(table(&found, "public.t")["source"], "csv", "{found}");
+        // Without the other tables of its config it is the same table.
+        assert_eq!(program.run(&["sync", "--table", "t"]).code, Some(0));
+        assert_eq!(status(&program, &[]).0["tables"].as_array().unwrap().len(), config.matches("[[").count());
+    }
+    let alone = program
+        .env("SOURCE_DATABASE_URL", "")
+        .file("bulkload.toml", &format!("target.url = \"${{TARGET_DATABASE_URL}}\"\n{files}"));
+    let (found, code) = status(&alone, &["--max-age", "26h"]);
+    assert_eq!((code, &table(&found, "public.t")["status"]), (Some(0), &"ok".into()), "{found}");
 }
 
 #[test]

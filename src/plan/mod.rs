@@ -102,6 +102,17 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// What stands for a source in plans and in the state where rows come from files.
+pub const FILES: &str = "csv";
+
+impl Plan {
+    /// Where the state says that a table's rows come from, whatever else the run loads.
+    #[must_use]
+    pub fn source_of(&self, table: &TablePlan) -> &str {
+        if table.csv.is_some() { FILES } else { &self.source_label }
+    }
+}
+
 /// What a run will do with one table.
 #[derive(Debug, Clone)]
 pub struct TablePlan {

@@ -15,6 +15,7 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
+pub(crate) use last::Wanted;
 pub use last::{LastState, Unapplied};
 pub use unvalidated::Unvalidated;
 

@@ -18,7 +18,7 @@ use crate::pg::conninfo::{ConnInfo, Environment};
 use crate::pg::name::{TableName, literal, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
-use crate::plan::{self, CAST_HINT, CsvFiles, Extent, Facts, Plan, source_name};
+use crate::plan::{self, CAST_HINT, CsvFiles, Extent, FILES, Facts, Plan, source_name};
 use crate::report::state::State;
 use crate::{apply, config, extract};
 
@@ -86,9 +86,6 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     state.check(&control.client).await.map_err(|e| e.at(config.target.at.clone()))?;
     Ok(Prepared { plan, source, target, sessions, control })
 }
-
-/// What stands for a source in plans and in the state where all rows come from files.
-const FILES: &str = "csv";
 
 /// Looks at the files that rows come from, per entry.
 async fn survey(config: &Config) -> Result<Vec<Option<Arc<CsvFiles>>>> {

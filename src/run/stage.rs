@@ -224,7 +224,7 @@ impl Staged {
         Entry {
             run_id: self.run.as_str(),
             entry: u32::try_from(self.plan.tables[table].entry).unwrap_or(u32::MAX),
-            source: &self.plan.source_label,
+            source: self.plan.source_of(&self.plan.tables[table]),
             scope: self.plan.tables[table].scope.as_deref(),
             table: report,
         }

@@ -7,11 +7,12 @@ use tokio_postgres::Row;
 use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
-use crate::config::Config;
+use crate::config::{Config, From};
 use crate::error::Result;
 use crate::pg::conninfo::{ConnInfo, Environment};
 use crate::pg::session::Side;
-use crate::report::state::State;
+use crate::plan::FILES;
+use crate::report::state::{State, Wanted};
 use crate::report::status::{Running, Status, TableStatus};
 
 /// Reads it. `is_source_known` is false where the config's source is a stand-in: rows of all sources are shown then.
@@ -34,24 +35,28 @@ pub(super) async fn status(
     };
     let sessions = Sessions::new(&RunId::now(), &config.run);
     let session = prepare::open(&target, &config.target, &sessions, Side::Target).await?;
-    let wanted: Vec<(String, String)> = config
+    let wanted: Vec<Wanted> = config
         .tables
         .iter()
-        .map(|table| {
-            let scope = table.scope.as_ref().map(|scope| scope.value.clone());
-            (table.name.value.plain(), scope.unwrap_or_default())
+        .map(|table| Wanted {
+            name: table.name.value.plain(),
+            scope: table.scope.as_ref().map(|scope| scope.value.clone()).unwrap_or_default(),
+            source: match table.from {
+                From::Csv(_) => Some(FILES.to_owned()),
+                From::Relation(_) | From::Query(_) => source.clone(),
+            },
         })
         .collect();
     let state = State::new(config.run.staging_schema.clone());
-    let rows = state.status_rows(&session.client, &wanted, source.as_deref()).await?;
+    let rows = state.status_rows(&session.client, &wanted).await?;
     let tables = match rows {
         Some(rows) => rows.iter().map(table).collect(),
         None => wanted
             .into_iter()
-            .map(|(name, scope)| TableStatus {
+            .map(|Wanted { name, scope, source }| TableStatus {
                 name,
                 scope,
-                source: source.clone(),
+                source,
                 ..TableStatus::default()
             })
             .collect(),

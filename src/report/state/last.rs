@@ -39,6 +39,17 @@ pub struct Unapplied {
     pub files: Vec<String>,
 }
 
+/// A table that is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its name on the target.
+    pub(crate) name: String,
+    /// Its scope, empty if it has none.
+    pub(crate) scope: String,
+    /// Where its rows come from; all sources are meant where that is not known.
+    pub(crate) source: Option<String>,
+}
+
 impl State {
     /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
     ///
@@ -72,15 +83,14 @@ impl State {
         }))
     }
 
-    /// What is known of tables, given with their scopes; of all sources unless one is named. None if there is no state yet.
+    /// What is known of tables. None if there is no state yet.
     ///
     /// # Errors
     /// What the server says.
     pub(crate) async fn status_rows(
         &self,
         client: &impl GenericClient,
-        tables: &[(String, String)],
-        source: Option<&str>,
+        tables: &[Wanted],
     ) -> Result<Option<Vec<Row>>> {
         let has = |found: &Found, table: &str| {
             COLUMNS.iter().filter(|(name, _)| *name == table).flat_map(|(_, columns)| *columns).all(
@@ -94,10 +104,11 @@ impl State {
         if !has(&found, "sync_state") || !has(&found, "runs") {
             return Ok(None);
         }
-        let (names, scopes): (Vec<&str>, Vec<&str>) =
-            tables.iter().map(|(name, scope)| (name.as_str(), scope.as_str())).unzip();
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        let scopes: Vec<&str> = tables.iter().map(|table| table.scope.as_str()).collect();
+        let sources: Vec<Option<&str>> = tables.iter().map(|table| table.source.as_deref()).collect();
         let rows = client
-            .query(&self.sql(include_str!("status.sql")), &[&names, &scopes, &source])
+            .query(&self.sql(include_str!("status.sql")), &[&names, &scopes, &sources])
             .await
             .map_err(|error| {
                 Error::pg(Phase::Record, format!("cannot read the state in schema {}", self.schema), &error)

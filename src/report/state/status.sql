@@ -1,9 +1,9 @@
 -- What is known of tables, one row for each and for each source that it was loaded from, in the order of $1.
--- $1 tables, $2 their scopes, $3 the source, if it is known. Ages are taken here: the clock that wrote the times also judges
--- them. Columns that tables of an older shape lack are read through JSON.
+-- $1 tables, $2 their scopes, $3 their sources, NULL where all are meant. Ages are taken here: the clock that wrote the times
+-- also judges them. Columns that tables of an older shape lack are read through JSON.
 with wanted as (
-    select w.name, w.scope, w.entry
-    from unnest($1::text[], $2::text[]) with ordinality as w (name, scope, entry)
+    select w.name, w.scope, w.source, w.entry
+    from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (name, scope, source, entry)
 ),
 known as (
     select w.entry, r.table_name as name, w.scope, to_jsonb(r) ->> 'source' as source, r.run_id, r.started_at, r.finished_at,
@@ -17,14 +17,14 @@ known as (
            ) as alive
     from wanted w
     join {schema}.runs r on r.table_name = w.name and coalesce(to_jsonb(r) ->> 'scope', '') = w.scope
-    where $3::text is null or coalesce(to_jsonb(r) ->> 'source', $3::text) = $3::text
+    where w.source is null or coalesce(to_jsonb(r) ->> 'source', w.source) = w.source
 ),
 places as (
     select w.entry, w.name, w.scope, s.source
     from wanted w
     left join lateral (
         select source from {schema}.sync_state
-        where table_name = w.name and scope = w.scope and ($3::text is null or source = $3::text)
+        where table_name = w.name and scope = w.scope and (w.source is null or sync_state.source = w.source)
         union
         select source from known where entry = w.entry and source is not null
     ) s on true
