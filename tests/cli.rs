@@ -228,6 +228,70 @@ fn errors_are_json_where_the_log_is() {
     }
 }
 
+/// What stderr holds, each line an object that tells of an error.
+#[track_caller]
+fn json_errors(program: &Bulkload, args: &[&str]) -> Vec<serde_json::Value> {
+    let outcome = program.run(args);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{args:?} {outcome}");
+    let lines: Vec<serde_json::Value> = outcome
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {outcome}")))
+        .collect();
+    let words = ["timestamp", "level", "phase", "message", "hint"];
+    assert!(lines.iter().all(|line| words.iter().all(|word| line[word].is_string())), "{args:?} {outcome}");
+    assert_eq!(lines.iter().filter(|line| line["level"] == "ERROR").count(), 1, "{args:?} {outcome}");
+    lines
+}
+
+#[test]
+fn usage_errors_are_json_too_and_no_filter_hides_the_error_that_ends_the_program() {
+    let json = "--log-format=json";
+    for (args, message, hint) in [
+        (&["frobnicate", json][..], "unrecognized subcommand 'frobnicate'", "See bulkload --help."),
+        (
+            &["sync", "--tabel", "t", json],
+            "unexpected argument '--tabel' found",
+            "a similar argument exists: '--table'",
+        ),
+        (
+            &["--log-format", "json", "sync", "--jobs", "0"],
+            "invalid value '0' for '--jobs <N>': 0 is not in 1..=256",
+            "See bulkload --help.",
+        ),
+        (
+            &["seed", json],
+            "the following required arguments were not provided: <PATH>...",
+            "See bulkload --help.",
+        ),
+        (
+            &["check", json],
+            "no config file bulkload.toml",
+            "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.",
+        ),
+    ] {
+        for filter in ["info", "off"] {
+            let program = Bulkload::new().env("BULKLOAD_LOG", filter);
+            let lines = json_errors(&program, args);
+            assert_eq!((&lines[0]["message"], &lines[0]["hint"]), (&message.into(), &hint.into()));
+        }
+    }
+    let lines = json_errors(&program().env("BULKLOAD_LOG", "bulkload=loud"), &["check", json]);
+    assert!(lines[0]["message"].as_str().unwrap().starts_with("environment variable BULKLOAD_LOG: "));
+    // Nobody listens at the config's port.
+    for command in ["sync", "plan", "verify", "status", "clean"] {
+        let lines = json_errors(&program(), &["-q", json, command]);
+        assert!(lines[0]["message"].as_str().unwrap().contains("connection refused"), "{command} {lines:?}");
+        assert_eq!(lines[0]["phase"], "connect");
+    }
+    // A panic is a bug, and is to be found in the same log.
+    if cfg!(feature = "failpoints") {
+        let outcome = program().fail_point("cli.started", "panic").run(&["check", json]);
+        let line: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert!(line["message"].as_str().unwrap().contains("cli.started"), "{line}");
+    }
+}
+
 #[test]
 fn colours_come_only_where_they_are_asked_for() {
     let program = Bulkload::new();
@@ -236,10 +300,13 @@ fn colours_come_only_where_they_are_asked_for() {
         (&["check", "--color", "never"], false),
         (&["check", "--color", "always"], true),
         (&["--color=always", "check"], true),
+        (&["--color=always", "--log-format=json", "check"], false),
     ] {
         let outcome = program.run(args);
         assert_eq!(outcome.stderr.contains('\u{1b}'), has_colours, "{args:?} {outcome}");
     }
+    let outcome = program.env("NO_COLOR", "1").run(&["check"]);
+    assert!(!outcome.stderr.contains('\u{1b}'), "{outcome}");
 }
 
 #[test]
@@ -272,6 +339,29 @@ fn completions_and_man_pages_are_written() {
     let page = std::fs::read_to_string(program.dir().join("bulkload-sync.1")).unwrap();
     assert!(page.contains("\\-\\-report"), "{page}");
     assert_eq!(program.run(&["man", "--dir", "none"]).code, Some(2));
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    let script = program().run(&["completions", "bash"]).stdout;
+    let program = program().file("bulkload.bash", &script);
+    for (line, expected) in [
+        ("bulkload st", "status"),
+        ("bulkload sync --re", "--report"),
+        ("bulkload status --max", "--max-age"),
+        ("bulkload sync --mode ", "full incremental"),
+        ("bulkload completions z", "zsh"),
+    ] {
+        let words: Vec<String> = line.split(' ').map(|word| format!("'{word}'")).collect();
+        let complete = format!(
+            "source bulkload.bash; COMP_WORDS=({}); COMP_CWORD={}; COMPREPLY=();
+             _bulkload bulkload \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\"",
+            words.join(" "),
+            words.len() - 1
+        );
+        let shell = Command::new("bash").args(["-c", &complete]).current_dir(program.dir()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&shell.stdout).trim(), expected, "{line} {shell:?}");
+    }
 }
 
 /// How to send a signal, and the exit code that it leads to.

@@ -41,25 +41,51 @@ fn sync_of_chosen_tables_exits_with_0_and_leaves_the_others() {
 #[test]
 fn a_report_on_stdout_is_nothing_but_json() {
     let (_pair, program) = world();
-    let outcome = program.run(&["sync", "--table", "kept", "--report", "-", "-q"]);
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!(report["tables"][0]["inserted"], 5);
-    assert!(outcome.stderr.contains("kept"), "the table for people goes to stderr: {outcome}");
+    for (quiet, table, is_told) in [("-v", "kept", true), ("-q", "kept", false), ("-q", "shrunk", true)] {
+        let outcome = program.run(&["sync", "--table", table, "--report", "-", quiet]);
+        assert_eq!(outcome.code, Some(i32::from(table == "shrunk")), "{outcome}");
+        let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(report["tables"][0]["name"], format!("public.{table}"));
+        let has_table = outcome.stderr.contains("  rejected  ");
+        assert_eq!(has_table, is_told, "the table for people goes to stderr: {outcome}");
+    }
+}
+
+#[test]
+fn quiet_commands_that_succeed_say_nothing_on_stderr() {
+    let (_pair, program) = world();
+    for args in [
+        &["sync", "--table", "kept"][..],
+        &["plan"],
+        &["check"],
+        &["verify", "--table", "kept"],
+        &["status"],
+        &["clean"],
+        &["init", "--force"],
+    ] {
+        for format in ["text", "json"] {
+            let outcome = program.run(&[&["-q", "--log-format", format], args].concat());
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{args:?} {outcome}");
+        }
+    }
 }
 
 #[test]
 fn a_json_log_is_one_object_per_line_with_its_phase() {
     let (_pair, program) = world();
-    let outcome = program.run(&["sync", "--log-format", "json"]);
-    assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert!(!outcome.stderr.is_empty());
-    for line in outcome.stderr.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(
-            line["phase"].is_string() && line["message"].is_string() && line["level"].is_string(),
-            "{line}"
-        );
+    for args in [&["sync"][..], &["sync", "--report", "-"], &["sync", "-q"]] {
+        let outcome = program.run(&[args, &["--log-format", "json"]].concat());
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert!(!outcome.stderr.is_empty());
+        for line in outcome.stderr.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(
+                line["phase"].is_string() && line["message"].is_string() && line["level"].is_string(),
+                "{line}"
+            );
+        }
+        let is_error = |line: &&str| line.contains("\"ERROR\"") && line.contains("max_shrink");
+        assert_eq!(outcome.stderr.lines().filter(is_error).count(), 1, "{outcome}");
     }
 }
 

@@ -30,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::error::{Error, Kind, Phase, Result};
-use options::Globals;
+use options::{Globals, LogFormat};
 use signals::Signals;
 
 /// How long connections may take to say goodbye after the work is done.
@@ -119,15 +119,13 @@ Results go to stdout, log and progress to stderr.";
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(shown) => {
-            // Help and version are such "errors" too, for stdout and with code 0.
-            let exit = if shown.use_stderr() { Exit::NotStarted } else { Exit::Done };
-            let _ = shown.print();
-            return exit.into();
-        }
+        Err(shown) => return show_usage(&shown).into(),
     };
     terminal::choose_colors(cli.globals.color);
     let format = cli.globals.log_format;
+    if format == LogFormat::Json {
+        terminal::tell_panics_as_json();
+    }
     let result = log::install(&cli.globals).and_then(|()| run(&cli));
     result
         .unwrap_or_else(|error| {
@@ -137,9 +135,40 @@ pub fn main() -> ExitCode {
         .into()
 }
 
+/// Shows what clap has to say instead of a command line. Help and version are such "errors" too, for stdout and with code 0.
+fn show_usage(shown: &clap::Error) -> Exit {
+    if !shown.use_stderr() {
+        let _ = shown.print();
+        return Exit::Done;
+    }
+    if wants_json(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned())) {
+        terminal::show_error(&usage_error(&shown.render().to_string()), LogFormat::Json);
+    } else {
+        let _ = shown.print();
+    }
+    Exit::NotStarted
+}
+
+/// Whether a command line that could not be understood asks for errors as JSON.
+fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
+    let apart = args.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    apart || args.iter().any(|arg| arg == "--log-format=json")
+}
+
+/// What clap wrote for people, as an error: its first paragraph is the message, a tip in another one the hint.
+fn usage_error(text: &str) -> Error {
+    let mut paragraphs = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = paragraphs.next().unwrap_or_default();
+    let error = Error::new(Phase::Config, Kind::Config, first.strip_prefix("error: ").unwrap_or(&first));
+    let tip = paragraphs.find_map(|part| part.strip_prefix("tip: ").map(str::to_owned));
+    error.hint(tip.unwrap_or_else(|| "See bulkload --help.".to_owned()))
+}
+
 /// Runs the subcommand on a runtime of its own. A signal decides how the program ends, whatever came of the work.
 fn run(cli: &Cli) -> Result<Exit> {
     let _fail_points = crate::fail_points::arm();
+    fail::fail_point!("cli.started");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Error::new(Phase::Config, Kind::Internal, format!("cannot start the threads: {error}"))
     })?;
@@ -183,6 +212,20 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_clap_says_becomes_one_message_and_a_hint() {
+        let error = usage_error(
+            "error: no '--a' found\n\n  tip: write\n  '--b'\n\nUsage: x\n\nFor more, try '--help'.\n",
+        );
+        assert_eq!((error.message(), error.advice()), ("no '--a' found", Some("write '--b'")));
+        let error = usage_error("error: these were not provided:\n  <PATH>...\n\nUsage: x\n");
+        let hint = Some("See bulkload --help.");
+        assert_eq!((error.message(), error.advice()), ("these were not provided: <PATH>...", hint));
+        let wants = |args: &str| wants_json(args.split(' ').map(str::to_owned));
+        assert!(wants("b --log-format json x") && wants("b x --log-format=json"));
+        assert!(!wants("b --log-format text") && !wants("b -- --log-format=json"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::exit::Exit;
-use super::options::Globals;
+use super::options::{Globals, LogFormat};
 use super::terminal;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::report::{Report, result};
@@ -14,7 +14,10 @@ pub(super) fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -
     let text = result::render(report, terminal::width());
     let is_stdout_taken = path == Some(Path::new("-"));
     let told = if is_stdout_taken {
-        terminal::print_aside(text);
+        // Whoever wants JSON has it, and who wants silence has it unless there is something to tell.
+        if globals.log_format == LogFormat::Text && !(globals.quiet && report.ok()) {
+            terminal::print_aside(text);
+        }
         Ok(())
     } else {
         terminal::print(text)

@@ -2,12 +2,16 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
 use console::Term;
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter as _;
 
 use super::options::{ColorWhen, LogFormat};
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::report::progress::LogWriter;
 use crate::report::result;
 use crate::report::wrap::wrap;
 
@@ -102,17 +106,47 @@ pub(super) fn print_aside(result: impl Display) {
     let _ = write!(anstream::stderr().lock(), "{result}");
 }
 
-/// Tells of an error: as text for people, or as a log line for programs that read JSON.
+/// Tells of an error: as text for people, or as a log line for programs that read JSON. Whatever is logged: an error that
+/// ends the program is always told.
 pub(super) fn show_error(error: &Error, format: LogFormat) {
     match format {
         LogFormat::Text => {
             let _ = write!(anstream::stderr().lock(), "{}", error_text(error, stderr_width()));
         }
-        LogFormat::Json => {
-            let at = error.location().map(ToString::to_string);
-            tracing::error!(phase = error.phase().name(), at, hint = error.advice(), "{}", error.message());
+        LogFormat::Json => print_json(&error_json(error)),
+    }
+}
+
+/// Has a panic, too, told as a log line, where those are JSON.
+pub(super) fn tell_panics_as_json() {
+    std::panic::set_hook(Box::new(|panic| {
+        let error = Error::new(Phase::Record, Kind::Internal, panic.to_string().replace('\n', " "));
+        print_json(&error_json(&error));
+    }));
+}
+
+/// An error with the keys of a log line.
+fn error_json(error: &Error) -> Value {
+    let mut line = json!({
+        "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+        "level": "ERROR",
+        "phase": error.phase().name(),
+        "message": error.message(),
+        "target": module_path!(),
+    });
+    for (key, value) in
+        [("at", error.location().map(ToString::to_string)), ("hint", error.advice().map(str::to_owned))]
+    {
+        if let Some(value) = value {
+            line[key] = value.into();
         }
     }
+    line
+}
+
+/// Nothing can be done if that fails.
+fn print_json(line: &Value) {
+    let _ = LogWriter.make_writer().write_all(format!("{line}\n").as_bytes());
 }
 
 /// `error: place: message`, and a line with the hint; broken between words where there is a width.
@@ -144,7 +178,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Kind, Location};
+    use crate::error::Location;
 
     #[test]
     fn an_error_shows_place_message_and_hint_and_no_escapes_of_others() {
