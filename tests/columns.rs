@@ -38,6 +38,27 @@ fn assert_refused(pair: &Pair, config: &str, parts: &[&str]) {
     }
 }
 
+#[test]
+fn the_plan_tells_what_becomes_of_values_that_a_cast_refuses() {
+    let pair = with(
+        "create table t (id bigint, v text, w int, n numeric, same text)",
+        "create table t (id int primary key, v date, w bigint, n int, same text)",
+    );
+    let planned = |config: &str| {
+        let outcome = Bulkload::on(&pair).config(&format!("[[table]]\nname = 't'\n{config}")).run(&["plan"]);
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        outcome.stdout
+    };
+    let line = "    note     a value that the cast refuses, of id, v, makes its row a reject; all others are loaded\n";
+    let plan = planned("");
+    assert!(plan.contains(line) && plan.contains("column v: the source casts text to date"), "{plan}");
+    pair.target.run("alter table t drop constraint t_pkey");
+    let plan = planned("apply = 'direct'\n");
+    assert!(plan.contains("of id, v, fails the table: apply = \"direct\" rejects no rows"), "{plan}");
+    pair.source.run("alter table t alter id type int, alter v type date using null");
+    assert!(!planned("").contains("that the cast refuses"));
+}
+
 /// One table fails at its data, another is applied; the first one keeps what it had.
 #[track_caller]
 fn assert_only_t_fails(pair: &Pair, before: &[&str], sqlstate: &str) {

@@ -4,6 +4,7 @@
 //! randomness, so every decision can be tested without a server and printed by `bulkload plan`. The stages
 //! obey the plan and never look at the config.
 
+mod casts;
 mod choice;
 mod chunks;
 mod columns;
@@ -343,6 +344,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     lookups::defer(&mut tables, &groups);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
     swaps::tell(&mut tables, &groups, facts.target);
+    casts::tell(&mut tables);
     judging::decide(&mut tables, &groups, facts);
     let (streams, streams_reason) = streams(&config.run, facts, &tables)?;
     let mut warnings = Vec::new();
