@@ -280,6 +280,13 @@ impl Error {
         self.inner.kind == Kind::Transient
     }
 
+    /// Whether it is about the moment rather than about what was asked: doing the same again may work, or a lock was in the
+    /// way.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self.inner.kind, Kind::Transient | Kind::Lock)
+    }
+
     /// Whether no session was to be had because the server is away for now: nobody listens, or it starts, stops or
     /// recovers.
     #[must_use]

@@ -38,6 +38,34 @@ pub(crate) fn counts(outcome: &Outcome, table: &str) -> [u64; 5] {
     counts
 }
 
+#[test]
+fn a_scope_that_answers_otherwise_each_time_is_refused_before_any_row_moves() {
+    let pair = shared_table();
+    pair.target.run(
+        "create function mine(text) returns boolean language sql as 'select $1 = $q$D$q$';
+         create function ours(text) returns boolean stable language sql as 'select $1 = $q$D$q$'",
+    );
+    for (scope, function) in [
+        ("random() < 0.5", "random()"),
+        ("source = 'D' and clock_timestamp() > '2020-01-01'", "clock_timestamp()"),
+        ("mine(source)", "mine(text)"),
+    ] {
+        let program = Bulkload::on(&pair).config(&format!("[[table]]\nname = 't'\nscope = \"{scope}\"\n"));
+        for command in ["plan", "sync"] {
+            let outcome = program.run(&["-q", command]);
+            assert_eq!(outcome.code, Some(2), "{scope} {outcome}");
+            let message =
+                format!("error: bulkload.toml:5:9: public.t: scope calls {function}, which is volatile: ");
+            assert!(outcome.stderr.starts_with(&message), "{message} {outcome}");
+            assert!(outcome.stderr.contains("\n  hint: A scope must say the same"), "{outcome}");
+        }
+    }
+    for scope in ["ours(source)", "now() > '2020-01-01' and coalesce(source, 'D') = 'D'"] {
+        let program = Bulkload::on(&pair).config(&format!("[[table]]\nname = 't'\nscope = \"{scope}\"\n"));
+        assert_eq!(program.run(&["-q", "plan"]).code, Some(0), "{scope}");
+    }
+}
+
 /// Rows of the desktop ('D') and of a mobile app ('M') in one table, with a second unique index.
 fn shared_table() -> Pair {
     let pair = pair();

@@ -364,7 +364,7 @@ fn sql_of(entry: &config::TableConfig) -> &Location {
 
 /// An error about the user's SQL: what is wrong with it is wrong with the config.
 fn blame(error: Error, at: Location, table: &TableName) -> Error {
-    let kind = if error.is_transient() { error.kind() } else { Kind::Schema };
+    let kind = if error.may_pass() { error.kind() } else { Kind::Schema };
     error.kind_is(kind).context(table.plain()).at(at)
 }
 

@@ -7,7 +7,7 @@ use super::sessions::Sessions;
 use crate::config::{Config, Located};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::conninfo::ConnInfo;
-use crate::pg::name::plain;
+use crate::pg::name::{literal, plain};
 use crate::pg::session;
 use crate::plan::{Plan, TablePlan};
 
@@ -28,7 +28,7 @@ pub(super) async fn try_scopes(
     for table in &mut plan.tables {
         let Some(Located { at, .. }) = &config.tables[table.entry].scope else { continue };
         let tried = try_scope(&session.client, table).await;
-        tried.map_err(|e| e.context(format!("{}: scope", table.name.plain())).at(at.clone()))?;
+        tried.map_err(|e| e.context(table.name.plain()).at(at.clone()))?;
         let note = missing_index(&session.client, table).await?;
         table.notes.extend(note);
     }
@@ -38,18 +38,23 @@ pub(super) async fn try_scopes(
 async fn try_scope(client: &Client, table: &TablePlan) -> Result<()> {
     let Some(scope) = table.in_scope() else { return Ok(()) };
     let refused = |error: &tokio_postgres::Error| {
-        let error = Error::pg(Phase::Plan, "the target refuses it", error);
-        let kind = if error.is_transient() { error.kind() } else { Kind::Schema };
+        let error = Error::pg(Phase::Plan, "scope is refused by the target", error);
+        let kind = if error.may_pass() { error.kind() } else { Kind::Schema };
         error.kind_is(kind)
     };
     client.prepare(&format!("select from {} where {scope}", table.name)).await.map_err(|e| refused(&e))?;
     // A check constraint allows just what a scope may be: it looks at the row alone.
     let sql = format!(
-        "begin; create temporary table {0} (like {1}) on commit drop; alter table pg_temp.{0} add check {scope}; rollback",
+        "begin; create temporary table {0} (like {1}) on commit drop; alter table pg_temp.{0} add check {scope}",
         table.name.name, table.name
     );
-    let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
+    let tried = client.batch_execute(&sql).await;
+    let volatile = match &tried {
+        Ok(()) => volatile_functions(client, table).await,
+        Err(_) => Ok(Vec::new()),
+    };
     let _ = client.batch_execute("rollback").await;
+    let Err(error) = tried else { return refuse_volatile(&volatile?) };
     let reason = error.code().cloned();
     // Without the right to make temporary tables nothing is known. The statement that uses the scope will tell.
     if reason == Some(SqlState::INSUFFICIENT_PRIVILEGE) {
@@ -57,6 +62,37 @@ async fn try_scope(client: &Client, table: &TablePlan) -> Result<()> {
     }
     Err(refused(&error)
         .hint("A scope is a condition on the columns of the row alone: no subquery, no aggregate."))
+}
+
+/// The functions that the check of the temporary table calls and that may answer otherwise each time, built in or not: those
+/// that are built in are no dependencies, but the parsed expression names all of them by their OIDs.
+async fn volatile_functions(client: &Client, table: &TablePlan) -> Result<Vec<String>> {
+    let sql = format!(
+        "select distinct p.oid::pg_catalog.regprocedure::text
+         from pg_catalog.pg_constraint c
+         cross join lateral pg_catalog.regexp_matches(c.conbin::text, ':(?:funcid|opfuncid) ([0-9]+)', 'g') as f (id)
+         join pg_catalog.pg_proc p on p.oid = f.id[1]::oid
+         where c.conrelid = {}::pg_catalog.regclass and c.contype = 'c' and p.provolatile = 'v'
+         order by 1",
+        literal(&format!("pg_temp.{}", table.name.name))
+    );
+    let rows = client.query(&sql, &[]).await;
+    let rows = rows.map_err(|e| Error::pg(Phase::Plan, "looking for what the scope calls", &e))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+fn refuse_volatile(functions: &[String]) -> Result<()> {
+    if functions.is_empty() {
+        return Ok(());
+    }
+    let functions = functions.join(", ");
+    let message = format!(
+        "scope calls {functions}, which is volatile: a row may be in it once and outside the next time"
+    );
+    Err(Error::new(Phase::Plan, Kind::Schema, message).hint(
+        "A scope must say the same of a row throughout a run: use its columns, and functions that are immutable or stable. \
+         A function of your own is volatile unless it is declared otherwise: alter function … stable.",
+    ))
 }
 
 /// Which index to create, if none can serve the scope.
