@@ -232,6 +232,13 @@ impl Error {
         self
     }
 
+    /// The same error, with a message that says more than its own.
+    #[must_use]
+    pub fn instead(mut self, message: impl Into<String>) -> Self {
+        self.inner.message = message.into();
+        self
+    }
+
     /// The phase it happened in.
     #[must_use]
     pub fn phase(&self) -> Phase {

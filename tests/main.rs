@@ -52,4 +52,5 @@ mod throw_away_servers;
 mod timeouts;
 mod types;
 mod verify;
+mod waits;
 mod watermarks;

@@ -34,6 +34,7 @@ mod target;
 mod traced;
 mod traced_records;
 mod verify;
+mod waits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -151,7 +152,7 @@ pub async fn sync(config: Config, options: Options) -> Result<Report> {
         unless_cancelled(&options, Phase::Stage, Box::pin(stage::stage(prepared, &run, &options.cancel)))
             .await?;
     fail::fail_point!("stage.done");
-    let snapshot = unless_cancelled(&options, Phase::Snapshot, staged.snapshot()).await;
+    let snapshot = unless_cancelled(&options, Phase::Snapshot, Box::pin(staged.snapshot())).await;
     fail::fail_point!("snapshot.taken");
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use super::id::RunId;
 use super::scope::try_scopes;
 use super::sessions::Sessions;
-use super::{Options, past, select};
+use super::{Options, past, select, waits};
 use crate::config::{Config, From, Located, Secret, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     pub(super) control: Session,
 }
 
-/// Connects, reads, decides; changes nothing.
+/// Connects, reads, decides; changes nothing. Whoever has a table locked meanwhile is named.
 pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) -> Result<Prepared> {
     select(&mut config, &options.tables)?;
     if let Some(jobs) = options.jobs {
@@ -42,30 +42,42 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     let sessions = Sessions::new(run, &config.run);
     let (source, target) = endpoints(&config)?;
     let files = survey(&config).await?;
+    let ends = waits::ends(source.as_ref(), &target);
+    let work = Box::pin(decide(&config, options, (source, target), &sessions, files));
+    waits::told(Phase::Plan, &sessions, &ends, work).await
+}
+
+async fn decide(
+    config: &Config,
+    options: &Options,
+    (source, target): (Option<ConnInfo>, ConnInfo),
+    sessions: &Sessions,
+    files: Vec<Option<Arc<CsvFiles>>>,
+) -> Result<Prepared> {
     let (source_session, control) = futures::try_join!(
-        open_source(source.as_ref(), &config, &sessions),
-        open(&target, &config.target, &sessions, Side::Target),
+        open_source(source.as_ref(), config, sessions),
+        open(&target, &config.target, sessions, Side::Target),
     )?;
     if let Some(source_session) = &source_session {
-        refuse_same_database(source_session, &control, &config).await?;
+        refuse_same_database(source_session, &control, config).await?;
     }
     let (source_catalog, target_catalog) = futures::try_join!(
         async {
             match (&source_session, &source) {
                 (Some(session), Some(info)) => {
-                    source_catalog(&config, session, info, &sessions).await.map(Some)
+                    source_catalog(config, session, info, sessions).await.map(Some)
                 }
                 _ => Ok(None),
             }
         },
-        target_catalog(&config, &control),
+        target_catalog(config, &control),
     )?;
     let source_label = source.as_ref().map_or_else(|| FILES.to_owned(), ConnInfo::label);
-    refuse_read_only(&target_catalog, &control, &target, &config)?;
+    refuse_read_only(&target_catalog, &control, &target, config)?;
     let state = State::new(config.run.staging_schema.clone());
     let source_client = source_session.as_ref().map(|session| &session.client);
     let past =
-        past::load(&config, options.mode, source_client, &control.client, (&state, &source_label)).await?;
+        past::load(config, options.mode, source_client, &control.client, (&state, &source_label)).await?;
     let facts = Facts {
         source: source_catalog.as_ref().unwrap_or(&target_catalog),
         target: &target_catalog,
@@ -75,16 +87,16 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
         past,
         files,
     };
-    let mut plan = plan::build(&config, &facts, &apply::rules())?;
-    try_constants(&config, &plan, &control).await?;
+    let mut plan = plan::build(config, &facts, &apply::rules())?;
+    try_constants(config, &plan, &control).await?;
     if let Some(source) = &source {
-        try_statements(&config, &plan, source, &sessions).await?;
+        try_statements(config, &plan, source, sessions).await?;
     }
     try_lookups(&plan, &control).await?;
-    try_references(&config, &plan, &control).await?;
-    try_scopes(&config, &mut plan, &target, &sessions).await?;
+    try_references(config, &plan, &control).await?;
+    try_scopes(config, &mut plan, &target, sessions).await?;
     state.check(&control.client).await.map_err(|e| e.at(config.target.at.clone()))?;
-    Ok(Prepared { plan, source, target, sessions, control })
+    Ok(Prepared { plan, source, target, sessions: sessions.clone(), control })
 }
 
 /// Looks at the files that rows come from, per entry.

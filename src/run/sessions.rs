@@ -1,9 +1,14 @@
 //! The sessions of a run: who they are to the servers, and how they are set.
 
+use std::time::Duration;
+
 use super::id::RunId;
 use crate::config::RunConfig;
 use crate::pg::session::{SessionSettings, Side};
 use crate::plan::{Plan, TablePlan};
+
+/// Who only looks gives up at once.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes the settings of each role. Every session is named `bulkload/<run id>/<role>`.
 #[derive(Debug, Clone)]
@@ -24,22 +29,43 @@ impl Sessions {
         settings
     }
 
+    /// How the names of all of them begin.
+    pub(super) fn name(&self) -> String {
+        format!("bulkload/{}/", self.run)
+    }
+
+    /// How long a lock may be waited for that makes nobody else wait.
+    pub(super) fn lock_wait(&self) -> Duration {
+        self.config.lock_wait.max(self.config.lock_timeout)
+    }
+
+    /// Looks at whom the others wait for.
+    pub(super) fn watch(&self, side: Side) -> SessionSettings {
+        let mut settings = self.of(side, "watch");
+        settings.lock_timeout = WATCH_TIMEOUT;
+        settings.statement_timeout = WATCH_TIMEOUT;
+        settings
+    }
+
     /// Reads a catalog, counts, holds advisory locks, writes state. What it reads somebody may have locked exclusively;
     /// nobody queues behind its weak locks, so that it may wait as long as locks may be waited for at all.
     pub(super) fn control(&self, side: Side) -> SessionSettings {
         let mut settings = self.of(side, "control");
-        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings.lock_timeout = self.lock_wait();
         settings
     }
 
-    /// Parses the user's SQL on the source.
+    /// Parses the user's SQL on the source, for whose weak locks it may wait as [`Sessions::control`].
     pub(super) fn source_statements(&self) -> SessionSettings {
-        self.of(Side::Source, "plan").for_users_sql()
+        let mut settings = self.of(Side::Source, "plan").for_users_sql();
+        settings.lock_timeout = self.lock_wait();
+        settings
     }
 
-    /// Parses the user's SQL on the target.
+    /// Parses the user's SQL on the target, likewise.
     pub(super) fn target_statements(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "plan");
+        settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = true;
         settings
     }
@@ -55,7 +81,7 @@ impl Sessions {
     /// tables that stay, their defaults are computed, which may rely on the role's `search_path`.
     pub(super) fn load(&self, plan: &Plan) -> SessionSettings {
         let mut settings = self.of(Side::Target, "load");
-        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = plan.tables.iter().any(TablePlan::fills_new_table);
         settings
     }
@@ -64,7 +90,7 @@ impl Sessions {
     /// tables, too, for whose weak locks it may wait as [`Sessions::control`].
     pub(super) fn judge(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "verify");
-        settings.lock_timeout = self.config.lock_wait.max(self.config.lock_timeout);
+        settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = true;
         settings
     }

@@ -12,6 +12,7 @@ use super::id::RunId;
 use super::prepare::{Prepared, source_lock_wait};
 use super::sessions::Sessions;
 use super::target::Target;
+use super::waits;
 use crate::apply::swap::{self, Schemas};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
@@ -139,10 +140,12 @@ impl Staged {
         // A method without staging reads beside the streams.
         let readers = self.plan.streams + usize::from(self.plan.tables.iter().any(|t| !t.uses_staging));
         tracing::info!(phase = %Phase::Snapshot, "locking the source tables (ACCESS SHARE) and taking a snapshot");
-        Snapshot::take(source, &self.sessions.extract(), &scene, readers, source_lock_wait(&self.plan))
-            .await
-            .map(Some)
-            .map_err(|e| e.context("the source"))
+        let settings = self.sessions.extract();
+        let take = Snapshot::take(source, &settings, &scene, readers, source_lock_wait(&self.plan));
+        // Errors of statements name the server themselves.
+        let told = |e: Error| if e.phase() == Phase::Connect { e.context("the source") } else { e };
+        let take = async { take.await.map(Some).map_err(told) };
+        waits::told(Phase::Snapshot, &self.sessions, &[(Side::Source, source.clone())], take).await
     }
 
     /// Writes into the state tables what failed, and the figures that were not known when rows were applied.
