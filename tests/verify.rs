@@ -72,6 +72,47 @@ fn a_target_without_rows_and_one_with_too_many_are_named_by_their_first_keys() {
 }
 
 #[test]
+fn a_table_that_cannot_be_compared_or_comes_from_files_leaves_the_others_to_be_compared() {
+    let pair = pair();
+    for (db, kind) in [(&pair.source, "text"), (&pair.target, "int")] {
+        db.run(&format!(
+            "create table bad (id int primary key, v {kind}); create table good (id int primary key);
+             create table after (id int primary key); create table files (id int primary key);
+             insert into good values (1)"
+        ));
+    }
+    pair.source.run("insert into bad values (1, '1'), (2, 'two'); insert into after values (7)");
+    let program = Bulkload::on(&pair).file("files.csv", "id\n1\n").config(
+        "[[table]]\nname = 'good'\n[[table]]\nname = 'files'\ncsv = 'files.csv'\n[[table]]\nname = 'bad'\n[[table]]\nname = 'after'\n",
+    );
+    let verified = |conclusion: &str, lines: &[&str]| {
+        let outcome = program.run(&["-q", "verify"]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), ""), "{outcome}");
+        assert!(outcome.stdout.ends_with(&format!("\n{conclusion}\n")), "{outcome}");
+        for line in lines {
+            assert!(outcome.stdout.contains(line), "{line} {outcome}");
+        }
+    };
+    let failed = "failed   bad: the source: computing checksums: invalid input syntax for type integer";
+    let skipped = "skipped  files: its rows come from files, which are not compared\n";
+    verified(
+        "source and target differ",
+        &[
+            "ok       good: 1 rows",
+            skipped,
+            failed,
+            "         hint: ",
+            "differs  after: 1 rows",
+            "id=7 is missing",
+        ],
+    );
+    pair.target.run("insert into after values (7)");
+    verified("not all tables could be compared", &[failed, "ok       after: 1 rows"]);
+    pair.source.run("delete from bad");
+    agrees(&program, &["ok       bad: 0 rows", skipped]);
+}
+
+#[test]
 fn nothing_is_changed_by_comparing() {
     let (pair, program) = synced("");
     let state = |pair: &Pair| {

@@ -75,3 +75,24 @@ fn a_table_that_is_locked_before_the_snapshot_is_named_with_its_holder() {
     names(&running.wait(), "source", &format!("pid {pid} (the holder, idle in transaction, transaction "));
     assert_eq!(pair.target.value("select v from t"), "a");
 }
+
+#[test]
+fn a_table_that_is_locked_is_a_failure_of_this_table_alone_when_tables_are_compared() {
+    let pair = world();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table other (id int primary key)");
+    }
+    // The plan is made before the table is locked: what it waits for is the comparison.
+    let program = Bulkload::on(&pair)
+        .config(&format!("[run]\n{SOON}\n[[table]]\nname = 't'\n[[table]]\nname = 'other'\n"))
+        .hold_at("verify.planned");
+    let mut running = program.spawn(&["-q", "verify"]);
+    running.wait_until_held();
+    let (_holder, pid) = lock(&pair.target);
+    running.go();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let line = format!("failed   t: public.t on the target is locked by pid {pid} (the holder");
+    assert!(outcome.stdout.contains(&line), "{line} {outcome}");
+    assert!(outcome.stdout.contains("ok       other: 0 rows"), "{outcome}");
+}

@@ -317,7 +317,7 @@ fn styled(text: &str, style: Style) -> String {
 }
 
 /// Text without control characters: what a server or a row says must not steer the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\r' | '\t' => ' ',

@@ -17,10 +17,10 @@ use self::difference::{Difference, Findings, Key, Row};
 use self::statement::Comparison;
 use super::id::RunId;
 use super::prepare::{self, Prepared};
-use super::{Options, select};
+use super::{Options, select, waits};
 use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::session::{self, Session};
+use crate::pg::session::{self, Session, Side};
 use crate::plan::TablePlan;
 use crate::report::figures;
 use crate::report::state::{State, Unapplied};
@@ -35,28 +35,53 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
     select(&mut config, &options.tables)?;
     let prepared = Box::pin(prepare::prepare(config.clone(), options, &run)).await?;
     let Prepared { plan, source, target, sessions, control } = prepared;
-    if let Some(table) = plan.tables.iter().find(|table| table.csv.is_some()) {
-        let message = format!("{}: rows that come from files cannot be compared", table.name.plain());
-        return Err(Error::new(Phase::Verify, Kind::Refused, message)
-            .hint("Name the tables that come from the source with --table."));
-    }
-    let source = source.ok_or_else(|| Error::new(Phase::Verify, Kind::Internal, "there is no source"))?;
+    let Some(source) = source else {
+        return Err(Error::new(Phase::Verify, Kind::Refused, "rows that come from files cannot be compared")
+            .hint("Only tables that come from a database can be."));
+    };
     let (reading, judging) = (sessions.source_statements(), sessions.judge());
-    let (source, target) =
+    let (on_source, on_target) =
         futures::try_join!(session::connect(&source, &reading), session::connect(&target, &judging))?;
-    refuse_other_hashes(&source, &target).await?;
+    refuse_other_hashes(&on_source, &on_target).await?;
+    fail::fail_point!("verify.planned");
     let state = State::new(plan.run.staging_schema.clone());
+    let sides = Sides { source: &on_source.client, target: &on_target.client };
+    let ends = waits::ends(Some(&source), &target);
     let mut verification = Verification::default();
     for table in &plan.tables {
-        let scope = config.tables[table.entry].scope.as_ref().map(|scope| scope.value.as_str());
         let name = table.name.plain();
-        let unapplied = state.unapplied(&control.client, &name, &plan.source_label, scope).await?;
-        let sides = Sides { source: &source.client, target: &target.client };
+        if table.csv.is_some() {
+            verification.tables.push(TableVerification::skipped(name, OF_FILES));
+            continue;
+        }
+        let scope = config.tables[table.entry].scope.as_ref().map(|scope| scope.value.as_str());
+        let unapplied = state.unapplied(&control.client, &name, plan.source_of(table), scope).await?;
         tracing::info!(phase = %Phase::Verify, table = name, "comparing");
-        let compared = sides.compare(table, scope, unapplied).await;
-        verification.tables.push(compared.map_err(|e| e.context(name))?);
+        let compare = Box::pin(sides.compare(table, scope, unapplied));
+        let compared = match waits::told(Phase::Verify, &sessions, &ends, compare).await {
+            // Without its servers no other table can be compared either.
+            Err(error) if error.is_transient() => return Err(error.context(name)),
+            Err(error) => TableVerification::failed(name, &explained(error)),
+            Ok(compared) => compared,
+        };
+        verification.tables.push(compared);
     }
     Ok(verification)
+}
+
+/// Why a table whose rows come from files is left out.
+const OF_FILES: &str = "its rows come from files, which are not compared";
+
+/// What a value of the source that the cast refuses means here.
+fn explained(error: Error) -> Error {
+    let is_data = error.code().is_some_and(|code| code.code().starts_with("22"));
+    match error.advice() {
+        None if is_data => error.hint(
+            "A cast or an expression of the extraction fails for a row: a sync may reject it alone, but a checksum is of \
+             all rows. Leave such rows out with where, or mend them.",
+        ),
+        _ => error,
+    }
 }
 
 async fn refuse_other_hashes(source: &Session, target: &Session) -> Result<()> {
@@ -99,10 +124,15 @@ impl Sides<'_> {
         let zone = if scope.is_none() { time_zone(self.source).await? } else { "UTC".to_owned() };
         let begin = "begin isolation level repeatable read read only";
         let on_target = format!("{begin}; set local timezone = {}", crate::pg::name::literal(&zone));
-        futures::try_join!(execute(self.source, begin), execute(self.target, &on_target))?;
-        let compared = self.compare_parts(&comparison, plan, unapplied, &mut table).await;
-        futures::try_join!(execute(self.source, "rollback"), execute(self.target, "rollback"))?;
-        compared.map(|()| table)
+        let begun = futures::join!(execute(self.source, begin), execute(self.target, &on_target));
+        let compared = match begun {
+            (Ok(()), Ok(())) => self.compare_parts(&comparison, plan, unapplied, &mut table).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        // Also of a table that could not be compared: the next one begins anew. A broken connection has told so already.
+        let ended = futures::try_join!(execute(self.source, "rollback"), execute(self.target, "rollback"));
+        compared?;
+        ended.map(|_| table)
     }
 
     async fn compare_parts(
@@ -113,8 +143,8 @@ impl Sides<'_> {
         table: &mut TableVerification,
     ) -> Result<()> {
         let (ours, theirs) = futures::try_join!(
-            sums(self.source, comparison.source_parts()),
-            sums(self.target, comparison.target_parts()),
+            of(Side::Source, sums(self.source, comparison.source_parts())),
+            of(Side::Target, sums(self.target, comparison.target_parts())),
         )?;
         table.source_rows = ours.values().map(|(rows, _)| rows).sum();
         table.target_rows = theirs.values().map(|(rows, _)| rows).sum();
@@ -137,6 +167,11 @@ impl Sides<'_> {
         judge(findings, is_told, &unapplied, comparison.key_names(), table);
         Ok(())
     }
+}
+
+/// Has errors tell whose they are: both sides are asked the same.
+async fn of<T>(side: Side, work: impl Future<Output = Result<T>>) -> Result<T> {
+    work.await.map_err(|e| e.context(format!("the {}", side.name())))
 }
 
 /// Reads both streams, whose parts come in the same order.
