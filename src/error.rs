@@ -211,6 +211,13 @@ impl Error {
         self
     }
 
+    /// The same error without a place: for a file that nobody has.
+    #[must_use]
+    pub fn nowhere(mut self) -> Self {
+        self.inner.at = None;
+        self
+    }
+
     /// The same error, with advice: a full sentence that says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

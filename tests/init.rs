@@ -48,6 +48,75 @@ fn the_config_for_the_demos_databases_plans_and_syncs_as_it_is() {
     assert_eq!(pair.target.value(own), before);
 }
 
+/// Tables of both sides with a column that tells whose a row is; what it holds in the source and on the target.
+fn owned(rows: &[(&str, &str, &str)]) -> Pair {
+    let pair = pair();
+    for (table, of_source, of_target) in rows {
+        for (db, from, owners) in [(&pair.source, 1, of_source), (&pair.target, 101, of_target)] {
+            db.run(&format!("create table {table} (id int primary key, source text)"));
+            for owner in owners.split_whitespace() {
+                let owner = if owner == "NULL" { owner.to_owned() } else { format!("'{owner}'") };
+                db.run(&format!(
+                    "insert into {table} select coalesce(max(id) + 1, {from}), {owner} from {table}"
+                ));
+            }
+        }
+    }
+    pair
+}
+
+#[test]
+fn rows_of_others_survive_the_first_sync_of_the_config_as_it_is() {
+    let pair = owned(&[
+        ("told", "D D NULL", "D M M"),
+        // Nothing in the source tells, and some of the app's rows came back already.
+        ("untold", "", "M"),
+        ("came_back", "D D M", "M M D"),
+        ("alone", "D D", "D"),
+    ]);
+    pair.source
+        .run("create table keyless (id int, source text); insert into keyless values (1, 'D'), (2, 'M')");
+    pair.target.run(
+        "create table keyless (id int, source text); insert into keyless select 9, 'M' from generate_series(1, 3)",
+    );
+    pair.source.run("create table lacking (id int primary key); insert into lacking values (1), (2)");
+    pair.target.run(
+        "create table lacking (id int primary key, source text); insert into lacking values (7, 'M');
+         create table by_app (id int primary key, source text default 'M');
+         insert into by_app values (7, 'M'), (8, 'D'), (9, 'D')",
+    );
+    pair.source.run("create table by_app (id int primary key); insert into by_app values (1), (2)");
+    let program = Bulkload::on(&pair);
+    let outcome = program.run(&["init"]);
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let config = written(&program);
+    for line in [
+        "scope = \"source = 'D' OR source IS NULL\"   # what the source's rows have; others are left alone (seen: 'D', 'M')",
+        "scope = \"source IS NULL\"   # rows that the sync brings get this value; others are left alone (seen: 'M')",
+        "strategy = \"upsert\"   # nothing is deleted, since more rows of the target than of the source have 'M' in source",
+        "# public.keyless is left out: whose rows are whose cannot be told, so that none may be deleted; ",
+    ] {
+        assert!(config.contains(line), "{line}\n{config}");
+    }
+    assert_eq!(config.matches("strategy = \"upsert\"   #").count(), 3, "{config}");
+    for table in ["by_app", "came_back", "untold"] {
+        let said = format!("strategy = \"upsert\" for public.{table}: ");
+        assert!(outcome.stdout.contains(&said), "{said} {outcome}");
+    }
+    assert!(outcome.stdout.contains("left out public.keyless: whose rows"), "{outcome}");
+    assert_eq!(program.run(&["plan"]).code, Some(0));
+    let foreign = "select count(*) from (select source from told union all select source from untold union all
+        select source from came_back union all select source from lacking union all select source from by_app) s
+        where source = 'M'";
+    assert_eq!(pair.target.value(foreign), "7");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    // What the source brought: one of came_back, and two of by_app by the default.
+    assert_eq!(pair.target.value(foreign), "10");
+    assert_eq!(pair.target.value("select string_agg(id::text, ' ' order by id) from told"), "1 2 3 102 103");
+    assert_eq!(pair.target.count("alone"), 2);
+}
+
 #[test]
 fn a_config_that_exists_is_written_over_only_by_force() {
     let pair = pair();
@@ -84,7 +153,7 @@ fn what_cannot_be_synced_is_a_comment_with_the_reason_and_no_password_is_written
         .env("TARGET_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none");
     let outcome = program.run(&["init", "--source", pair.source.url(), "--target", pair.target.url()]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert!(outcome.stdout.contains("left out public.bad: "), "{outcome}");
+    assert!(outcome.stdout.contains("left out public.bad: nothing fills column must"), "{outcome}");
     assert!(outcome.stdout.contains("set SOURCE_DATABASE_URL and TARGET_DATABASE_URL"), "{outcome}");
     let config = written(&program);
     assert!(!config.contains("secret") && !config.contains("127.0.0.1"), "{config}");
@@ -110,4 +179,18 @@ fn databases_without_a_table_in_common_are_an_error() {
     assert!(!program.dir().join("bulkload.toml").exists());
     let outcome = program.run(&["init", "--target", "postgresql://127.0.0.1:1/none"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
+    let message = "error: --target: the target: cannot connect to 127.0.0.1:1/none: connection refused\n";
+    assert!(outcome.stderr.contains(message), "{outcome}");
+}
+
+#[test]
+fn databases_of_which_no_table_can_be_synced_are_an_error_that_names_no_file() {
+    let pair = pair();
+    pair.source.run("create table bad (id int primary key)");
+    pair.target.run("create table bad (id int primary key, must text not null)");
+    let program = Bulkload::on(&pair);
+    let outcome = program.run(&["-q", "init"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.starts_with("error: public.bad: nothing fills column must"), "{outcome}");
+    assert!(!program.dir().join("bulkload.toml").exists());
 }

@@ -9,8 +9,8 @@ use clap::Args;
 use super::exit::Exit;
 use super::signals::Signals;
 use super::terminal;
-use crate::config::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE, process_env};
-use crate::error::{Error, Kind, Phase, Result};
+use crate::config::{Located, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE, process_env};
+use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::report::figures;
 use crate::run::{self, InitRequest, Options};
 
@@ -73,6 +73,13 @@ impl Init {
         for (name, why) in &proposal.refused {
             let _ = writeln!(text, "left out {}: {why}", name.plain());
         }
+        for name in &proposal.undecided {
+            let _ = writeln!(
+                text,
+                "strategy = \"upsert\" for {}: whose rows are whose cannot be told, so that nothing is deleted",
+                name.plain()
+            );
+        }
         let given = [(&self.source, SOURCE_URL_VARIABLE), (&self.target, TARGET_URL_VARIABLE)];
         let unset: Vec<&str> =
             given.iter().filter(|(given, _)| given.is_some()).map(|(_, variable)| *variable).collect();
@@ -124,9 +131,17 @@ fn exists(path: &std::path::Path) -> Error {
         .hint("Name another file with -c, or add --force to write over it.")
 }
 
-fn url(given: Option<&str>, option: &str, variable: &str) -> Result<String> {
-    given.map(str::to_owned).or_else(|| process_env(variable)).ok_or_else(|| {
+fn url(given: Option<&str>, option: &str, variable: &str) -> Result<Located<Secret>> {
+    let (url, from) = match given {
+        Some(url) => (Some(url.to_owned()), option.to_owned()),
+        None => {
+            let url = process_env(variable).filter(|url| !url.is_empty());
+            (url, format!("environment variable {variable}"))
+        }
+    };
+    let url = url.ok_or_else(|| {
         Error::new(Phase::Config, Kind::Config, format!("neither {option} nor {variable} is given"))
             .hint(format!("Set {variable} to the database's URL: postgresql://user@host/database"))
-    })
+    })?;
+    Ok(Located { value: Secret::new(url), at: Location { file: from.into(), line: 0, column: 0 } })
 }

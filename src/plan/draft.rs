@@ -2,8 +2,13 @@
 //!
 //! What is certain is written so that it holds; what only the operator can know is a comment beside it.
 
+mod owners;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+
+use owners::Ownership;
+pub use owners::{Owners, Values, given, owner_column};
 
 use super::{Plan, TablePlan};
 use crate::config::{ApplyMethod, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
@@ -14,27 +19,17 @@ use crate::report::figures;
 /// `timestamptz`, `timestamp`, `date` (catalog `pg_type`).
 const TIMES: [Oid; 3] = [1184, 1114, 1082];
 
+/// So many values of a column are shown.
+const SEEN_MAX: usize = 8;
+
 /// Parts of names of columns that tell when a row was written.
 const WRITTEN: [&str; 6] = ["updated", "modified", "changed", "created", "inserted", "last_edit"];
-
-/// Names of columns that tell whose a row is.
-const OWNERS: [&str; 9] = [
-    "source",
-    "origin",
-    "dataset",
-    "data_source",
-    "source_system",
-    "created_by_app",
-    "tenant",
-    "owner_app",
-    "written_by",
-];
 
 /// What the servers were asked besides their catalogs.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Some values of the target's columns that tell whose a row is, by table.
-    pub owners: BTreeMap<TableName, Vec<String>>,
+    /// What is in the columns that tell whose a row is, by table.
+    pub owners: BTreeMap<TableName, Owners>,
     /// Columns of foreign keys in which the source has 0 for "no reference", by table.
     pub zeros: BTreeMap<TableName, Vec<Ident>>,
 }
@@ -58,16 +53,6 @@ pub struct Draft<'a> {
     pub seen: Seen,
     /// What is to be done with the tables, once that is known.
     pub plan: Option<&'a Plan>,
-}
-
-/// A column of the target that tells whose a row is.
-#[must_use]
-pub fn owner_column(table: &Relation) -> Option<&Column> {
-    let is_owner = |column: &&Column| {
-        let is_word = ["text", "character", "name"].iter().any(|word| column.type_name.starts_with(word));
-        is_word && !column.generated && OWNERS.contains(&column.name.as_str())
-    };
-    table.columns.iter().find(is_owner)
 }
 
 /// Columns of the target with a foreign key of their own that take NULL, while the source's column takes none.
@@ -134,29 +119,7 @@ impl Draft<'_> {
                 writeln!(f, "# key = [\"…\"]   # the target has no primary key: what tells its rows apart?")?;
             }
         }
-        let owner = owner_column(target);
-        let own = owner.and_then(|column| self.own_rows(source, column));
-        match (&own, owner) {
-            (Some(value), Some(column)) => {
-                let scope = format!("{} = {}", plain(&column.name), literal(value));
-                let values = self.values(name);
-                writeln!(
-                    f,
-                    "scope = {}   # rows that the sync brings get this value; others are left alone{values}",
-                    string(&scope)
-                )?;
-            }
-            (None, Some(column)) => {
-                let scope = format!("{} = '…'", plain(&column.name));
-                writeln!(
-                    f,
-                    "# scope = {}   # which rows are this sync's?{}",
-                    string(&scope),
-                    self.values(name)
-                )?;
-            }
-            _ => {}
-        }
+        self.show_owners(f, name, source, target)?;
         let times = written(source);
         if !times.is_empty() {
             writeln!(
@@ -192,25 +155,41 @@ impl Draft<'_> {
         line
     }
 
-    /// The value of `column` that every row gets that the sync brings: its default, where the source does not have it.
-    fn own_rows(&self, source: &Relation, column: &Column) -> Option<String> {
-        if source.column(&column.name).is_some() {
-            return None;
+    /// Which rows are the sync's. Where that cannot be told nothing is deleted.
+    fn show_owners(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &TableName,
+        source: &Relation,
+        target: &Relation,
+    ) -> fmt::Result {
+        let Some((column, owners)) = owner_column(self.target, target).zip(self.seen.owners.get(name)) else {
+            return Ok(());
+        };
+        let unsaid = string(&format!("{} = '…'", plain(&column.name)));
+        let seen = seen(owners);
+        match owners::judge(column, source, owners) {
+            Ownership::All => writeln!(f, "# scope = {unsaid}   # which rows are this sync's?{seen}"),
+            Ownership::Scope(scope, why) => {
+                writeln!(f, "scope = {}   # {why}; others are left alone{seen}", string(&scope))
+            }
+            Ownership::Unknown(why) => writeln!(
+                f,
+                "strategy = \"upsert\"   # nothing is deleted, since {}\n\
+                 # scope = {unsaid}   # which rows are this sync's? With it strategy = \"replace\" is safe{seen}",
+                one_line(&why)
+            ),
         }
-        let rest = column.expression.as_deref()?.strip_prefix('\'')?;
-        let (value, cast) = rest.rsplit_once('\'')?;
-        let is_plain = (cast.is_empty() || cast.starts_with("::")) && !value.contains(['\'', '\\']);
-        is_plain.then(|| value.to_owned())
     }
 
-    fn values(&self, name: &TableName) -> String {
-        match self.seen.owners.get(name).map(Vec::as_slice) {
-            None | Some([]) => String::new(),
-            Some(values) => {
-                let values: Vec<String> = values.iter().map(|value| one_line(&literal(value))).collect();
-                format!(" (seen: {})", values.join(", "))
-            }
-        }
+    /// Whether nothing may be deleted from a table, since nobody knows whose its rows are.
+    #[must_use]
+    pub fn is_ownership_unknown(&self, name: &TableName) -> bool {
+        let known = || {
+            let (source, target) = self.pair(name)?;
+            Some(owners::judge(owner_column(self.target, target)?, source, self.seen.owners.get(name)?))
+        };
+        matches!(known(), Some(Ownership::Unknown(_)))
     }
 
     fn show_columns(&self, f: &mut fmt::Formatter<'_>, source: &Relation, target: &Relation) -> fmt::Result {
@@ -274,6 +253,13 @@ impl Draft<'_> {
         }
         Ok(())
     }
+}
+
+/// ` (seen: 'D', 'M')`: some of what the target's rows have.
+fn seen(owners: &Owners) -> String {
+    let values = owners.target.iter().flat_map(Values::keys).flatten();
+    let values: Vec<String> = values.take(SEEN_MAX).map(|value| one_line(&literal(value))).collect();
+    if values.is_empty() { String::new() } else { format!(" (seen: {})", values.join(", ")) }
 }
 
 /// The columns that tell when a row was written.

@@ -2,27 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 use super::id::RunId;
 use super::prepare::{self, prepare};
 use super::sessions::Sessions;
-use super::{Options, unless_cancelled};
-use crate::config::{Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
+use super::{Options, unless_cancelled, waits};
+use crate::config::{Config, Located, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::{self, Catalog};
-use crate::pg::name::{Ident, TableName};
+use crate::pg::catalog::{self, Catalog, Column, Relation};
+use crate::pg::name::{Ident, TableName, literal};
 use crate::pg::session::Side;
 use crate::plan::Plan;
-use crate::plan::draft::{Draft, Seen, nullable_references, owner_column};
+use crate::plan::draft::{Draft, Owners, Seen, Values, given, nullable_references, owner_column};
 
 /// Which two databases, and what of them.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Where rows come from.
-    pub source: String,
+    pub source: Located<Secret>,
     /// Where they go.
-    pub target: String,
+    pub target: Located<Secret>,
     /// The schema whose tables are wanted.
     pub schema: String,
 }
@@ -36,6 +37,8 @@ pub struct Proposal {
     pub tables: usize,
     /// Tables that both sides have and that cannot be synced as they are, with the reason.
     pub refused: Vec<(TableName, String)>,
+    /// Tables of which nothing is deleted, since whose rows are whose cannot be told.
+    pub undecided: Vec<TableName>,
     /// Tables of one side only.
     pub unmatched: usize,
 }
@@ -43,8 +46,14 @@ pub struct Proposal {
 /// Both URLs are taken from the environment, and what is read there needs no table yet.
 const NO_TABLE_YET: &str = "[[table]]\nname = \"none\"\n";
 
-/// Rows that are looked at for whose they are.
-const SAMPLE: u32 = 10_000;
+/// How long a server may take to tell whose the rows of a table are. All rows are read for that.
+const OWNERS_TIMEOUT: &str = "10s";
+
+/// A column with more values than this tells something else.
+const OWNERS_MAX: usize = 1000;
+
+/// So many rows are looked for on the other side.
+const KEYS_MAX: u32 = 1000;
 
 /// Proposes a config that passes `plan`.
 ///
@@ -60,6 +69,7 @@ async fn propose(request: &Request, options: &Options) -> Result<Proposal> {
     let sessions = Sessions::new(&run, &empty.run);
     let (Some(source), target) = prepare::endpoints(&empty)? else { return Err(no_source()) };
     let Some(source_url) = &empty.source else { return Err(no_source()) };
+    let ends = waits::ends(Some(&source), &target);
     let (source, target) = futures::try_join!(
         prepare::open(&source, source_url, &sessions, Side::Source),
         prepare::open(&target, &empty.target, &sessions, Side::Target),
@@ -72,11 +82,15 @@ async fn propose(request: &Request, options: &Options) -> Result<Proposal> {
     if both.is_empty() {
         return Err(nothing_in_common(request, &of_source, &of_target));
     }
-    let (source_catalog, target_catalog) = futures::try_join!(
-        catalog::load(&source.client, &both, HashMap::new()),
-        catalog::load(&target.client, &both, HashMap::new())
-    )?;
-    let seen = look(&both, (&source_catalog, &source.client), (&target_catalog, &target.client)).await?;
+    let read = Box::pin(async {
+        let (of_source, of_target) = futures::try_join!(
+            catalog::load(&source.client, &both, HashMap::new()),
+            catalog::load(&target.client, &both, HashMap::new())
+        )?;
+        let seen = look(&both, (&of_source, &source.client), (&of_target, &target.client)).await?;
+        Ok((of_source, of_target, seen))
+    });
+    let (source_catalog, target_catalog, seen) = waits::told(Phase::Plan, &sessions, &ends, read).await?;
     let left = |here: &BTreeMap<TableName, String>| -> Vec<TableName> {
         let is_table = |(name, kind): &(&TableName, &String)| {
             matches!(kind.as_str(), "r" | "p") && !both.contains(*name)
@@ -97,8 +111,10 @@ async fn propose(request: &Request, options: &Options) -> Result<Proposal> {
     draft.plan = Some(&plan);
     let text = draft.to_string();
     parse(&text, request)?;
+    let undecided = draft.tables.iter().filter(|name| draft.is_ownership_unknown(name)).cloned().collect();
     Ok(Proposal {
         text,
+        undecided,
         tables: draft.tables.len(),
         unmatched: draft.only_source.len() + draft.only_target.len(),
         refused: draft.refused,
@@ -118,13 +134,18 @@ async fn passing(draft: &mut Draft<'_>, request: &Request, options: &Options, ru
         let place = error.location().map_or(0, |at| at.line);
         let Some(table) = lines.iter().rposition(|&line| line <= place + 1) else { return Err(error) };
         if lines.len() == 1 {
-            return Err(error);
+            return Err(error.nowhere());
         }
         let name = draft.tables.remove(table);
-        let why = match error.advice() {
-            Some(advice) => format!("{} {advice}", error.message()),
-            None => error.message().to_owned(),
+        let message = error.message();
+        let message = message.strip_prefix(&format!("{}: ", name.plain())).unwrap_or(message);
+        let mut why = match error.advice() {
+            Some(advice) => format!("{message}. {advice}"),
+            None => message.to_owned(),
         };
+        if draft.is_ownership_unknown(&name) {
+            why = format!("whose rows are whose cannot be told, so that none may be deleted; {why}");
+        }
         draft.refused.push((name, why));
     }
 }
@@ -132,11 +153,12 @@ async fn passing(draft: &mut Draft<'_>, request: &Request, options: &Options, ru
 /// A config with the URLs that were given.
 fn parse(text: &str, request: &Request) -> Result<Config> {
     let url = |name: &str| match name {
-        SOURCE_URL_VARIABLE => Some(request.source.clone()),
-        TARGET_URL_VARIABLE => Some(request.target.clone()),
+        SOURCE_URL_VARIABLE => Some(request.source.value.expose().to_owned()),
+        TARGET_URL_VARIABLE => Some(request.target.value.expose().to_owned()),
         _ => None,
     };
-    Config::parse(text, "the proposal", &url)
+    let config = Config::parse(text, "the proposal", &url)?;
+    Ok(Config { source: Some(request.source.clone()), target: request.target.clone(), ..config })
 }
 
 /// What a schema holds, and of what kind it is.
@@ -145,8 +167,7 @@ async fn tables(client: &Client, schema: &str) -> Result<BTreeMap<TableName, Str
         .query(include_str!("init.sql"), &[&schema])
         .await
         .map_err(|e| Error::pg(Phase::Plan, "listing tables", &e))?;
-    let named =
-        |row: &tokio_postgres::Row| (TableName::new(schema, row.get::<_, &str>("name")), row.get("kind"));
+    let named = |row: &Row| (TableName::new(schema, row.get::<_, &str>("name")), row.get("kind"));
     Ok(rows.iter().map(named).collect())
 }
 
@@ -161,15 +182,9 @@ async fn look(
         let (Some(from), Some(to)) = (source.relations.get(name), target.relations.get(name)) else {
             continue;
         };
-        if let Some(column) = owner_column(to) {
-            let sql = format!(
-                "select distinct v from (select {}::text as v from {name} limit {SAMPLE}) as s
-                 where v is not null order by v limit 8",
-                column.name
-            );
-            // Without the right to read it nothing is proposed.
-            let rows = on_target.query(&sql, &[]).await.unwrap_or_default();
-            seen.owners.insert(name.clone(), rows.iter().map(|row| row.get(0)).collect());
+        if let Some(column) = owner_column(target, to) {
+            let owners = owners(column, (from, on_source), (to, on_target)).await;
+            seen.owners.insert(name.clone(), owners);
         }
         for (column, parent, parent_column) in nullable_references(from, to) {
             if zero_is_none(on_source, name, column, (parent, parent_column)).await {
@@ -178,6 +193,72 @@ async fn look(
         }
     }
     Ok(seen)
+}
+
+/// What both sides have in a column that tells whose a row is.
+async fn owners(
+    column: &Column,
+    (source, on_source): (&Relation, &Client),
+    (target, on_target): (&Relation, &Client),
+) -> Owners {
+    let of_source = async {
+        source.column(&column.name)?;
+        values(on_source, &source.name, &column.name).await
+    };
+    let known = async {
+        let value = given(column, source)?;
+        let key = target.unique_indexes.iter().find(|index| index.is_plain() && index.all_not_null)?;
+        let keys = keys(on_target, &target.name, &key.columns, (&column.name, value)).await?;
+        Some((keys.len() as u64, found(on_source, &source.name, &key.columns, &keys).await?))
+    };
+    let (of_source, (of_target, known)) = futures::join!(of_source, async {
+        // One after the other: both begin a transaction on one connection.
+        (values(on_target, &target.name, &column.name).await, known.await)
+    });
+    Owners { source: of_source, target: of_target, known }
+}
+
+/// How many rows have which value; `None` where there are too many values.
+async fn values(client: &Client, table: &TableName, column: &Ident) -> Option<Values> {
+    let sql = format!(
+        "select v, pg_catalog.count(*) from (select {column}::pg_catalog.text as v from {table}) as s group by v limit {}",
+        OWNERS_MAX + 1
+    );
+    let rows = ask(client, &sql, &[]).await.filter(|rows| rows.len() <= OWNERS_MAX)?;
+    Some(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))).collect())
+}
+
+/// The keys of some rows that have a value, as text.
+async fn keys(
+    client: &Client,
+    table: &TableName,
+    key: &[Ident],
+    (column, value): (&Ident, Option<String>),
+) -> Option<Vec<String>> {
+    let is_it = value.map_or_else(|| "is null".to_owned(), |value| format!("= {}", literal(&value)));
+    let sql = format!("select {} from {table} where {column} {is_it} limit {KEYS_MAX}", key_text(key));
+    Some(ask(client, &sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// How many of some keys a table has.
+async fn found(client: &Client, table: &TableName, key: &[Ident], keys: &[String]) -> Option<u64> {
+    let sql = format!("select pg_catalog.count(*) from {table} where {} = any ($1)", key_text(key));
+    let rows = ask(client, &sql, &[&keys]).await?;
+    u64::try_from(rows.first()?.get::<_, i64>(0)).ok()
+}
+
+fn key_text(key: &[Ident]) -> String {
+    let parts: Vec<String> = key.iter().map(|column| format!("{column}::pg_catalog.text")).collect();
+    format!("pg_catalog.concat_ws(',', {})", parts.join(", "))
+}
+
+/// Asks what may take long, or may not be asked: `None` then.
+async fn ask(client: &Client, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Option<Vec<Row>> {
+    let begin = format!("begin read only; set local statement_timeout = '{OWNERS_TIMEOUT}'");
+    client.batch_execute(&begin).await.ok()?;
+    let rows = client.query(sql, values).await;
+    client.batch_execute("rollback").await.ok()?;
+    rows.ok()
 }
 
 /// Whether a table of the source has rows with 0 in a column, and the table that it refers to has none with this key.

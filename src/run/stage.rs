@@ -144,7 +144,7 @@ impl Staged {
         let take = Snapshot::take(source, &settings, &scene, readers, source_lock_wait(&self.plan));
         // Errors of statements name the server themselves.
         let told = |e: Error| if e.phase() == Phase::Connect { e.context("the source") } else { e };
-        let take = async { take.await.map(Some).map_err(told) };
+        let take = Box::pin(async { take.await.map(Some).map_err(told) });
         waits::told(Phase::Snapshot, &self.sessions, &[(Side::Source, source.clone())], take).await
     }
 
