@@ -59,6 +59,25 @@ fn the_plan_tells_what_becomes_of_values_that_a_cast_refuses() {
     assert!(!planned("").contains("that the cast refuses"));
 }
 
+#[test]
+fn a_cast_that_fails_the_table_is_named_with_what_to_do() {
+    let pair = with(
+        "create table t (id int primary key, n numeric); insert into t values (1, 1), (2, 2e20)",
+        "create table t (id int primary key, n int)",
+    );
+    let outcome = Bulkload::on(&pair).config("[[table]]\nname = 't'\n").run(&["-q", "sync"]);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let text = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("FAILED t: chunk 0: ") && text.contains("integer out of range [22003]"),
+        "{outcome}"
+    );
+    assert!(
+        text.contains("hint: The source casts n to integer: leave rows that do not fit out"),
+        "{outcome}"
+    );
+}
+
 /// One table fails at its data, another is applied; the first one keeps what it had.
 #[track_caller]
 fn assert_only_t_fails(pair: &Pair, before: &[&str], sqlstate: &str) {

@@ -1,8 +1,30 @@
 //! What becomes of values that do not fit where types differ.
 
-use super::TablePlan;
+use super::{ColumnPlan, TablePlan};
 use crate::config::ApplyMethod;
 use crate::pg::name::plain;
+
+impl TablePlan {
+    /// What to do about a value that the source cannot cast, where that fails the table.
+    pub(crate) fn advice_on_casts(&self) -> Option<String> {
+        let is_cast = |column: &&ColumnPlan| {
+            column.from.as_ref().is_some_and(|from| column.source != from.to_string())
+                && column.way_out.is_none()
+        };
+        let casts: Vec<String> = self
+            .columns
+            .iter()
+            .filter(is_cast)
+            .map(|column| format!("{} to {}", plain(&column.name), column.type_name))
+            .collect();
+        (!casts.is_empty()).then(|| {
+            format!(
+                "The source casts {}: leave rows that do not fit out with where, or give the target a wider type.",
+                casts.join(", ")
+            )
+        })
+    }
+}
 
 /// Adds a note to tables of which the source casts columns that may hold such values.
 pub(super) fn tell(tables: &mut [TablePlan]) {

@@ -208,7 +208,15 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
             continue;
         }
         let table = shared.plan.tables[job.table].name.plain();
-        let in_chunk = |error: Error| error.context(format!("{table}, chunk {}", job.chunk.number));
+        let in_chunk = |error: Error| {
+            let advice = shared.plan.tables[job.table].advice_on_casts();
+            let is_due = error.advice().is_none() && is_about_data(&error);
+            let error = error.context(format!("{table}, chunk {}", job.chunk.number));
+            match advice.filter(|_| is_due) {
+                Some(advice) => error.hint(advice),
+                None => error,
+            }
+        };
         // The attempt before was still on its way when the ledger was asked, and has landed since: the ledger's key
         // kept this one out, and now the ledger knows.
         let has_landed = attempts > 1 && error.code() == Some(&SqlState::UNIQUE_VIOLATION);
