@@ -395,6 +395,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_servers_message_names_is_not_named_again() {
+        let shown = |message: &str| {
+            let names = (Some("t"), None, Some("t_v_key"));
+            ServerError::from_fields("23505", message.to_owned(), None, names).to_string()
+        };
+        assert_eq!(shown("violates \"t_v_key\""), "violates \"t_v_key\" (table t) [23505]");
+        assert_eq!(shown("verletzt"), "verletzt (table t, constraint t_v_key) [23505]");
+    }
+
+    #[test]
     fn a_full_session_pooler_counts_as_out_of_slots() {
         assert!(server("XX000", "MaxClientsInSessionMode: max clients reached").is_out_of_slots());
         assert!(server("08P01", "no more connections allowed (max_client_conn)").is_out_of_slots());

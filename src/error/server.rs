@@ -107,6 +107,10 @@ impl ServerError {
             "25006" => {
                 "The server is read-only: a standby, or a managed database that ran out of disk space."
             }
+            "23505" => {
+                "Rows have the same value there: of the source, or one of the source and one that stays. Leave all but \
+                 one out with where, or name the columns as the key."
+            }
             "42501" => "Grant the right to the role, or connect as the table's owner.",
             _ => return None,
         })
@@ -142,10 +146,26 @@ impl ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
-        if let Some(object) = &self.object {
+        let object = self.unsaid();
+        if !object.is_empty() {
             write!(f, " ({object})")?;
         }
         write!(f, " [{}]", self.code.code())
+    }
+}
+
+impl ServerError {
+    /// What the message does not name itself of table, column and constraint.
+    fn unsaid(&self) -> String {
+        let is_unsaid = |part: &&str| {
+            part.split_once(' ').is_none_or(|(_, name)| !self.message.contains(&format!("\"{name}\"")))
+        };
+        self.object
+            .iter()
+            .flat_map(|object| object.split(", "))
+            .filter(is_unsaid)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 

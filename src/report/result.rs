@@ -175,6 +175,10 @@ fn failures(page: &mut Page, report: &Report) {
     }
     for (names, table) in groups {
         let error = table.error.as_deref().unwrap_or("the run ended before it was applied");
+        // It begins with the table's name where it stands alone, in a log or in the state.
+        let own = error.strip_prefix(&table.name).filter(|_| names.len() == 1);
+        let own = own.and_then(|rest| rest.strip_prefix(": ").or_else(|| rest.strip_prefix(", ")));
+        let error = own.unwrap_or(error);
         page.blank_line();
         page.paragraph(("FAILED", BAD), &format!("{}: {error}", some_of(&names)));
         if let Some(hint) = &table.hint {
@@ -280,12 +284,20 @@ fn rejects_of(page: &mut Page, table: &TableReport) {
     }
 }
 
-/// One reject: its constraint and what is wrong, or that alone where the reason is the same words without values.
+/// One reject: its constraint and what is wrong, or that alone where the reason is the same words without values. Both of what
+/// a server refused, `v: not_null [23502]` and `not_null: …`, have a word for programs, which people are spared.
 fn sample(reject: &Reject) -> String {
     let words = reject.reason.split_once(' ').map(|(_, words)| words);
-    match words.filter(|words| reject.text.ends_with(words)) {
-        Some(_) => reject.text.clone(),
-        None => format!("{}: {}", reject.reason, reject.text),
+    if words.is_some_and(|words| reject.text.ends_with(words)) {
+        return reject.text.clone();
+    }
+    let (about, code) = reject.reason.rsplit_once(" [").unwrap_or((&reject.reason, ""));
+    match reject.text.split_once(": ") {
+        Some((word, said)) if !code.is_empty() => {
+            let name = about.strip_suffix(&format!(": {word}")).unwrap_or(about);
+            if name == word { format!("{said} [{code}") } else { format!("{name} [{code}: {said}") }
+        }
+        _ => format!("{}: {}", reject.reason, reject.text),
     }
 }
 

@@ -141,6 +141,32 @@ fn failure_is_red_and_success_is_green() {
 }
 
 #[test]
+fn what_is_said_of_a_reject_or_a_failure_is_said_once() {
+    for (reason, text, expected) in [
+        ("v: not_null [23502]", "not_null: null value in \"v\"", "v [23502]: null value in \"v\""),
+        ("v_check [23514]", "check: violates \"v_check\"", "v_check [23514]: violates \"v_check\""),
+        ("invalid [22P02]", "invalid: no number: \"x\"", "no number: \"x\" [22P02]"),
+        ("fkey", "a=1 has no match", "fkey: a=1 has no match"),
+    ] {
+        let reject = Reject { reason: reason.to_owned(), text: text.to_owned() };
+        assert_eq!(sample(&reject), expected);
+    }
+    let failed = |name: &str, message: &str| {
+        let mut failed = table(name, 1);
+        failed.fail(&Error::new(Phase::Load, Kind::Server, message));
+        failed
+    };
+    let text = plain(&report(vec![
+        failed("public.a", "public.a, chunk 0: no"),
+        failed("public.b", "public.b: never"),
+        failed("public.c", "public.a: not this one"),
+    ]));
+    for line in ["FAILED a: chunk 0: no\n", "FAILED b: never\n", "FAILED c: public.a: not this one\n"] {
+        assert!(text.contains(line), "{line} {text}");
+    }
+}
+
+#[test]
 fn rejects_of_many_tables_take_a_line_each() {
     let rejecting = |name: &str, rejected: u64, text: &str| {
         let mut table = table(name, 10);
