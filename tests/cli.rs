@@ -364,6 +364,16 @@ fn bash_completes_commands_and_options() {
     }
 }
 
+#[test]
+fn fish_completes_the_names_of_shells() {
+    let script = program().run(&["completions", "fish"]).stdout;
+    let line = script.lines().last().unwrap();
+    assert!(
+        line.ends_with("using_subcommand completions\" -f -a \"bash elvish fish powershell zsh\""),
+        "{line}"
+    );
+}
+
 /// How to send a signal, and the exit code that it leads to.
 type Signal = fn(&Running);
 

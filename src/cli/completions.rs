@@ -1,6 +1,6 @@
 //! `bulkload completions`
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use clap_complete::Shell;
 
 use super::exit::Exit;
@@ -20,11 +20,18 @@ Examples:
   bulkload completions bash > /etc/bash_completion.d/bulkload
   bulkload completions zsh > ~/.zfunc/_bulkload";
 
+/// For fish, what is generated knows no arguments besides options.
+const FISH_SHELLS: &str = "complete -c bulkload -n \"__fish_bulkload_using_subcommand completions\" -f -a";
+
 impl Completions {
     /// Prints the script.
     pub(super) fn execute(&self, cli: &mut clap::Command) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, cli, "bulkload", &mut script);
+        if self.shell == Shell::Fish {
+            let shells = Shell::value_variants().iter().map(ToString::to_string).collect::<Vec<_>>();
+            script.extend_from_slice(format!("{FISH_SHELLS} \"{}\"\n", shells.join(" ")).as_bytes());
+        }
         terminal::print_bytes(&script)?;
         Ok(Exit::Done)
     }
