@@ -147,10 +147,8 @@ fn whoever_is_in_the_way_of_a_swap_makes_no_reader_wait_for_long() {
 fn an_old_table_that_somebody_still_reads_is_left_to_the_next_run() {
     let scene = scene(crate::support::pair());
     let db = &scene.pair.target;
-    let mut running = scene
-        .program("swap", "commit = 'run'\nlock_timeout = '100ms'")
-        .hold_at("swap.validated")
-        .spawn(&SYNC);
+    let program = scene.program("swap", "commit = 'run'\nlock_timeout = '100ms'\nlock_wait = '1s'");
+    let mut running = program.hold_at("swap.validated").spawn(&SYNC);
     running.wait_until_held();
     let old = db.value("select nspname from pg_namespace where nspname like 'bulkload_old_%'");
     let reader = holder(db, &format!("select from {old}.free"));
@@ -158,8 +156,23 @@ fn an_old_table_that_somebody_still_reads_is_left_to_the_next_run() {
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(scene.rows(), (New, New));
-    assert!(outcome.stderr.contains("old"), "{outcome}");
+    let holder = format!("pid {} (the holder, idle in transaction", reader.value("select pg_backend_pid()"));
+    let warnings = outcome.report()["tables"].to_string();
+    for words in [&format!("{old}.free"), "could not be removed yet", &holder, "the next run tries again"] {
+        assert!(warnings.contains(words), "{words}: {outcome}");
+    }
     assert_ne!(scene.leftovers(), Vec::<String>::new());
+    // It keeps no other run from its work, nor what another dead run left from being removed.
+    let dead = killed_at(&scene, "swap.built");
+    let left = scene.leftovers();
+    assert!(left.iter().any(|name| name.starts_with("bulkload_new_")), "{left:?}");
+    let outcome = dead.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(scene.rows(), (New, New));
+    let told = outcome.stderr.lines().find(|line| line.contains("what a dead run left could not be removed"));
+    assert!(told.is_some_and(|line| line.contains(&holder)), "{holder}: {outcome}");
+    assert_eq!(scene.leftovers().iter().filter(|name| name.starts_with("bulkload_")).count(), 1, "{outcome}");
+    assert!(scene.leftovers().contains(&old), "{outcome}");
     drop(reader);
     succeeds(&scene, &scene.program("swap", "commit = 'run'").sync(), "the next run");
 }

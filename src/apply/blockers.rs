@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::locks::Wanted;
 use crate::error::{Error, Phase, Result};
@@ -35,42 +35,66 @@ fn conflicting(lock: TableLock) -> &'static [&'static str] {
     }
 }
 
-/// Describes the sessions that hold what we want, the longest transaction first; empty if they are gone by now.
+/// What the names of this program's sessions begin with.
+const OWN_SESSIONS: &str = "bulkload/";
+
+/// A session that holds a lock.
+pub(super) struct Holder {
+    words: String,
+    /// It is a session of this program.
+    pub(super) is_ours: bool,
+}
+
+/// Describes holders; empty if there are none.
+pub(super) fn words(holders: &[Holder]) -> String {
+    let words: Vec<&str> = holders.iter().map(|holder| holder.words.as_str()).collect();
+    words.join("; ")
+}
+
+/// Describes who holds what we want, the longest first; empty if they are gone by now.
 pub(super) async fn describe(client: &Client, wanted: &[Wanted]) -> Result<String> {
     let strongest = wanted.iter().map(|w| w.lock).max().unwrap_or(TableLock::AccessExclusive);
     let oids: Vec<Oid> = wanted.iter().map(|w| w.oid).collect();
-    holders(client, &oids, conflicting(strongest)).await
+    Ok(words(&holders(client, &oids, conflicting(strongest)).await?))
 }
 
 /// Describes the sessions that keep sequences from being altered.
 pub(super) async fn of_sequences(client: &Client, sequences: &[Oid]) -> Result<String> {
-    holders(client, sequences, conflicting(TableLock::ShareRowExclusive)).await
+    Ok(words(&holders(client, sequences, conflicting(TableLock::ShareRowExclusive)).await?))
 }
 
 /// Describes the sessions that keep everyone from reading a table.
 pub(super) async fn of_a_reader(client: &Client, table: Oid) -> Result<String> {
-    holders(client, &[table], &["AccessExclusiveLock"]).await
+    Ok(words(&holders(client, &[table], &["AccessExclusiveLock"]).await?))
 }
 
-async fn holders(client: &Client, oids: &[Oid], modes: &[&str]) -> Result<String> {
+/// Who keeps tables from being dropped. Names are as SQL.
+pub(super) async fn of_tables(client: &Client, tables: &[String]) -> Result<Vec<Holder>> {
+    let sql =
+        "select pg_catalog.to_regclass(t.name)::pg_catalog.oid from pg_catalog.unnest($1::text[]) as t (name)
+        where pg_catalog.to_regclass(t.name) is not null";
+    let rows = client
+        .query(sql, &[&tables])
+        .await
+        .map_err(|e| Error::pg(Phase::Clean, "looking for who holds the lock", &e))?;
+    let oids: Vec<Oid> = rows.iter().map(|row| row.get(0)).collect();
+    holders(client, &oids, conflicting(TableLock::AccessExclusive)).await
+}
+
+async fn holders(client: &Client, oids: &[Oid], modes: &[&str]) -> Result<Vec<Holder>> {
     let rows = client
         .query(include_str!("blockers.sql"), &[&oids, &modes])
         .await
         .map_err(|e| Error::pg(Phase::Apply, "looking for who holds the lock", &e))?;
-    let sessions: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let age = Duration::from_secs_f64(row.get::<_, f64>("transaction_s").max(0.0).round());
-            format!(
-                "pid {} ({}, {}, {} on {}, transaction {} old)",
-                row.get::<_, i32>("pid"),
-                row.get::<_, &str>("application"),
-                row.get::<_, &str>("state"),
-                row.get::<_, &str>("mode"),
-                row.get::<_, &str>("relation"),
-                humantime::format_duration(age),
-            )
-        })
-        .collect();
-    Ok(sessions.join("; "))
+    Ok(rows.iter().map(holder).collect())
+}
+
+fn holder(row: &Row) -> Holder {
+    let age = Duration::from_secs_f64(row.get::<_, f64>("transaction_s").max(0.0).round());
+    let age = humantime::format_duration(age);
+    let (application, state): (&str, &str) = (row.get("application"), row.get("state"));
+    let (mode, relation): (&str, &str) = (row.get("mode"), row.get("relation"));
+    let pid: i32 = row.get("pid");
+    let words = format!("pid {pid} ({application}, {state}, {mode} on {relation}, transaction {age} old)");
+    Holder { words, is_ours: application.starts_with(OWN_SESSIONS) }
 }

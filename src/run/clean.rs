@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -13,7 +13,7 @@ use super::prepare;
 use super::sessions::Sessions;
 use crate::apply::swap::{self, Patience, Schemas};
 use crate::config::Config;
-use crate::error::{Error, Kind, Phase, Result};
+use crate::error::{Phase, Result};
 use crate::load::{Ledger, leftovers};
 use crate::pg::name::{Ident, TableName};
 use crate::pg::session::Side;
@@ -22,9 +22,6 @@ use crate::report::state::{State, Unvalidated};
 
 /// How long others may queue behind one attempt to drop a staging table.
 const DROP_BUDGET: Duration = Duration::from_millis(500);
-
-/// Between two attempts.
-const DROP_PAUSE: Duration = Duration::from_millis(200);
 
 /// What `bulkload clean` did.
 #[derive(Debug, Clone, Default, serde::Serialize)]
@@ -70,15 +67,21 @@ pub(super) async fn clean(config: Config) -> Result<CleanReport> {
     let sessions = Sessions::new(&RunId::now(), &config.run);
     let session = prepare::open(&target, &config.target, &sessions, Side::Target).await?;
     let schema = &config.run.staging_schema;
-    remove_dead(&session.client, schema, &State::new(schema.clone())).await
+    remove_dead(&session.client, schema, &State::new(schema.clone()), PATIENT).await
 }
 
 /// Removes what is left of every run that nobody holds the lock of. A run leaves staging tables only for a part of
 /// its time, and none at all where its methods need none, so its ledger and its rows of `runs` are looked at, too.
 ///
 /// # Errors
-/// The server's; [`Kind::Lock`] if a table could not be locked, because a backend of the dead run is still busy.
-pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) -> Result<CleanReport> {
+/// The first of them, after everything was tried: the server's; [`crate::error::Kind::Lock`] with who is in the way if a table could not be
+/// locked.
+pub(super) async fn remove_dead(
+    client: &Client,
+    schema: &Ident,
+    state: &State,
+    patience: Patience,
+) -> Result<CleanReport> {
     let mut runs: BTreeMap<String, (Vec<TableName>, u64)> = BTreeMap::new();
     for run in Ledger::runs(client, schema).await?.into_iter().chain(state.open_runs(client).await?) {
         runs.entry(run).or_default();
@@ -95,7 +98,7 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
     for (run, ..) in &owed {
         runs.entry(run.clone()).or_default();
     }
-    let mut report = CleanReport::default();
+    let (mut report, mut failure) = (CleanReport::default(), None);
     for (run, (tables, bytes)) in runs {
         if !claim::lock_dead_run(client, &run).await? {
             report.alive.push(run);
@@ -103,51 +106,65 @@ pub(super) async fn remove_dead(client: &Client, schema: &Ident, state: &State) 
         }
         tracing::info!(phase = %Phase::Clean, run, tables = tables.len(), bytes, "removing what a dead run left");
         let schemas = Schemas::of(&run);
-        let dropped = drop_tables(client, &tables, DROP_BUDGET, claim::CLAIM_WAIT).await;
+        let dropped = drop_tables(client, &tables, patience).await;
         let forgotten = async {
             dropped?;
-            let (swapped, swapped_bytes) = drop_swapped(client, &schemas).await?;
+            let (swapped, swapped_bytes) = drop_swapped(client, &schemas, patience).await?;
             report.bytes += swapped_bytes;
             report.dropped.extend(swapped.iter().map(TableName::plain));
             for (_, entry, keys) in owed.iter().filter(|(owing, ..)| *owing == run) {
-                report.validated.extend(validate(client, state, (&run, *entry), keys).await?);
+                report.validated.extend(validate(client, state, (&run, *entry), keys, patience).await?);
             }
             Ledger::forget_dead(client, schema, &run).await?;
             state.close_dead_run(client, &run).await
         };
         let forgotten = forgotten.await;
         claim::unlock(client, &run).await?;
-        forgotten?;
+        if let Err(error) = forgotten {
+            // What keeps one run's tables here is no reason to leave those of others.
+            failure.get_or_insert(error);
+            continue;
+        }
         report.bytes += bytes;
         report.dropped.extend(tables.iter().map(TableName::plain));
         report.runs.push(run);
     }
-    Ok(report)
+    failure.map_or(Ok(report), Err)
 }
 
 /// How patient the removal of tables is that somebody may still read, and the validation of foreign keys.
-const PATIENCE: Patience = Patience { budget: DROP_BUDGET, wait: claim::CLAIM_WAIT };
+pub(super) const PATIENT: Patience =
+    Patience { budget: DROP_BUDGET, wait: claim::CLAIM_WAIT, wait_for_others: claim::CLAIM_WAIT };
+
+/// The same for a run that has something else to do than to wait for whoever reads what nobody needs.
+pub(super) const BUSY: Patience = Patience { wait_for_others: DROP_BUDGET, ..PATIENT };
 
 /// Drops the new tables of a run that did not take a live one's place, the old ones whose place was taken, and the run's
 /// schemas if they are empty. Returns what was dropped, and its bytes. What something else has come to depend on is left.
-pub(super) async fn drop_swapped(client: &Client, schemas: &Schemas) -> Result<(Vec<TableName>, u64)> {
-    let (mut dropped, mut bytes) = (Vec::new(), 0);
+pub(super) async fn drop_swapped(
+    client: &Client,
+    schemas: &Schemas,
+    patience: Patience,
+) -> Result<(Vec<TableName>, u64)> {
+    let (mut dropped, mut bytes, mut failure) = (Vec::new(), 0, None);
     for schema in [&schemas.new, &schemas.old] {
         let tables = swap::tables(client, schema).await?;
         let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
-        match swap::dispose(client, &names, PATIENCE).await {
+        match swap::dispose(client, &names, patience).await {
             Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
                 tracing::warn!(phase = %Phase::Clean, %error, "tables of a run were left");
             }
-            Err(error) => return Err(error),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => _ = failure.get_or_insert(error),
             Ok(()) => {
+                // One with tables in it would wait for whoever reads them before it is refused.
+                swap::drop_empty(client, schema).await?;
                 dropped.extend(names.into_iter().filter(|name| !schemas.is_ours(name)));
                 bytes += tables.iter().map(|(_, bytes)| bytes).sum::<u64>();
             }
         }
     }
-    schemas.drop_empty(client).await?;
-    Ok((dropped, bytes))
+    failure.map_or(Ok((dropped, bytes)), Err)
 }
 
 /// Validates what an entry of a dead run owes. Returns what could be, in words.
@@ -156,8 +173,9 @@ async fn validate(
     state: &State,
     (run, entry): (&str, usize),
     keys: &[Unvalidated],
+    patience: Patience,
 ) -> Result<Vec<String>> {
-    let left = swap::validate(client, keys, PATIENCE).await;
+    let left = swap::validate(client, keys, patience).await;
     for (key, error) in &left {
         let table = key.table().plain();
         tracing::warn!(phase = %Phase::Clean, table, %error, "{} is not validated yet", key.constraint);
@@ -168,32 +186,14 @@ async fn validate(
     Ok(done.iter().map(|key| format!("{} of {}", key.constraint, key.table().plain())).collect())
 }
 
-/// Drops tables in one transaction. Never waits for a lock longer than `budget` at a time, nor tries longer than `wait`.
-pub(super) async fn drop_tables(
-    client: &Client,
-    tables: &[TableName],
-    budget: Duration,
-    wait: Duration,
-) -> Result<()> {
+/// Drops staging tables in one transaction.
+pub(super) async fn drop_tables(client: &Client, tables: &[TableName], patience: Patience) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-    let sql = format!(
-        "begin; set local lock_timeout = '{}ms'; drop table if exists {}; commit",
-        budget.as_millis(),
-        names.join(", ")
-    );
-    let until = Instant::now() + wait;
-    loop {
-        let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
-        let error = Error::pg(Phase::Clean, "dropping staging tables", &error);
-        let _ = client.batch_execute("rollback").await;
-        if error.kind() != Kind::Lock || Instant::now() > until {
-            return Err(error);
-        }
-        tokio::time::sleep(DROP_PAUSE).await;
-    }
+    let sql = format!("drop table if exists {}", names.join(", "));
+    patience.run(client, &sql, "dropping staging tables", &names).await
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What a run needs on the target before rows flow: state tables, claims, staging tables.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +23,6 @@ use crate::pg::session::{Session, Side};
 use crate::plan::{Extent, Plan};
 use crate::report::TableReport;
 use crate::report::state::{Entry, State};
-
-/// How long our own staging tables may be waited for when they are dropped.
-const DROP_BUDGET: Duration = Duration::from_millis(500);
 
 /// A run that holds its tables and has somewhere to put rows.
 pub(super) struct Staged {
@@ -78,7 +74,9 @@ pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &Cancellation
 impl Staged {
     async fn create(&self) -> Result<()> {
         let control = self.claim.control().await;
-        match clean::remove_dead(&control.client, &self.plan.run.staging_schema, &self.state).await {
+        match clean::remove_dead(&control.client, &self.plan.run.staging_schema, &self.state, clean::BUSY)
+            .await
+        {
             // Somebody reads it, a dump perhaps, or the role may not drop it. It is in nobody's way but the disk's.
             Err(error) if !error.is_transient() && error.kind() != Kind::Cancelled => {
                 tracing::warn!(phase = %Phase::Clean, %error, "what a dead run left could not be removed");
@@ -196,9 +194,9 @@ impl Staged {
             let ordinary = self.plan.tables.iter().zip(&self.staging).filter(|(t, _)| !t.fills_new_table());
             let names: Vec<TableName> =
                 ordinary.filter_map(|(_, staging)| Some(staging.as_ref()?.name.clone())).collect();
-            clean::drop_tables(&control.client, &names, DROP_BUDGET, super::claim::CLAIM_WAIT).await?;
+            clean::drop_tables(&control.client, &names, clean::PATIENT).await?;
             if self.swaps() {
-                clean::drop_swapped(&control.client, &self.schemas).await?;
+                clean::drop_swapped(&control.client, &self.schemas, clean::BUSY).await?;
             }
             self.ledger().forget(&control.client).await
         });

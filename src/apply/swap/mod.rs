@@ -27,7 +27,7 @@ pub(crate) use build::stage;
 pub(super) use build::{Built, build};
 pub(crate) use exchange::{Patience, dispose, validate};
 pub(super) use exchange::{Prepared, settle};
-pub(crate) use schema::{Schemas, runs, tables};
+pub(crate) use schema::{Schemas, drop_empty, runs, tables};
 
 use super::{Context, Method, Outcome, Way, sequences as owned};
 use crate::config::ApplyMethod;

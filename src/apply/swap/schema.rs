@@ -109,20 +109,15 @@ pub(crate) async fn tables(client: &Client, schema: &Ident) -> Result<Vec<(Table
     Ok(rows.iter().map(table).collect())
 }
 
-impl Schemas {
-    /// Drops the schemas that are empty.
-    ///
-    /// # Errors
-    /// The server's.
-    pub(crate) async fn drop_empty(&self, client: &Client) -> Result<()> {
-        for schema in [&self.new, &self.old] {
-            let dropped = client.batch_execute(&format!("drop schema if exists {schema}")).await;
-            match dropped.map_err(|e| Error::pg(Phase::Clean, "dropping the schema of new tables", &e)) {
-                Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {}
-                dropped => dropped?,
-            }
-        }
-        Ok(())
+/// Drops a schema of a run that has no tables any more; not if something of others is in it.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn drop_empty(client: &Client, schema: &Ident) -> Result<()> {
+    let dropped = client.batch_execute(&format!("drop schema if exists {schema}")).await;
+    match dropped.map_err(|e| Error::pg(Phase::Clean, "dropping the schema of new tables", &e)) {
+        Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => Ok(()),
+        dropped => dropped,
     }
 }
 

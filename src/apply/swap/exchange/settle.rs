@@ -53,7 +53,8 @@ async fn validate_one(client: &Client, key: &Unvalidated, patience: Patience) ->
     if !row.get::<_, bool>(0) {
         return Ok(());
     }
-    patience.run(client, &format!("alter table {table} validate constraint {name}"), &what).await
+    let sql = format!("alter table {table} validate constraint {name}");
+    patience.run(client, &sql, &what, &[]).await
 }
 
 /// Validates what the exchange left to be validated, and removes the old tables. Returns warnings: what could not be done is
@@ -64,7 +65,8 @@ pub(in crate::apply) async fn settle(
     prepared: &Prepared,
     keys: &[Unvalidated],
 ) -> Vec<String> {
-    let patience = Patience { budget: context.lock_timeout, wait: context.lock_wait.min(SETTLE_WAIT) };
+    let wait = context.lock_wait.min(SETTLE_WAIT);
+    let patience = Patience { budget: context.lock_timeout, wait, wait_for_others: wait };
     let mut warnings = Vec::new();
     if !keys.is_empty() {
         let left = validate(client, keys, patience).await;
