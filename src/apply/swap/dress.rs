@@ -3,10 +3,10 @@
 use tokio_postgres::Client;
 
 use super::Schemas;
+use super::attached::Right;
 use super::build::{Making, with_empty_path};
 use super::notes::{Note, Notes};
 use crate::error::{Error, Phase, Result};
-use crate::pg::name::TableName;
 
 /// What is to be run for a new table.
 #[derive(Default)]
@@ -76,23 +76,30 @@ async fn plain(client: &Client, table: &Making<'_>, now: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Rights. What was granted by somebody else than the owner is granted by that role again, which cannot reach the new table
-/// before it has the live one's name; so is whatever comes after it, because the order matters.
+/// Rights. What was granted on an object by somebody else than the owner is granted by that role again, which cannot reach the
+/// new table before it has the live one's name; so is whatever comes after it on the same object, because the order matters.
 async fn rights(client: &Client, table: &Making<'_>, is_dressed: bool) -> Result<Dress> {
-    let read = |name: TableName| async move { table.target(&name).grants(client).await };
-    let granted = read(table.new.clone()).await?;
-    let Some(first) = granted.iter().position(|(_, grantor)| grantor.is_some()) else {
-        let now = if is_dressed { Vec::new() } else { granted.into_iter().map(|(sql, _)| sql).collect() };
-        return Ok(Dress { now, late: Vec::new() });
-    };
-    let now = granted.into_iter().take(first).map(|(sql, _)| sql).collect();
-    let live = read(table.table.plan.name.clone()).await?;
-    let is_grant = |(sql, _): &(String, Option<String>)| sql.starts_with("grant ");
-    let grants: Vec<_> = live.into_iter().filter(is_grant).collect();
-    let first = grants.iter().position(|(_, grantor)| grantor.is_some()).unwrap_or(grants.len());
-    let late = grants.into_iter().skip(first).flat_map(|(sql, grantor)| match grantor {
-        Some(grantor) => vec![format!("set local role {grantor}"), sql, "reset role".to_owned()],
-        None => vec![sql],
+    let mut now = Vec::new();
+    if !is_dressed {
+        let (granted, _) = parted(table.target(&table.new).rights(client).await?);
+        now.extend(granted.into_iter().map(|right| right.statement));
+    }
+    let (_, granted) = parted(table.target(&table.table.plan.name).rights(client).await?);
+    let late = granted.into_iter().flat_map(|Right { statement, grantor, .. }| match grantor {
+        Some(grantor) => vec![format!("set local role {grantor}"), statement, "reset role".to_owned()],
+        None => vec![statement],
     });
     Ok(Dress { now, late: late.collect() })
+}
+
+/// What can be done at once, and what begins with the first right on an object that another role granted. What is taken away
+/// comes first of each object: with it go the owner's own rights, which it needs in between.
+fn parted(rights: Vec<Right>) -> (Vec<Right>, Vec<Right>) {
+    let mut waiting = None;
+    rights.into_iter().partition(|right| {
+        if right.grantor.is_some() {
+            waiting = Some(right.object);
+        }
+        waiting != Some(right.object)
+    })
 }

@@ -1,5 +1,6 @@
 -- The rights on a table, its columns and its sequences, as statements: first what new objects have got is taken away, then
--- what the live ones have is granted, in their order. Default privileges are not to leak in.
+-- what the live ones have is granted, in their order, object by object; the objects are numbered. Default privileges are not to
+-- leak in.
 -- $1: the live table's oid, $2: the new one as SQL, $3: its schema as SQL.
 with objects as (
     select 1 as place, 'r'::"char" as kind, 'table' as word, $2::text as name, live.relowner as owner,
@@ -50,6 +51,7 @@ statements as (
     where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped
     group by a.attname, a.attnum, c.relowner, g.grantor, g.grantee, g.is_grantable
 )
-select s.statement, case when s.grantor is not null then pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.grantor)) end as grantor
+select pg_catalog.dense_rank() over (order by s.place, s.name) as object, s.statement,
+    case when s.grantor is not null then pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.grantor)) end as grantor
 from statements s
 order by s.place, s.name, s.step, s.ordinal

@@ -119,6 +119,17 @@ fn constraint(row: &Row) -> Constraint {
     }
 }
 
+/// A statement about the rights on a table, on one of its columns or of its sequences.
+#[derive(Debug)]
+pub(super) struct Right {
+    /// The object's number.
+    pub(super) object: i64,
+    /// REVOKE or GRANT.
+    pub(super) statement: String,
+    /// Who granted it, if it was not the owner.
+    pub(super) grantor: Option<String>,
+}
+
 /// A live table and what its new one is called while statements for it are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
@@ -148,10 +159,14 @@ impl Target<'_> {
         Ok((plain, of_code))
     }
 
-    /// Rights, with the role that granted them if it was not the owner.
-    pub(super) async fn grants(&self, client: &Client) -> Result<Vec<(String, Option<String>)>> {
+    /// Rights.
+    pub(super) async fn rights(&self, client: &Client) -> Result<Vec<Right>> {
         let rows = self.query(client, include_str!("grants.sql"), true).await?;
-        rows.iter().map(|row| Ok((self.statement(row)?, row.get("grantor")))).collect()
+        let right = |row: &Row| {
+            let statement = self.statement(row)?;
+            Ok(Right { object: row.get("object"), statement, grantor: row.get("grantor") })
+        };
+        rows.iter().map(right).collect()
     }
 
     /// CLUSTER and replica identity.
