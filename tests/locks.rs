@@ -112,6 +112,34 @@ fn a_lock_that_is_not_to_be_had_fails_the_table_and_names_the_holder() {
 }
 
 #[test]
+fn a_prepared_transaction_that_holds_a_lock_is_named_with_what_ends_it() {
+    for apply in ["truncate", "delete", "delta", "swap"] {
+        let scene = Scene::shared();
+        let gid = format!("{}'s", scene.pair.target.name());
+        let gid = format!("'{}'", gid.replace('\'', "''"));
+        // Whoever prepares it may be gone long since.
+        scene
+            .pair
+            .target
+            .run(&format!("begin; update free set v = v where id = 1; prepare transaction {gid}"));
+        let outcome = scene.program(apply, "lock_timeout = '100ms'\nlock_wait = '1s'").sync();
+        assert_eq!(outcome.code, Some(1), "{apply}: {outcome}");
+        let error = outcome.table("public.free")["error"].as_str().unwrap().to_owned();
+        let named = format!("in the way: prepared transaction {gid} (role ");
+        for words in [
+            &named,
+            "RowExclusiveLock on free, prepared ",
+            " ago: COMMIT PREPARED or ROLLBACK PREPARED ends it",
+        ] {
+            assert!(error.contains(words), "{apply}, {words}: {error}");
+        }
+        scene.pair.target.run(&format!("rollback prepared {gid}"));
+        assert_eq!(scene.rows(), (New, Old));
+        scene.assert_tidy();
+    }
+}
+
+#[test]
 fn a_table_that_is_locked_exclusively_before_it_is_counted_is_not_waited_for_without_limit() {
     let scene = Scene::shared();
     let mut running =

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Row};
 use super::locks::Wanted;
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Oid;
+use crate::pg::name::literal;
 use crate::plan::method::TableLock;
 
 /// The modes that conflict with a lock, as `pg_locks` names them (manual, table 13.2).
@@ -38,7 +39,10 @@ fn conflicting(lock: TableLock) -> &'static [&'static str] {
 /// What the names of this program's sessions begin with.
 const OWN_SESSIONS: &str = "bulkload/";
 
-/// A session that holds a lock.
+/// What can be done about whoever does not go away.
+pub(super) const HINT: &str = "End that transaction (pg_terminate_backend; COMMIT PREPARED or ROLLBACK PREPARED if it is a prepared one), run at a quieter hour, or raise lock_wait.";
+
+/// A session or a prepared transaction that holds a lock.
 pub(super) struct Holder {
     words: String,
     /// It is a session of this program.
@@ -94,7 +98,17 @@ fn holder(row: &Row) -> Holder {
     let age = humantime::format_duration(age);
     let (application, state): (&str, &str) = (row.get("application"), row.get("state"));
     let (mode, relation): (&str, &str) = (row.get("mode"), row.get("relation"));
-    let pid: i32 = row.get("pid");
-    let words = format!("pid {pid} ({application}, {state}, {mode} on {relation}, transaction {age} old)");
-    Holder { words, is_ours: application.starts_with(OWN_SESSIONS) }
+    let pid = row.get::<_, Option<i32>>("pid");
+    let words = match (pid, row.get::<_, Option<&str>>("gid")) {
+        (Some(pid), _) => {
+            format!("pid {pid} ({application}, {state}, {mode} on {relation}, transaction {age} old)")
+        }
+        (None, Some(gid)) => format!(
+            "prepared transaction {} (role {application}, {mode} on {relation}, prepared {age} ago: \
+             COMMIT PREPARED or ROLLBACK PREPARED ends it)",
+            literal(gid)
+        ),
+        (None, None) => format!("a prepared transaction ({mode} on {relation})"),
+    };
+    Holder { words, is_ours: pid.is_some() && application.starts_with(OWN_SESSIONS) }
 }

@@ -216,7 +216,7 @@ fn gave_up(context: &Context<'_>, attempts: u32, who: &str) -> Error {
             "the locks were not to be had within lock_wait = {wait} ({attempts} attempts); in the way: {who}"
         ),
     )
-    .hint("End that transaction (pg_terminate_backend), run at a quieter hour, or raise lock_wait.")
+    .hint(blockers::HINT)
 }
 
 /// All locks of a group, in the order in which they are taken.

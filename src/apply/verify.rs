@@ -185,8 +185,7 @@ async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
         plan.name.plain(),
         if who.is_empty() { "nobody any more" } else { &who }
     );
-    Err(Error::new(Phase::Verify, Kind::Lock, message)
-        .hint("End that transaction (pg_terminate_backend), run at a quieter hour, or raise lock_wait."))
+    Err(Error::new(Phase::Verify, Kind::Lock, message).hint(blockers::HINT))
 }
 
 /// Rows of staging, and how far its sequence columns go, in one scan.
