@@ -70,6 +70,10 @@ fn bound() -> Pair {
          create trigger nothing instead of delete on v for each row execute function nothing();
          create policy by_t on log for select to {role} using (exists (select from t where t.id = log.n));
          create policy into_t on log for insert with check (n in (select id from t));
+         create rule \"It's marked\" as on update to log where new.n > 0 do also update t set v = 'marked ' || new.n where id = new.n;
+         comment on rule \"It's marked\" on log is 'a rule of another table';
+         create table quiet (n int); create rule never as on insert to quiet do instead delete from t where id = new.n;
+         alter table quiet disable rule never;
          comment on policy by_t on log is 'a policy';
          create publication some_rows for table t, log with (publish = 'insert, delete');"
     ));
@@ -117,6 +121,8 @@ fn what_was_bound_to_the_old_table_uses_the_new_one() {
         "insert into log values (1); insert into above values (100, 'by rule'); delete from v where id = 100",
     );
     assert_eq!(list(db, "code", "t where id = 100"), "by rule");
+    db.run("update log set n = n; insert into quiet values (1)");
+    assert_eq!(list(db, "v", "t where id = 1"), "marked 1");
     if db.value("select current_setting('server_version_num')::int >= 140000") == "t" {
         assert_eq!(db.value("select how_many()"), "52");
         db.run("call touch()");

@@ -46,10 +46,6 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
             "default value for column id of table public.u depends on it",
         ),
         (
-            "create table u (id int); create rule r as on insert to u do also delete from t",
-            "a rule of table public.u depends on it",
-        ),
-        (
             "create function f() returns trigger language plpgsql as 'begin return null; end'; create table u (id int); create constraint trigger c after insert on u from t for each row execute function f()",
             "trigger c on table public.u depends on it",
         ),
@@ -60,6 +56,10 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
         (
             "alter table t add foreign key (id) references p; alter table t disable trigger all",
             "triggers of its foreign keys are disabled",
+        ),
+        (
+            "create table u (id int references t); alter table u disable trigger all",
+            "triggers of constraint u_id_fkey on table public.u are disabled",
         ),
         (
             "alter table t add column at oid default 't'::regclass",
@@ -91,8 +91,25 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_temporary_view_of_another_session_is_refused_by_its_name() {
+    let pair = world("");
+    let other = pair.target.session();
+    other.run("create temporary view glance as select id from t");
+    let schema = other.value("select pg_my_temp_schema()::regnamespace");
+    let role = other.value("select current_user");
+    let why = format!(
+        "view {schema}.glance depends on it, which is temporary and belongs to a session of {role}: end that session"
+    );
+    refuses(&pair, pair.target.url(), &why);
+}
+
+#[test]
 fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
-    let mut pair = world("create view v as select * from t; create table u (id int references t)");
+    let mut pair = world(
+        "create view v as select * from t; create table u (id int references t); create sequence t_seq owned by t.id;
+         create function f() returns trigger language plpgsql as 'begin return new; end';
+         revoke execute on function f() from public; create trigger f before insert on t for each row execute function f()",
+    );
     let (role, other) = (pair.target.role("login"), pair.target.role(""));
     let url = pair.target.url_as(&role);
     let database = pair.target.name().to_owned();
@@ -101,22 +118,53 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
          grant temporary on database {database} to {role}"
     ));
     let steps = [
-        ("the role does not own it", format!("alter table t owner to {role}")),
+        (
+            "the role does not own it",
+            format!(
+                "alter table t owner to {role};
+                 revoke references on t from {role}; revoke update on sequence t_seq from {role}"
+            ),
+        ),
         (
             "the role may not create schemas in the database",
             format!("grant create on database {database} to {role}"),
         ),
         ("the role may not create in schema public", format!("grant create on schema public to {role}")),
         ("the role is no member of postgres, which owns publication pub", "drop publication pub".to_owned()),
-        ("the role may not reference public.p (t_id_fkey)", format!("grant references on p to {role}")),
+        (
+            "the role may not reference public.p (t_id_fkey): grant references on public.p to",
+            format!("grant references on p to {role}"),
+        ),
         ("the role cannot become", format!("set role {other}; revoke select on t from public")),
+        (
+            "the role may not set sequence public.t_seq: grant select, update on sequence public.t_seq to",
+            format!("grant update on sequence t_seq to {role}"),
+        ),
+        (
+            "the role may not execute public.f(), which trigger f calls: grant execute on function public.f() to",
+            format!("grant execute on function f() to {role}"),
+        ),
         (
             "the role is no member of postgres, which owns constraint u_id_fkey on table public.u",
             format!("alter table u owner to {role}"),
         ),
         (
             "the role is no member of postgres, which owns view public.v",
-            format!("alter view v owner to {role}"),
+            format!("alter view v owner to {role}; revoke select on u from {role}"),
+        ),
+        (
+            "the role may not reference it, as constraint u_id_fkey on table public.u does: grant references on public.t to",
+            format!("grant references on t to {role}"),
+        ),
+        (
+            "the role may not read what constraint u_id_fkey on table public.u is on: grant select on public.u to",
+            format!(
+                "grant select on u to {role}; alter table u enable row level security, force row level security"
+            ),
+        ),
+        (
+            "row-level security hides rows from the role of what constraint u_id_fkey on table public.u is on",
+            "alter table u disable row level security".to_owned(),
         ),
     ];
     pair.target.run(&format!(
@@ -131,6 +179,20 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
         Bulkload::on(&pair).env("TARGET_DATABASE_URL", &url).config(&format!("{TABLE}apply = 'swap'\n"));
     let outcome = program.run(&["-q", "plan"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
+}
+
+#[test]
+fn a_role_that_granted_rights_must_be_able_to_grant_them_again() {
+    let mut pair = world("");
+    let giver = pair.target.role("");
+    pair.target.run(&format!(
+        "grant select on t to {giver} with grant option; set role {giver}; grant select on t to public"
+    ));
+    pair.target.run("revoke usage on schema public from public");
+    let why = format!(
+        "{giver}, which granted rights on it, may not use schema public: grant usage on schema public to {giver}"
+    );
+    refuses(&pair, pair.target.url(), &why);
 }
 
 #[test]

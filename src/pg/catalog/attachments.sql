@@ -1,6 +1,6 @@
 -- What is bound to tables from outside, and what of that cannot be bound to another one. $1: oids. One row for each finding:
 -- 'o' what keeps another table from taking this one's place, 'p' a publication that it is in, 'k' a foreign key to it, 'd'
--- what else depends on it and can be made to depend on the other one.
+-- what else depends on it and can be made to depend on the other one. A right that is missing comes with the GRANT that helps.
 with live as (
     select c.*, n.nspname, pg_catalog.format('%I.%I', n.nspname, c.relname) as name
     from pg_catalog.pg_class c
@@ -53,6 +53,21 @@ own as (
     select l.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, t.typarray
     from live l join pg_catalog.pg_type t on t.oid = l.reltype
 ),
+-- Who else than its owner granted rights on any of that.
+grantors as (
+    select o.live, x.grantor
+    from own o
+    join live l on l.oid = o.live
+    join pg_catalog.pg_class c on c.oid = o.objid and o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    cross join lateral pg_catalog.aclexplode(c.relacl) as x
+    where x.grantor <> l.relowner
+    union
+    select l.oid, x.grantor
+    from live l
+    join pg_catalog.pg_attribute a on a.attrelid = l.oid
+    cross join lateral pg_catalog.aclexplode(a.attacl) as x
+    where x.grantor <> l.relowner
+),
 -- What depends on any of that and does not belong to it.
 bound as (
     select distinct o.live, d.classid, d.objid, o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass as is_by_type,
@@ -62,13 +77,15 @@ bound as (
     where not exists (select from own x where x.live = o.live and x.classid = d.classid and x.objid = d.objid)
 ),
 described as (
-    select b.*, r.ev_class, c.relkind as rule_kind, c.relnamespace as rule_schema, c.relowner as rule_owner,
-        k.contype, k.conrelid, f.relkind as referrer_kind, f.relowner as referrer_owner, k.conparentid,
-        p.proowner, p.pronamespace, pg_catalog.to_jsonb(p) ->> 'prosqlbody' as body,
+    select b.*, r.ev_class, c.relkind as rule_kind, c.relowner as rule_owner, c.relpersistence as rule_persistence,
+        case when r.rulename = '_RETURN' then c.relnamespace end as view_schema,
+        k.contype, k.conrelid, k.conkey, k.confkey, f.relkind as referrer_kind, f.relowner as referrer_owner, k.conparentid,
+        p.proowner, p.pronamespace, p.proleakproof, pg_catalog.to_jsonb(p) ->> 'prosqlbody' as body,
         y.polrelid, yc.relowner as policy_owner, u.prpubid, toast.relkind as relation_kind,
+        -- A view is its rule.
         pg_catalog.pg_describe_object(
-            case when r.oid is null then b.classid else 'pg_catalog.pg_class'::pg_catalog.regclass end,
-            case when r.oid is null then b.objid else r.ev_class end, b.objsubid
+            case when r.rulename = '_RETURN' then 'pg_catalog.pg_class'::pg_catalog.regclass else b.classid end,
+            case when r.rulename = '_RETURN' then r.ev_class else b.objid end, b.objsubid
         ) as words
     from bound b
     left join pg_catalog.pg_rewrite r on b.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = b.objid
@@ -88,13 +105,17 @@ findings as (
             when d.relation_kind = 't' or d.prpubid is not null then null
             when d.is_by_type then 'o'
             when d.contype = 'f' then 'k'
-            when d.rule_kind = 'v' or d.polrelid is not null or d.body is not null then 'd'
+            when d.rule_persistence = 't' then 'o'
+            when d.rule_kind in ('v', 'r', 'p') or d.polrelid is not null or d.body is not null then 'd'
             else 'o'
         end as kind,
         case
             when d.is_by_type then d.words || ' uses its row type'
-            when d.rule_kind = 'v' or d.contype = 'f' or d.polrelid is not null or d.body is not null then d.words
-            when d.rule_kind is not null and d.rule_kind <> 'm' then 'a rule of ' || d.words || ' depends on it'
+            when d.rule_persistence = 't' then pg_catalog.format(
+                '%s depends on it, which is temporary and belongs to a session of %I: end that session', d.words,
+                pg_catalog.pg_get_userbyid(d.rule_owner)
+            )
+            when d.rule_kind in ('v', 'r', 'p') or d.contype = 'f' or d.polrelid is not null or d.body is not null then d.words
             else d.words || ' depends on it'
         end as words
     from described d
@@ -108,7 +129,7 @@ findings as (
     from described d
     cross join lateral (
         select coalesce(
-            case when d.rule_kind = 'v' then d.rule_owner end, case when d.contype = 'f' then d.referrer_owner end,
+            case when d.rule_kind in ('v', 'r', 'p') then d.rule_owner end, case when d.contype = 'f' then d.referrer_owner end,
             d.policy_owner, case when d.body is not null then d.proowner end
         ) as owner
     ) as o
@@ -117,8 +138,38 @@ findings as (
     select d.live, 23, 'o', pg_catalog.format('the role may not create in schema %I, where %s is', n.nspname, d.words)
     from described d
     join pg_catalog.pg_namespace n
-        on n.oid = coalesce(case when d.rule_kind = 'v' then d.rule_schema end, case when d.body is not null then d.pronamespace end)
+        on n.oid = coalesce(case when d.rule_kind = 'v' then d.view_schema end, case when d.body is not null then d.pronamespace end)
     where not pg_catalog.has_schema_privilege(n.oid, 'CREATE')
+    union all
+    select d.live, 24, 'o', pg_catalog.format('the role may not reference it, as %s does: grant references on %s to %I', d.words, l.name, current_user)
+    from described d
+    join live l on l.oid = d.live
+    where d.contype = 'f' and exists (
+        select from pg_catalog.unnest(d.confkey) as x (attnum)
+        where not pg_catalog.has_column_privilege(d.live, x.attnum, 'REFERENCES')
+    )
+    union all
+    -- Its rows are searched for such as would be left without a match.
+    select d.live, 25, 'o', pg_catalog.format('the role may not read what %s is on: grant select on %s to %I', d.words, d.conrelid::pg_catalog.regclass, current_user)
+    from described d
+    where d.contype = 'f' and exists (
+        select from pg_catalog.unnest(d.conkey) as x (attnum)
+        where not pg_catalog.has_column_privilege(d.conrelid, x.attnum, 'SELECT')
+    )
+    union all
+    select d.live, 26, 'o', pg_catalog.format('row-level security hides rows from the role of what %s is on', d.words)
+    from described d
+    where d.contype = 'f' and pg_catalog.row_security_active(d.conrelid)
+    union all
+    select d.live, 27, 'o', d.words || ' is LEAKPROOF, which only a superuser can say of it anew'
+    from described d
+    where d.body is not null and d.proleakproof
+        and not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user)
+    union all
+    select d.live, 28, 'o', pg_catalog.format('triggers of %s are disabled', d.words)
+    from described d
+    join pg_catalog.pg_trigger t on t.tgconstraint = d.objid
+    where d.contype = 'f' and t.tgenabled <> 'O'
     union all
     -- Publications.
     select u.prrelid, 10, 'p', pg_catalog.quote_ident(p.pubname)
@@ -198,10 +249,46 @@ findings as (
     from live l, server s
     where not pg_catalog.pg_has_role(l.relowner, s.may_become)
     union all
-    select l.oid, 15, 'o', pg_catalog.format('the role may not reference %s (%I)', k.confrelid::pg_catalog.regclass, k.conname)
+    select l.oid, 15, 'o', pg_catalog.format(
+        'the role may not reference %1$s (%2$I): grant references on %1$s to %3$I', k.confrelid::pg_catalog.regclass, k.conname, current_user
+    )
     from live l
     join pg_catalog.pg_constraint k on k.conrelid = l.oid and k.contype = 'f' and k.confrelid <> l.oid and k.conparentid = 0
-    where not (pg_catalog.has_table_privilege(k.confrelid, 'REFERENCES') or pg_catalog.has_any_column_privilege(k.confrelid, 'REFERENCES'))
+    where exists (
+        select from pg_catalog.unnest(k.confkey) as x (attnum)
+        where not pg_catalog.has_column_privilege(k.confrelid, x.attnum, 'REFERENCES')
+    )
+    union all
+    -- The new sequence goes on where the old one is.
+    select o.live, 18, 'o', pg_catalog.format(
+        'the role may not %s sequence %s: grant select, update on sequence %2$s to %3$I',
+        case when pg_catalog.has_sequence_privilege(c.oid, 'SELECT') then 'set' else 'read' end, c.oid::pg_catalog.regclass, current_user
+    )
+    from own o
+    join pg_catalog.pg_class c on c.oid = o.objid and c.relkind = 'S'
+    where o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        and not (pg_catalog.has_sequence_privilege(c.oid, 'SELECT') and pg_catalog.has_sequence_privilege(c.oid, 'UPDATE'))
+    union all
+    select l.oid, 19, 'o', pg_catalog.format(
+        'the role may not execute %1$s, which trigger %2$I calls: grant execute on function %1$s to %3$I',
+        t.tgfoid::pg_catalog.regprocedure, t.tgname, current_user
+    )
+    from live l
+    join pg_catalog.pg_trigger t on t.tgrelid = l.oid
+    where not t.tgisinternal and not pg_catalog.has_function_privilege(t.tgfoid, 'EXECUTE')
+    union all
+    -- What it uses is named with its schema.
+    select distinct o.live, 29, 'o', pg_catalog.format(
+        'the role may not use schema %1$I, where %2$s is: grant usage on schema %1$I to %3$I',
+        n.nspname, pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0), current_user
+    )
+    from own o
+    join pg_catalog.pg_depend d on d.classid = o.classid and d.objid = o.objid
+    left join pg_catalog.pg_class c on d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and c.oid = d.refobjid
+    left join pg_catalog.pg_proc p on d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass and p.oid = d.refobjid
+    left join pg_catalog.pg_type y on d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass and y.oid = d.refobjid
+    join pg_catalog.pg_namespace n on n.oid = coalesce(c.relnamespace, p.pronamespace, y.typnamespace)
+    where not pg_catalog.has_schema_privilege(n.oid, 'USAGE')
     union all
     select distinct l.oid, 16, 'o', pg_catalog.format('the role may not create in tablespace %I', t.spcname)
     from live l
@@ -210,22 +297,17 @@ findings as (
     join pg_catalog.pg_tablespace t on t.oid = c.reltablespace
     where not pg_catalog.has_tablespace_privilege(t.oid, 'CREATE')
     union all
-    select distinct l.oid, 17, 'o', pg_catalog.format('the role cannot become %I, which granted rights on it', pg_catalog.pg_get_userbyid(g.grantor))
-    from live l
-    cross join server s
-    cross join lateral (
-        select x.grantor
-        from own o
-        join pg_catalog.pg_class c on c.oid = o.objid and o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-        cross join lateral pg_catalog.aclexplode(c.relacl) as x
-        where o.live = l.oid
-        union
-        select x.grantor
-        from pg_catalog.pg_attribute a
-        cross join lateral pg_catalog.aclexplode(a.attacl) as x
-        where a.attrelid = l.oid
-    ) as g
-    where g.grantor <> l.relowner and not pg_catalog.pg_has_role(g.grantor, s.may_become)
+    select g.live, 17, 'o', pg_catalog.format('the role cannot become %I, which granted rights on it', pg_catalog.pg_get_userbyid(g.grantor))
+    from grantors g, server s
+    where not pg_catalog.pg_has_role(g.grantor, s.may_become)
+    union all
+    select g.live, 17, 'o', pg_catalog.format(
+        '%1$I, which granted rights on it, may not use schema %2$I: grant usage on schema %2$I to %1$I',
+        pg_catalog.pg_get_userbyid(g.grantor), l.nspname
+    )
+    from grantors g
+    join live l on l.oid = g.live
+    where not pg_catalog.has_schema_privilege(g.grantor, l.relnamespace, 'USAGE')
 )
 select f.live as table_oid, f.kind, f.words
 from findings f

@@ -159,7 +159,7 @@ pub struct Attachments {
     pub obstacles: Vec<String>,
     /// Publications that it is in, as SQL.
     pub publications: Vec<String>,
-    /// Views, policies and functions that can be bound to the other one, as people write them.
+    /// Views, rules, policies and functions that can be bound to the other one, as people write them.
     pub dependants: Vec<String>,
     /// Foreign keys to it, likewise.
     pub keys: Vec<String>,
