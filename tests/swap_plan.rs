@@ -211,6 +211,23 @@ fn rows_that_the_old_table_refers_to_must_not_vanish_after_the_exchange() {
 }
 
 #[test]
+fn where_a_table_cannot_do_without_its_like_the_hint_is_for_both() {
+    // Another method for the one alone would have to leave rows of the other, which is swapped, as they are.
+    let pair = world(
+        "create table u (id int primary key references t); create materialized view m as select * from t",
+    );
+    let outcome =
+        plan(&pair, &format!("{TABLE}apply = 'swap'\n[[table]]\nname = 'u'\nfrom = 'p'\napply = 'swap'\n"));
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let hint = "hint: Possible for all tables of the transaction together: apply = \"delta\" or \"delete\"";
+    for words in
+        ["public.t: apply = \"swap\" is not possible: materialized view public.m depends on it", hint]
+    {
+        assert!(outcome.stderr.contains(words), "{words}: {outcome}");
+    }
+}
+
+#[test]
 fn plan_tells_what_a_swap_does_to_others() {
     let pair = world(
         "create view v as select * from t; create publication supabase_realtime for table t;

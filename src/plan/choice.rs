@@ -124,13 +124,12 @@ impl Choice<'_> {
 
     fn configured_or(&self, table: usize, automatic: ApplyMethod) -> ApplyMethod {
         let plan = &self.tables[table];
-        if !self.is_automatic(table) {
-            plan.apply
-        } else if self.compares(automatic) && plan.key.is_none() {
-            ApplyMethod::Delete
-        } else {
-            automatic
-        }
+        if self.is_automatic(table) { self.with_its_key(table, automatic) } else { plan.apply }
+    }
+
+    /// A method, or what takes its place for a table that lacks the key for it.
+    fn with_its_key(&self, table: usize, method: ApplyMethod) -> ApplyMethod {
+        if self.compares(method) && self.tables[table].key.is_none() { ApplyMethod::Delete } else { method }
     }
 
     fn compares(&self, method: ApplyMethod) -> bool {
@@ -256,11 +255,21 @@ impl Choice<'_> {
             return Error::new(Phase::Plan, Kind::Internal, "no apply method exists");
         };
         let plan = &self.tables[table];
-        let possible = self.alternatives(table);
+        let strategy = plan.strategy;
+        let alone = |other: usize, method| {
+            if other == table { method } else { self.configured_or(other, method) }
+        };
+        let together = |other: usize, method| match self.tables[other].strategy == strategy {
+            true => self.with_its_key(other, method),
+            false => self.configured_or(other, method),
+        };
+        let (alone, together) = (self.possible(strategy, alone), self.possible(strategy, together));
         let is_referenced =
             self.target.relations.get(&plan.name).is_some_and(|target| !target.referenced_by.is_empty());
-        let hint = if !possible.is_empty() {
-            format!("Possible here: apply = {}.", possible.join(" or "))
+        let hint = if !alone.is_empty() {
+            format!("Possible here: apply = {}.", alone.join(" or "))
+        } else if !together.is_empty() {
+            format!("Possible for all tables of the transaction together: apply = {}.", together.join(" or "))
         } else if is_referenced {
             "Add the referencing tables to the config, so that they are replaced in the same transaction."
                 .to_owned()
@@ -283,19 +292,17 @@ impl Choice<'_> {
             .hint(hint)
     }
 
-    /// The methods that would work for a table if every `auto` table of its group used them too.
-    fn alternatives(&self, table: usize) -> Vec<String> {
-        let strategy = self.tables[table].strategy;
+    /// The methods of a strategy that would work if the group's tables got what `method_of` makes of them.
+    fn possible(
+        &self,
+        strategy: Strategy,
+        method_of: impl Fn(usize, ApplyMethod) -> ApplyMethod,
+    ) -> Vec<String> {
         self.methods
             .iter()
             .filter(|rules| rules.strategy() == strategy)
             .map(|rules| rules.method())
-            .filter(|&method| {
-                let method_of = |other: usize| {
-                    if other == table { method } else { self.configured_or(other, method) }
-                };
-                self.objection(&method_of, REFUSAL).is_none()
-            })
+            .filter(|&method| self.objection(&|table| method_of(table, method), REFUSAL).is_none())
             .map(|method| format!("\"{}\"", method.name()))
             .collect()
     }
