@@ -236,6 +236,28 @@ fn what_cannot_be_bound_anew_ends_the_swap_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_function_over_a_view_that_hides_rows_from_its_owner_is_the_same_afterwards() {
+    let mut pair = bound();
+    let db = &mut pair.target;
+    if db.value("select current_setting('server_version_num')::int < 140000") == "t" {
+        return;
+    }
+    let role = db.role("nologin");
+    db.run(&format!(
+        "create table secret (id int, of_whom text); insert into secret values (1, 'x');
+         alter table secret enable row level security; create policy mine on secret using (of_whom = 'x');
+         grant select on secret to {role}; create view veiled as select id from secret; alter view veiled owner to {role};
+         create function behind() returns bigint language sql begin atomic select count(*) from t join veiled using (id); end"
+    ));
+    let before = dump(&pair.target);
+    succeeds(&sync(&pair, &swap(&["t"])));
+    assert_same_dump(&before, &dump(&pair.target), "the schema");
+    assert_eq!(pair.target.value("select behind()"), "1");
+    pair.target.run("delete from outside; delete from t");
+    assert_eq!(pair.target.value("select behind()"), "0", "it counts the new table");
+}
+
+#[test]
 fn a_new_table_that_is_not_like_the_old_one_is_not_put_in_its_place() {
     let pair = bound();
     let running = held(&pair, &swap(&["t"]), "swap.prepared");

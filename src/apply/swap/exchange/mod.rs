@@ -37,11 +37,14 @@ use crate::pg::name::{Ident, TableName};
 use crate::plan::method::TableLock;
 use crate::report::state::Unvalidated;
 
-/// How the session is set for what comes: names with their schemas, and plans that are made once.
-const SETTINGS: &str = "set local search_path to ''; set local plan_cache_mode to force_generic_plan";
+/// How the session is set for what comes: names with their schemas, plans that are made once, and bodies of functions taken as
+/// they are. To check one, the server rewrites it as its caller would, and stops at the first policy on the way.
+const SETTINGS: &str = "set local search_path to ''; set local plan_cache_mode to force_generic_plan;
+    set local check_function_bodies to off";
 
 /// And back: triggers may rely on the role's own.
-const RESET: &str = "set local search_path to default; set local plan_cache_mode to default";
+const RESET: &str = "set local search_path to default; set local plan_cache_mode to default;
+    set local check_function_bodies to default";
 
 /// An exchange of which everything is known that can be known without a lock.
 pub(in crate::apply) struct Prepared {
