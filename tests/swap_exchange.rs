@@ -223,16 +223,41 @@ fn what_somebody_changes_about_the_table_itself_while_the_swap_is_prepared_is_no
 
 #[test]
 fn what_cannot_be_bound_anew_ends_the_swap_and_nothing_is_changed() {
-    let pair = bound();
-    let running = held(&pair, &swap(&["t"]), "swap.prepared");
-    pair.target.run("create function first_of(t) returns int language sql as 'select $1.id'");
-    let before = dump(&pair.target);
-    running.go();
-    let outcome = running.wait();
-    fails(&outcome, "public.t", &["first_of"]);
-    assert_same_dump(&before, &dump(&pair.target), "the schema");
-    assert_eq!(list(&pair.target, "count(*), min(v)", "t"), "40|old 1");
-    assert_tidy(&pair.target);
+    let function = "create function first_of(t) returns int language sql as 'select $1.id'";
+    for (point, statement, why) in [
+        (
+            "swap.built",
+            "create materialized view m as select id from t",
+            "materialized view public.m depends on it",
+        ),
+        (
+            "swap.prepared",
+            "create materialized view m as select id from t",
+            "materialized view public.m depends on it",
+        ),
+        ("swap.built", function, "function public.first_of(public.t) uses its row type"),
+        ("swap.prepared", function, "function public.first_of(public.t) uses its row type"),
+        (
+            "swap.prepared",
+            "create table keeper (one t)",
+            "column one of table public.keeper uses its row type",
+        ),
+        ("swap.prepared", "create temporary view glance as select id from t", "which is temporary"),
+    ] {
+        let pair = bound();
+        let running = held(&pair, &swap(&["t"]), point);
+        let other = pair.target.session();
+        other.run(statement);
+        let before = dump(&pair.target);
+        running.go();
+        let outcome = running.wait();
+        let words = ["public.t cannot be exchanged any more: ", why, "and the table is untouched"];
+        fails(&outcome, "public.t", &words);
+        assert!(outcome.stdout.contains("apply = \"delta\""), "{outcome}");
+        assert_same_dump(&before, &dump(&pair.target), "the schema");
+        assert_eq!(list(&pair.target, "count(*), min(v)", "t"), "40|old 1");
+        assert_tidy(&pair.target);
+    }
 }
 
 #[test]

@@ -150,7 +150,11 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
         if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
             return Err(error);
         }
-        let who = in_the_way(&session.client, group, exchange.as_ref()).await.unwrap_or_default();
+        let who = match error.code() {
+            Some(_) => in_the_way(&session.client, group, exchange.as_ref()).await.unwrap_or_default(),
+            // Nobody holds a lock: what was prepared is not so any more.
+            None => error.message().to_owned(),
+        };
         context.books.waiting(attempt, &who);
         let pause = backoff.pause();
         if started.elapsed() + pause > context.lock_wait {

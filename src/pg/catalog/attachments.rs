@@ -36,3 +36,17 @@ pub async fn load_attachments(client: &Client, catalog: &mut Catalog, tables: &[
     }
     Ok(())
 }
+
+/// What keeps other tables from taking these ones' places by now, as clauses, each after the OID of its table. The session
+/// must have an empty `search_path`.
+///
+/// # Errors
+/// As [`load_attachments`].
+pub(crate) async fn obstacles(client: &Client, tables: &[Oid]) -> Result<Vec<(Oid, String)>> {
+    let rows = client
+        .query(include_str!("attachments.sql"), &[&tables])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading what depends on the tables", &e))?;
+    let obstacles = rows.iter().filter(|row| row.get::<_, &str>("kind") == "o");
+    Ok(obstacles.map(|row| (row.get("table_oid"), row.get("words"))).collect())
+}

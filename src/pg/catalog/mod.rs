@@ -11,6 +11,7 @@ mod wire;
 use std::collections::HashMap;
 
 pub use attachments::load_attachments;
+pub(crate) use attachments::obstacles;
 pub use load::{describe_query, load};
 
 use crate::pg::name::{Ident, TableName};

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row, Statement};
 use super::{Pair, Queries, keys};
 use crate::apply::locks::{Rank, Wanted};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::Oid;
+use crate::pg::catalog::{self, Oid};
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::plan::method::TableLock;
 
@@ -26,9 +26,12 @@ pub(super) struct Bound {
     pub(super) wanted: Vec<Wanted>,
     /// Whether a function's body is among what is bound.
     pub(super) rewrites_functions: bool,
+    /// All of it, whatever it is.
+    known: Vec<Dependant>,
 }
 
 /// Something that depends on a table.
+#[derive(Debug)]
 pub(super) struct Dependant {
     catalog: String,
     oid: Oid,
@@ -49,14 +52,37 @@ pub(super) async fn dependants(client: &Client, query: &Statement, tables: &[Oid
 /// Fails if anything depends on the old tables still.
 ///
 /// # Errors
-/// [`Kind::Guard`] with the object.
-pub(super) fn refuse_left_behind(dependants: &[Dependant]) -> Result<()> {
-    let Some(Dependant { description, .. }) = dependants.first() else { return Ok(()) };
+/// [`Kind::Lock`] if it was made since the exchange was prepared, which is then prepared anew; [`Kind::Guard`] with the
+/// object.
+pub(super) fn refuse_left_behind(bound: &Bound, left: &[Dependant]) -> Result<()> {
+    let is_known = |one: &Dependant| {
+        bound.known.iter().any(|known| known.oid == one.oid && known.catalog == one.catalog)
+    };
+    if let Some(Dependant { description, .. }) = left.iter().find(|dependant| !is_known(dependant)) {
+        let message = format!("{description} was bound to a table while its exchange was being prepared");
+        return Err(Error::new(Phase::Apply, Kind::Lock, message));
+    }
+    let Some(Dependant { description, .. }) = left.first() else { return Ok(()) };
     let message = format!("{description} would go on using the old table; nothing was changed");
     Err(Error::new(Phase::Apply, Kind::Guard, message).hint(HINT))
 }
 
-const HINT: &str = "Another method leaves the table itself in its place: delta, delete or truncate.";
+/// Fails if something has come to depend on a table since the plan was made that cannot be bound to another one, or if a right
+/// was taken away.
+async fn refuse_obstacles(client: &Client, pairs: &[Pair]) -> Result<()> {
+    let (live, _) = super::oids(pairs);
+    let obstacles = catalog::obstacles(client, &live).await?;
+    let found = obstacles.into_iter().find_map(|(oid, why)| {
+        let pair = pairs.iter().find(|pair| pair.live == oid)?;
+        Some(format!(
+            "{} cannot be exchanged any more: {why}; that is new since the run began, and the table is untouched",
+            pair.name.plain()
+        ))
+    });
+    found.map_or(Ok(()), |message| Err(Error::new(Phase::Apply, Kind::Refused, message).hint(HINT)))
+}
+
+const HINT: &str = "Another method leaves the table itself in its place: apply = \"delta\", which needs a key, \"delete\" or \"truncate\".";
 
 fn failed(error: &tokio_postgres::Error) -> Error {
     Error::pg(Phase::Apply, "reading what depends on the tables", error)
@@ -73,6 +99,7 @@ pub(super) async fn read(
     pairs: &[Pair],
     server_version: u32,
 ) -> Result<Bound> {
+    refuse_obstacles(client, pairs).await?;
     let (live, _) = super::oids(pairs);
     let found = dependants(client, &queries.dependants, &live).await?;
     let handled = ["pg_constraint", "pg_rewrite", "pg_policy", "pg_proc", "pg_publication_rel"];
@@ -118,6 +145,7 @@ pub(super) async fn read(
     policies.iter().for_each(|row| bound.policy(row, pairs));
     bound.rewrites_functions = !functions.is_empty();
     bound.attach.extend(functions.iter().map(|row| row.get(0)));
+    bound.known = found;
     Ok(bound)
 }
 

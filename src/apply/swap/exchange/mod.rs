@@ -184,7 +184,7 @@ impl Prepared {
                 bound::dependants(client, dependants, &live),
                 keys::read(client, keys, &self.pairs),
             );
-            bound::refuse_left_behind(&left?)?;
+            bound::refuse_left_behind(&self.bound, &left?)?;
             self.before.refuse_difference(&after?)?;
             keys
         };
