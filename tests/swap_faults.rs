@@ -206,3 +206,45 @@ fn a_vacuum_against_wraparound_is_waited_for_without_making_readers_wait() {
     reset.wait().unwrap();
     succeeds(&scene, &scene.program("swap", "commit = 'run'").sync(), "once the vacuum is done");
 }
+
+#[test]
+fn a_run_that_waited_for_one_that_swapped_plans_again() {
+    let scene = scene(crate::support::pair());
+    let mut second = scene.program("swap", "").hold_at("plan.done").spawn(&SYNC);
+    second.wait_until_held();
+    let first = scene.program("swap", "").sync();
+    succeeds(&scene, &first, "the first");
+    second.go();
+    let second = second.wait();
+    succeeds(&scene, &second, "the second");
+    let by = format!(
+        "the last to exchange it was run {}; planning again",
+        first.report()["run_id"].as_str().unwrap()
+    );
+    assert!(second.stderr.contains(&by), "{by}: {second}");
+}
+
+#[test]
+fn a_run_whose_tables_another_one_took_over_and_swapped_says_which() {
+    let scene = scene(crate::support::pair());
+    for other in ["swap", "delta"] {
+        let mut first = scene.program("swap", "commit = 'run'").hold_at("verify.done").spawn(&SYNC);
+        first.wait_until_held();
+        scene.pair.target.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name like 'bulkload/%/control'",
+        );
+        let second = scene.program(other, "commit = 'run'").sync();
+        succeeds(&scene, &second, other);
+        first.go();
+        let first = first.wait();
+        assert_eq!(first.code, Some(1), "{first}");
+        let by =
+            format!("run {} removed what this run had loaded", second.report()["run_id"].as_str().unwrap());
+        for name in ["public.parent", "public.free"] {
+            let error = first.table(name)["error"].as_str().unwrap().to_owned();
+            assert!(error.contains(&by), "{by}: {first}");
+        }
+        succeeds(&scene, &scene.program("swap", "commit = 'run'").sync(), "the next run");
+    }
+}

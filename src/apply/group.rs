@@ -40,6 +40,9 @@ pub(crate) trait Books: Sync {
     /// Whether the outcomes that a transaction recorded are there, as `client` sees it.
     fn is_recorded<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<bool>>;
 
+    /// The error that a live table is not the one any more that was planned for, with the run that exchanged it.
+    fn exchanged<'a>(&'a self, client: &'a Client, table: &'a TableName) -> BoxFuture<'a, Result<Error>>;
+
     /// Tells that an attempt to get the locks failed, who is in the way, and how often that has happened.
     fn waiting(&self, attempt: u32, blockers: &str);
 

@@ -14,6 +14,7 @@ use super::target::Target;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 use crate::pg::session::{Session, SessionSettings};
+use crate::report::state::State;
 
 /// How long a lock that is taken is tried for: a run that died a moment ago is still being noticed by its server.
 pub(super) const CLAIM_WAIT: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ fn table_key(table: &TableName) -> String {
 pub(super) struct Claim {
     target: Target,
     settings: SessionSettings,
+    state: State,
+    run: RunId,
     run_key: String,
     tables: Vec<TableName>,
     control: Mutex<Session>,
@@ -52,7 +55,7 @@ impl Claim {
         session: Session,
         target: &Target,
         settings: &SessionSettings,
-        run: &RunId,
+        (state, run): (&State, &RunId),
         tables: impl IntoIterator<Item = TableName>,
     ) -> Result<Self> {
         let mut tables: Vec<TableName> = tables.into_iter().collect();
@@ -61,6 +64,8 @@ impl Claim {
         let claim = Self {
             target: target.clone(),
             settings: settings.clone(),
+            state: state.clone(),
+            run: run.clone(),
             run_key: run_key(run.as_str()),
             tables,
             control: Mutex::new(session),
@@ -113,7 +118,7 @@ impl Claim {
     /// them, that is final.
     ///
     /// # Errors
-    /// As [`Claim::take`]: another run may have taken a table meanwhile.
+    /// As [`Claim::take`]: another run may have taken a table meanwhile, and may even have ended.
     pub(super) async fn restore(&self) -> Result<()> {
         let mut control = self.control.lock().await;
         if let Some(why) = self.lost.get() {
@@ -125,7 +130,11 @@ impl Claim {
         }
         let session = self.target.connect(&self.settings).await?;
         end_predecessor(&session.client, control.backend_pid, &self.settings.application_name).await?;
-        if let Err(error) = self.lock_all(&session.client).await {
+        let taken = async {
+            self.lock_all(&session.client).await?;
+            self.refuse_taken_over(&session.client).await
+        };
+        if let Err(error) = taken.await {
             if error.kind() == Kind::Refused {
                 let _ = self.lost.set(error.message().to_owned());
             }
@@ -133,6 +142,15 @@ impl Claim {
         }
         *control = session;
         Ok(())
+    }
+
+    /// Who found the run's lock free took it for dead, and has removed what it had loaded.
+    async fn refuse_taken_over(&self, client: &Client) -> Result<()> {
+        let Some(by) = self.state.closed_by(client, self.run.as_str()).await? else { return Ok(()) };
+        let message = format!(
+            "the session that keeps other runs away was gone, and {by} removed what this run had loaded"
+        );
+        Err(Error::new(Phase::Stage, Kind::Refused, message).hint("Run again."))
     }
 
     /// The control session, for work outside any transaction.

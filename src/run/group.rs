@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::config::OnEmpty;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::load::{self, Judged, Judgement};
+use crate::pg::name::TableName;
 use crate::pg::session::CancelHandle;
 use crate::pg::wire::Wire;
 use crate::plan::{Group, Plan};
@@ -367,6 +368,10 @@ impl Books for RunBooks<'_> {
             self.staged.state.is_applied(client, self.staged.run.as_str(), &entries).await
         }
         .boxed()
+    }
+
+    fn exchanged<'a>(&'a self, client: &'a Client, table: &'a TableName) -> BoxFuture<'a, Result<Error>> {
+        self.staged.state.exchanged(client, Phase::Apply, table).boxed()
     }
 
     fn waiting(&self, attempt: u32, blockers: &str) {

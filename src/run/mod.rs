@@ -142,15 +142,7 @@ pub async fn sync(config: Config, options: Options) -> Result<Report> {
     let started = (SystemTime::now(), Instant::now());
     let run = RunId::now();
     tracing::info!(phase = %Phase::Connect, run = %run, "a run begins");
-    let prepared =
-        unless_cancelled(&options, Phase::Connect, Box::pin(prepare::prepare(config, &options, &run)))
-            .await?;
-    let Plan { tables, groups, streams, .. } = &prepared.plan;
-    tracing::info!(phase = %Phase::Plan, tables = tables.len(), transactions = groups.len(), streams, "planned");
-    fail::fail_point!("plan.done");
-    let staged =
-        unless_cancelled(&options, Phase::Stage, Box::pin(stage::stage(prepared, &run, &options.cancel)))
-            .await?;
+    let staged = begin(&config, &options, &run).await?;
     fail::fail_point!("stage.done");
     let snapshot = unless_cancelled(&options, Phase::Snapshot, Box::pin(staged.snapshot())).await;
     fail::fail_point!("snapshot.taken");
@@ -163,6 +155,30 @@ pub async fn sync(config: Config, options: Options) -> Result<Report> {
         }
     };
     Ok(load_and_exchange(staged, snapshot, &options, started).await)
+}
+
+/// How often a plan is made that is outdated by the time its tables are to be had.
+const PLANS_MAX: usize = 3;
+
+/// Plans and stages, anew if another run has exchanged a table in between.
+async fn begin(config: &Config, options: &Options, run: &RunId) -> Result<stage::Staged> {
+    let mut plans = 0;
+    loop {
+        let prepare = Box::pin(prepare::prepare(config.clone(), options, run));
+        let prepared = unless_cancelled(options, Phase::Connect, prepare).await?;
+        let Plan { tables, groups, streams, .. } = &prepared.plan;
+        tracing::info!(phase = %Phase::Plan, tables = tables.len(), transactions = groups.len(), streams, "planned");
+        fail::fail_point!("plan.done");
+        let stage = Box::pin(stage::stage(prepared, run, &options.cancel));
+        plans += 1;
+        match unless_cancelled(options, Phase::Stage, stage).await? {
+            stage::Begun::Staged(staged) => return Ok(*staged),
+            stage::Begun::Outdated(error) if plans == PLANS_MAX => return Err(error),
+            stage::Begun::Outdated(error) => {
+                tracing::info!(phase = %Phase::Stage, "{error}; planning again");
+            }
+        }
+    }
 }
 
 async fn load_and_exchange(

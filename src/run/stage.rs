@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
@@ -17,6 +18,7 @@ use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Scene, Snapshot};
 use crate::load::{Ledger, Staging};
+use crate::pg::catalog::Oid;
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::TableName;
 use crate::pg::session::{Session, Side};
@@ -40,8 +42,16 @@ pub(super) struct Staged {
     pub(super) schemas: Schemas,
 }
 
+/// How a run's beginning ended.
+pub(super) enum Begun {
+    /// Rows may flow.
+    Staged(Box<Staged>),
+    /// The plan is about tables that others have taken the place of; nothing was touched.
+    Outdated(Error),
+}
+
 /// Takes the tables, cleans up after dead runs, creates staging tables.
-pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &CancellationToken) -> Result<Staged> {
+pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &CancellationToken) -> Result<Begun> {
     let Prepared { plan, source, target, sessions, control } = prepared;
     let target = Target::new(target, cancel);
     let schema = plan.run.staging_schema.clone();
@@ -49,8 +59,12 @@ pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &Cancellation
     state.ensure(&control.client).await?;
     Ledger::ensure(&control.client, &schema).await?;
     let names: Vec<TableName> = plan.tables.iter().map(|table| table.name.clone()).collect();
-    let claim = Claim::take(control, &target, &sessions.control(Side::Target), run, names).await?;
+    let claim = Claim::take(control, &target, &sessions.control(Side::Target), (&state, run), names).await?;
     fail::fail_point!("stage.claimed");
+    let outdated = outdated(&claim.control().await.client, &plan, &state).await?;
+    if let Some(error) = outdated {
+        return Ok(Begun::Outdated(error));
+    }
     let schemas = Schemas::of(run.as_str());
     let staging: Vec<Option<Staging>> = plan
         .tables
@@ -68,7 +82,24 @@ pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &Cancellation
         staged.tidy().await;
         return Err(error);
     }
-    Ok(staged)
+    Ok(Begun::Staged(Box::new(staged)))
+}
+
+/// A run that was waited for may have exchanged a table since it was planned for: its name is another table's now.
+async fn outdated(client: &Client, plan: &Plan, state: &State) -> Result<Option<Error>> {
+    let names: Vec<String> = plan.tables.iter().map(|table| table.name.to_string()).collect();
+    let oids: Vec<Oid> = plan.tables.iter().map(|table| table.oid).collect();
+    let sql = "select t.ordinal
+        from rows from (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::oid[])) with ordinality as t (name, oid, ordinal)
+        where pg_catalog.to_regclass(t.name) is distinct from t.oid::pg_catalog.regclass
+        order by t.ordinal limit 1";
+    let row = client
+        .query_opt(sql, &[&names, &oids])
+        .await
+        .map_err(|e| Error::pg(Phase::Stage, "looking whether the tables are those of the plan", &e))?;
+    let place = row.and_then(|row| usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1));
+    let Some(table) = place.and_then(|place| plan.tables.get(place)) else { return Ok(None) };
+    Ok(Some(state.exchanged(client, Phase::Stage, &table.name).await?))
 }
 
 impl Staged {

@@ -128,9 +128,11 @@ async fn build_all<'a>(
 ) -> Result<Vec<Built<'a>>> {
     let client = &session.client;
     let began = Instant::now();
+    // Who took the tables over has removed the new ones.
+    context.books.check_claim(client).await?;
     let mut making = Vec::with_capacity(tables.len());
     for table in tables {
-        making.push(begin(client, context.schemas, table).await?);
+        making.push(begin(context, client, table).await?);
     }
     tracing::info!(phase = %Phase::Apply, tables = tables.len(), "building the new tables");
     context.books.doing("vacuuming");
@@ -172,10 +174,15 @@ async fn build_all<'a>(
 const FREEZES_CHEAPLY: u32 = 160_000;
 
 /// Reads what is attached to the live table; where rows are elsewhere, brings them into a new one.
-async fn begin<'a>(client: &Client, schemas: &Schemas, table: &'a Ready<'a>) -> Result<Making<'a>> {
-    let plan = table.plan;
+async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>) -> Result<Making<'a>> {
+    let (plan, schemas) = (table.plan, context.schemas);
     let new = schemas.new_table(&plan.name);
-    let attached = with_empty_path(client, attached::read(client, plan.oid, &plan.name)).await?;
+    let attached = match with_empty_path(client, attached::read(client, plan.oid, &plan.name)).await {
+        Err(error) if error.kind() == Kind::Schema => {
+            return Err(context.books.exchanged(client, &plan.name).await?);
+        }
+        attached => attached?,
+    };
     if plan.fills_new_table() {
         refuse_other_columns(plan, &attached)?;
     } else if !Notes::of(schemas, plan.entry).has(client, Note::Filled).await? {

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use tokio_postgres::{GenericClient, Row};
 
 use super::{COLUMNS, Found, State};
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::name::TableName;
 
 /// What the last runs left about a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,59 @@ pub(crate) struct Wanted {
 }
 
 impl State {
+    /// The error that a table is not the one any more that was planned for, with the run that exchanged it last.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn exchanged(
+        &self,
+        client: &impl GenericClient,
+        phase: Phase,
+        table: &TableName,
+    ) -> Result<Error> {
+        let sql = self.sql(
+            "select run_id from {schema}.runs where table_name = $1::text and apply = 'swap' and ok
+             order by finished_at desc limit 1",
+        );
+        let name = table.plain();
+        let row = client
+            .query_opt(&sql, &[&name])
+            .await
+            .map_err(|error| Error::pg(phase, format!("cannot read {}.runs", self.schema), &error))?;
+        let by = row.map_or_else(
+            || "somebody dropped it, and may have made it anew".to_owned(),
+            |row| format!("the last to exchange it was run {}", row.get::<_, &str>(0)),
+        );
+        let message = format!("{name} is not the table any more that this run was planned for: {by}");
+        Ok(Error::new(phase, Kind::Schema, message).hint("Run again."))
+    }
+
+    /// Who closed a run that was not dead: in words, the last run that took one of its tables since; `None` if nobody did.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn closed_by(
+        &self,
+        client: &impl GenericClient,
+        run_id: &str,
+    ) -> Result<Option<String>> {
+        let sql = self.sql(
+            "select (
+                 select o.run_id from {schema}.runs o
+                 where o.table_name = r.table_name and o.run_id <> r.run_id and o.started_at >= r.started_at
+                 order by o.started_at desc limit 1)
+             from {schema}.runs r
+             where r.run_id = $1::text and r.error like 'the run died in phase %'
+             order by 1 limit 1",
+        );
+        let row = client
+            .query_opt(&sql, &[&run_id])
+            .await
+            .map_err(|error| Error::pg(Phase::Stage, format!("cannot read {}.runs", self.schema), &error))?;
+        let name = |by: Option<&str>| by.map_or_else(|| "somebody".to_owned(), |by| format!("run {by}"));
+        Ok(row.map(|row| name(row.get(0))))
+    }
+
     /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
     ///
     /// # Errors
