@@ -47,6 +47,7 @@ mod strategies;
 mod swap_build;
 mod swap_exchange;
 mod swap_faults;
+mod swap_oddities;
 mod swap_plan;
 mod throw_away_servers;
 mod timeouts;

@@ -10,7 +10,7 @@ use crate::support::{
 const SYNC: [&str; 3] = ["sync", "--report", "report.json"];
 
 /// A config that swaps these tables.
-fn swap(names: &[&str]) -> String {
+pub(crate) fn swap(names: &[&str]) -> String {
     tables(names, "swap")
 }
 
@@ -20,7 +20,7 @@ fn tables(names: &[&str], apply: &str) -> String {
 
 /// Nothing is left of any exchange.
 #[track_caller]
-fn assert_tidy(db: &Db) {
+pub(crate) fn assert_tidy(db: &Db) {
     let left = "select count(*) from pg_namespace where nspname ~ '^bulkload_(new|old)_'";
     assert_eq!(db.value(left), "0");
     let left = "select count(*) from bulkload.runs r where to_jsonb(r) ->> 'unvalidated' is not null";

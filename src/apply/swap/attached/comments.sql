@@ -51,5 +51,10 @@ from (
     from said
     join pg_catalog.pg_policy p on p.oid = said.objoid
     where said.classoid = 'pg_catalog.pg_policy'::pg_catalog.regclass and p.polrelid = $1::oid
+    union all
+    select 9, 0, false, pg_catalog.format('comment on type %s is %s', $2::text, said.words)
+    from said
+    join pg_catalog.pg_class c on c.reltype = said.objoid
+    where said.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass and c.oid = $1::oid
 ) as c
 order by c.step, c.place, c.statement

@@ -55,6 +55,8 @@ pub(in crate::apply) struct Prepared {
     sequences: Vec<Wanted>,
     /// Statements that take extended statistics along.
     statistics: Vec<String>,
+    /// New tables that get their names where they go: the server names their array types anew with them.
+    named_late: Vec<Oid>,
     queries: Queries,
     before: Fingerprint,
 }
@@ -119,9 +121,10 @@ impl Prepared {
         let bound = bound::read(client, &queries, &pairs, server_version).await?;
         let sequences = sequences(client, &live).await?;
         let statistics = statistics(client, &pairs).await?;
+        let named_late = named_late(client, &pairs).await?;
         let before = fingerprint::take(client, &queries.fingerprint, &live, &new).await?;
         client.batch_execute("commit").await.map_err(failed)?;
-        Ok(Self { pairs, rewritten, bound, sequences, statistics, queries, before })
+        Ok(Self { pairs, rewritten, bound, sequences, statistics, named_late, queries, before })
     }
 
     /// Locks and searches the tables that refer to these from outside the group; they stay locked. Returns how much of the
@@ -229,9 +232,18 @@ impl Prepared {
         for pair in &self.pairs {
             moves.push(format!("alter table {} set schema {}", pair.name, pair.old_schema));
         }
+        let mut names = Vec::new();
         for pair in &self.pairs {
-            moves.push(format!("alter table {} set schema {}", pair.new_table(), pair.name.schema));
+            let (mut new, schema, name) = (pair.new_table(), &pair.name.schema, &pair.name.name);
+            if self.named_late.contains(&pair.new) {
+                let by_the_way = Ident::new(format!("bulkload: table {}", pair.new));
+                moves.push(format!("alter table {new} rename to {by_the_way}"));
+                names.push(format!("alter table {schema}.{by_the_way} rename to {name}"));
+                new.name = by_the_way;
+            }
+            moves.push(format!("alter table {new} set schema {schema}"));
         }
+        moves.extend(names);
         let late = self.pairs.iter().flat_map(|pair| pair.late.iter().cloned());
         let attach = late.chain(self.bound.attach.iter().cloned()).collect();
         [self.bound.detach.clone(), moves, attach]
@@ -247,6 +259,16 @@ impl Prepared {
 /// Whether a test stops at one of the steps: then they are not sent as one.
 fn stops_within() -> bool {
     fail::has_failpoints() && fail::list().iter().any(|(name, _)| name.starts_with("swap.step_"))
+}
+
+/// The new tables whose array types have names that are taken where they go.
+async fn named_late(client: &Client, pairs: &[Pair]) -> Result<Vec<Oid>> {
+    let (live, new) = oids(pairs);
+    let rows = client
+        .query(include_str!("array_types.sql"), &[&live, &new])
+        .await
+        .map_err(|e| Error::pg(Phase::Apply, "reading the names of types", &e))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The locks on sequences that go away with the old tables: SET SCHEMA takes them, and whoever has drawn a value in an open
