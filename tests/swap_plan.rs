@@ -66,6 +66,10 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
             "its default or generated column names the table itself",
         ),
         (
+            "create schema app; create statistics s on id, v from t; create statistics app.s on v, id from t",
+            "statistics object app.s and statistics object public.s have one name",
+        ),
+        (
             "create sequence s owned by t.id; create table u (id int default nextval('s'))",
             "default value for column id of table public.u depends on it",
         ),

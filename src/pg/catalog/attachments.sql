@@ -236,6 +236,16 @@ findings as (
         where i.indrelid = l.oid
     ) as x on pg_catalog.strpos(x.definition, pg_catalog.quote_literal(l.name) || '::regclass') > 0
     union all
+    -- Those of the new tables are made in one schema, and those of the old ones go to another.
+    select distinct l.oid, 6, 'o', pg_catalog.format(
+        '%s and %s have one name',
+        pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0),
+        pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid, 0)
+    )
+    from live l
+    join pg_catalog.pg_statistic_ext s on s.stxrelid = l.oid
+    join pg_catalog.pg_statistic_ext x on x.stxname = s.stxname and x.oid <> s.oid and x.stxrelid in (select o.oid from live o)
+    union all
     -- What the role may do.
     select l.oid, 7, 'o', pg_catalog.format('the role may not create schemas in the database %I', pg_catalog.current_database())
     from live l
