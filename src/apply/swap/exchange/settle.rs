@@ -98,13 +98,15 @@ async fn remove_old(client: &Client, prepared: &Prepared, patience: Patience) ->
     dispose(client, &old, patience).await
 }
 
-/// Waits for whatever is running now, [`BODY_WAIT`] at most: a statement that was about to call a function may have read
-/// its body, which names the old table, and nothing but its own transaction tells so.
+/// Waits for whatever is running in the database now, [`BODY_WAIT`] at most: a statement that was about to call a function may
+/// have read its body, which names the old table, and nothing but its own transaction tells so.
 async fn wait_for_bodies(client: &Client) -> Result<()> {
     let failed = |e| Error::pg(Phase::Clean, "waiting for statements that may use an old table", &e);
     let sql = "select array(
          select pg_catalog.format('%s %s', l.virtualtransaction, l.pid) from pg_catalog.pg_locks l
-         where l.locktype = 'virtualxid' and l.granted and l.pid <> pg_catalog.pg_backend_pid())";
+         join pg_catalog.pg_stat_activity a on a.pid = l.pid
+         where l.locktype = 'virtualxid' and l.granted and l.pid <> pg_catalog.pg_backend_pid()
+             and a.datname = pg_catalog.current_database())";
     let running =
         async || -> Result<Vec<String>> { Ok(client.query_one(sql, &[]).await.map_err(failed)?.get(0)) };
     let before = running().await?;
