@@ -56,13 +56,13 @@ async fn relations(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
     Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
 }
 
-/// The constraints that the new table has, by name and definition.
-async fn constraints(client: &Client, table: &Making<'_>, kind: &str) -> Result<Vec<(Ident, String)>> {
+/// The constraints of some kinds that the new table has, by name and definition.
+async fn constraints(client: &Client, table: &Making<'_>, kinds: &[&str]) -> Result<Vec<(Ident, String)>> {
     let rows = client
         .query(
             "select k.conname::text, pg_catalog.pg_get_constraintdef(k.oid) from pg_catalog.pg_constraint k
-             where k.conrelid = $1::text::pg_catalog.regclass and k.contype::text = $2",
-            &[&table.new.to_string(), &kind],
+             where k.conrelid = $1::text::pg_catalog.regclass and k.contype::text = any ($2)",
+            &[&table.new.to_string(), &kinds],
         )
         .await
         .map_err(|e| failed(table, &e))?;
@@ -76,7 +76,8 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
         return Ok(());
     }
     let target = table.target(&table.new);
-    let read = async { Ok((target.statistics(client).await?, constraints(client, table, "c").await?)) };
+    let read =
+        async { Ok((target.statistics(client).await?, constraints(client, table, &["c", "n"]).await?)) };
     let (statistics, there) = with_empty_path(client, read).await?;
     let mut statements = vec!["begin".to_owned()];
     let checked = checked(table, &there);
@@ -101,7 +102,7 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
     client.batch_execute("commit").await.map_err(|e| failed(table, &e))
 }
 
-/// The parts of the ALTER TABLE that looks at every row. Some checks are `there` since the table was created.
+/// The parts of the ALTER TABLE that looks at every row. Some of them are `there` since the table was created.
 fn checked(table: &Making<'_>, there: &[(Ident, String)]) -> Vec<String> {
     let constraints = &table.attached.constraints;
     let is_there = |k: &Constraint| there.iter().any(|(name, text)| *name == k.name && *text == k.definition);
@@ -133,7 +134,7 @@ pub(super) async fn add_foreign_keys(
     table: &Making<'_>,
     all: &[Making<'_>],
 ) -> Result<()> {
-    let there = constraints(client, table, "f").await?;
+    let there = constraints(client, table, &["f"]).await?;
     let is_there = |constraint: &&Constraint| there.iter().any(|(name, _)| *name == constraint.name);
     for constraint in foreign_keys(table).filter(|constraint| !is_there(constraint)) {
         let definition = match &constraint.referenced {

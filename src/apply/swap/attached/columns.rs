@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::literal_as_deparsed;
+use super::{Constraint, literal_as_deparsed};
 use crate::pg::name::{Ident, TableName, literal};
 use crate::plan::TablePlan;
 
@@ -200,6 +200,19 @@ impl Column {
         sql
     }
 
+    /// NOT NULL in CREATE TABLE: where it is demanded of the rows that are loaded, and on an identity, which has it anyway.
+    /// Since 18 it has a name, which cannot be changed by adding it again.
+    fn not_null_sql(&self, constraints: &[Constraint], is_demanded: bool) -> String {
+        let constraint = constraints.iter().find(|constraint| constraint.column.as_ref() == Some(&self.name));
+        match constraint {
+            Some(Constraint { name, is_not_inherited, .. }) if is_demanded || self.is_identity() => {
+                format!(" constraint {name} not null{}", if *is_not_inherited { " no inherit" } else { "" })
+            }
+            None if is_demanded && !self.is_identity() => " not null".to_owned(),
+            _ => String::new(),
+        }
+    }
+
     /// How values are stored, as part of ALTER TABLE.
     fn storage_sql(&self) -> Vec<String> {
         let name = &self.name;
@@ -241,7 +254,7 @@ pub(in crate::apply::swap) fn bare_sql(
     plan: &TablePlan,
     new: &TableName,
 ) -> Vec<String> {
-    let super::Attached { table, columns, sequences, .. } = attached;
+    let super::Attached { table, columns, sequences, constraints, .. } = attached;
     let named = |sequence: &Sequence| TableName { schema: new.schema.clone(), name: sequence.name.clone() };
     let mut statements = Vec::new();
     for sequence in sequences.iter().filter(|sequence| !sequence.is_identity) {
@@ -250,8 +263,8 @@ pub(in crate::apply::swap) fn bare_sql(
         statements.push(format!("create {unlogged}sequence {} as {type_name} {options}", named(sequence)));
     }
     let lines = columns.iter().map(|column| {
-        let is_demanded = plan.is_not_null_staged(&column.name) && !column.is_identity();
-        column.sql(sequences, new) + if is_demanded { " not null" } else { "" }
+        let is_demanded = plan.is_not_null_staged(&column.name);
+        column.sql(sequences, new) + &column.not_null_sql(constraints, is_demanded)
     });
     let checks =
         plan.staged_checks().map(|check| format!("constraint {} check ({})", check.name, check.expression));

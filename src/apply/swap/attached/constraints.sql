@@ -9,10 +9,13 @@ select
     coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true) as is_enforced,
     k.confrelid as referenced,
     case when k.confrelid <> 0 then pg_catalog.format('%I.%I', rn.nspname, r.relname) end as referenced_name,
-    pg_catalog.quote_ident(ts.spcname) as tablespace
+    pg_catalog.quote_ident(ts.spcname) as tablespace,
+    case when k.contype = 'n' then a.attname::text end as column_name,
+    k.connoinherit as is_not_inherited
 from pg_catalog.pg_constraint k
 left join pg_catalog.pg_class r on r.oid = k.confrelid
 left join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
+left join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
 left join pg_catalog.pg_class ic on ic.oid = k.conindid and k.contype in ('p', 'u', 'x')
 left join pg_catalog.pg_am am on am.oid = ic.relam
 left join pg_catalog.pg_tablespace ts on ts.oid = ic.reltablespace

@@ -50,6 +50,10 @@ pub(super) struct Constraint {
     pub(super) referenced: Option<(Oid, String)>,
     /// The tablespace of its index as SQL, where it is not the database's.
     pub(super) tablespace: Option<String>,
+    /// The column of a NOT NULL.
+    pub(super) column: Option<Ident>,
+    /// NO INHERIT
+    pub(super) is_not_inherited: bool,
 }
 
 /// Everything that is built before rows may be compared with what is attached: without rights, triggers, policies.
@@ -116,6 +120,8 @@ fn constraint(row: &Row) -> Constraint {
         is_enforced: row.get("is_enforced"),
         referenced: row.get::<_, Option<String>>("referenced_name").map(|name| (row.get("referenced"), name)),
         tablespace: row.get("tablespace"),
+        column: row.get::<_, Option<String>>("column_name").map(Ident::new),
+        is_not_inherited: row.get("is_not_inherited"),
     }
 }
 
