@@ -36,7 +36,9 @@ impl Rules for Delete {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn drawback(&self, case: &Case<'_>) -> Option<String> {
         let rows = case.target.row_estimate.max(case.table.target_bytes as f64 / ROW_BYTES);
-        let slow = |key: &&ForeignKey| !key.is_indexed && rows * key.from_rows > SEARCHED_ROWS_MAX;
+        let slow = |key: &&ForeignKey| {
+            key.is_enforced && !key.is_indexed && rows * key.from_rows > SEARCHED_ROWS_MAX
+        };
         case.target.referenced_by.iter().find(slow).map(|key| {
             let columns: Vec<String> = key.from_columns.iter().map(plain).collect();
             format!(

@@ -11,7 +11,7 @@ use super::{Exchange, Method, Ready, Way, truncate};
 use crate::batch::Flow;
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::Oid;
+use crate::pg::catalog::{ForeignKey, Oid};
 use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Direct;
@@ -22,7 +22,8 @@ impl Rules for Direct {
     }
 
     fn refusal(&self, case: &Case<'_>) -> Option<String> {
-        if let Some(key) = case.target.foreign_keys.iter().find(|key| key.to == case.target.name) {
+        let own = |key: &&ForeignKey| key.is_enforced && key.to == case.target.name;
+        if let Some(key) = case.target.foreign_keys.iter().find(own) {
             return Some(format!("it references itself ({}), which needs staging", key.name.as_str()));
         }
         if let Some(reference) = case.table.references.iter().find(|reference| reference.is_declared) {

@@ -19,7 +19,7 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
         return Some("the role has no TRUNCATE privilege on it".to_owned());
     }
     // TRUNCATE is refused when a table outside the statement has a foreign key to it (manual, TRUNCATE).
-    case.foreign_referrer(&[ApplyMethod::Truncate, ApplyMethod::Direct])
+    case.any_referrer(&[ApplyMethod::Truncate, ApplyMethod::Direct])
 }
 
 /// One TRUNCATE of all tables: foreign keys among them do not matter then. Never CASCADE.

@@ -60,7 +60,7 @@ pub fn nullable_references<'a>(
     source: &'a Relation,
     target: &'a Relation,
 ) -> impl Iterator<Item = (&'a Ident, &'a TableName, &'a Ident)> {
-    target.foreign_keys.iter().filter_map(|key| {
+    target.foreign_keys.iter().filter(|key| key.demands_match()).filter_map(|key| {
         let ([column], [to]) = (&key.from_columns[..], &key.to_columns[..]) else { return None };
         let may_be_null = target.column(column).is_some_and(|column| !column.not_null);
         let is_number = source.column(column).is_some_and(|column| [20, 21, 23].contains(&column.type_oid));
@@ -232,7 +232,7 @@ impl Draft<'_> {
         target: &Relation,
     ) -> fmt::Result {
         let zeros = self.seen.zeros.get(name).map(Vec::as_slice).unwrap_or_default();
-        for reference in &target.foreign_keys {
+        for reference in target.foreign_keys.iter().filter(|key| key.demands_match()) {
             let names = |columns: &[Ident]| columns.iter().map(plain).collect::<Vec<_>>().join(", ");
             let to = format!("{}({})", reference.to.plain(), names(&reference.to_columns));
             let columns: Vec<&Ident> = reference.from_columns.iter().collect();

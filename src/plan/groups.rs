@@ -70,6 +70,12 @@ fn references(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
         for reference in table.references.iter().filter(|reference| reference.to != table.name) {
             edges.entry(child).or_default().extend(&reference.parents);
         }
+        // A temporal key is judged by the server alone, as soon as rows are written.
+        for key in table.live.foreign_keys.iter().filter(|key| key.is_enforced && key.is_temporal) {
+            let parents =
+                tables.iter().enumerate().filter(|(_, other)| other.name == key.to && key.to != table.name);
+            edges.entry(child).or_default().extend(parents.map(|(parent, _)| parent));
+        }
     }
     edges
 }

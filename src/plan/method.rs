@@ -4,7 +4,7 @@
 
 use super::TablePlan;
 use crate::config::{ApplyMethod, Strategy};
-use crate::pg::catalog::Relation;
+use crate::pg::catalog::{ForeignKey, Relation};
 use crate::pg::name::TableName;
 
 /// The strongest lock that a method takes on the live table (PostgreSQL manual, 13.3.1).
@@ -97,7 +97,17 @@ impl Case<'_> {
     /// A table that references this one and is not dealt with by one of `methods` in the same transaction.
     #[must_use]
     pub fn foreign_referrer(&self, methods: &[ApplyMethod]) -> Option<String> {
-        self.target.referenced_by.iter().find_map(|key| {
+        self.referrer(methods, |key| key.is_enforced)
+    }
+
+    /// The same, by a foreign key of whatever kind: TRUNCATE minds those, too, that are NOT ENFORCED.
+    #[must_use]
+    pub fn any_referrer(&self, methods: &[ApplyMethod]) -> Option<String> {
+        self.referrer(methods, |_| true)
+    }
+
+    fn referrer(&self, methods: &[ApplyMethod], counts: impl Fn(&ForeignKey) -> bool) -> Option<String> {
+        self.target.referenced_by.iter().filter(|key| counts(key)).find_map(|key| {
             let fate = (self.fate)(&key.from);
             let handled = fate.is_some_and(|fate| fate.is_whole && methods.contains(&fate.method));
             (!handled).then(|| {

@@ -67,8 +67,8 @@ fn of_table(
     let is_loaded = |name: &Ident| table.columns.iter().any(|column| column.name == *name);
     let mut references = Vec::new();
     let keys: &[ForeignKey] = target.relations.get(&table.name).map_or(&[], |r| &r.foreign_keys);
-    // A foreign key over columns that are not loaded is left to the constraint itself.
-    for key in keys.iter().filter(|key| key.from_columns.iter().all(is_loaded)) {
+    // A foreign key over columns that are not loaded is left to the constraint itself, and so is a temporal one.
+    for key in keys.iter().filter(|key| key.demands_match() && key.from_columns.iter().all(is_loaded)) {
         let tuned = config.references.iter().find(|tuned| is_about(tuned, key));
         references.push(Reference {
             name: key.name.as_str().to_owned(),
@@ -84,7 +84,9 @@ fn of_table(
             judged: Judged::Staged(String::new()),
         });
     }
-    for declared in config.references.iter().filter(|d| !keys.iter().any(|key| is_about(d, key))) {
+    for declared in
+        config.references.iter().filter(|d| !keys.iter().any(|key| key.demands_match() && is_about(d, key)))
+    {
         references.push(declare(table, declared, target, entries)?);
     }
     for reference in &references {

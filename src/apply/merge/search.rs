@@ -46,9 +46,9 @@ pub(super) async fn refuse_dangling(
     Ok(())
 }
 
-/// Whether any value that a foreign key refers to may vanish.
+/// Whether any value that a foreign key refers to may vanish. A temporal one has no action but to refuse that, which is left to it.
 fn may_dangle(merge: &Merge<'_>, planned: &Planned, key: &ForeignKey) -> bool {
-    planned.gone() > 0 || (planned.updates > 0 && changes_referenced(merge, key))
+    key.demands_match() && (planned.gone() > 0 || (planned.updates > 0 && changes_referenced(merge, key)))
 }
 
 /// Whether an update may change the referenced columns: if they are not the key, by which rows are recognised.

@@ -28,17 +28,31 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     if let Some(obstacle) = target.attachments.obstacles.first() {
         return Some(obstacle.clone());
     }
-    references_what_vanishes(case)
+    references_what_vanishes(case).or_else(|| refers_by_periods(case))
 }
 
 /// After the exchange the old table still refers to what it did, and would keep its rows from being deleted.
 fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
-    case.target.foreign_keys.iter().find_map(|key| {
+    case.target.foreign_keys.iter().filter(|key| key.is_enforced).find_map(|key| {
         let fate = (case.fate)(&key.to)?;
         (fate.method == ApplyMethod::Delta && key.on_delete != Action::Changes).then(|| {
             format!(
                 "{}, which it references ({}), is applied by delta in the same transaction, and its rows that vanish \
                  would be referenced by the old table",
+                key.to.plain(),
+                key.name.as_str()
+            )
+        })
+    })
+}
+
+/// What refers to rows that are written after the exchange is judged by us, which we cannot where periods have to be covered.
+fn refers_by_periods(case: &Case<'_>) -> Option<String> {
+    case.target.foreign_keys.iter().filter(|key| key.is_temporal && key.is_enforced).find_map(|key| {
+        let fate = (case.fate)(&key.to)?;
+        (fate.method != ApplyMethod::Swap).then(|| {
+            format!(
+                "{}, whose periods it references ({}), is applied by another method in the same transaction",
                 key.to.plain(),
                 key.name.as_str()
             )

@@ -80,6 +80,7 @@ described as (
     select b.*, r.ev_class, c.relkind as rule_kind, c.relowner as rule_owner, c.relpersistence as rule_persistence,
         case when r.rulename = '_RETURN' then c.relnamespace end as view_schema,
         k.contype, k.conrelid, k.conkey, k.confkey, f.relkind as referrer_kind, f.relowner as referrer_owner, k.conparentid,
+        (pg_catalog.to_jsonb(k) ->> 'conperiod')::bool as is_temporal,
         p.proowner, p.pronamespace, p.proleakproof, pg_catalog.to_jsonb(p) ->> 'prosqlbody' as body,
         y.polrelid, yc.relowner as policy_owner, u.prpubid, toast.relkind as relation_kind,
         -- A view is its rule.
@@ -124,6 +125,10 @@ findings as (
     select d.live, 21, 'o', d.words || ' references it, and the key of a partitioned table cannot be made anew without a check under locks'
     from described d, server s
     where d.contype = 'f' and d.referrer_kind = 'p' and s.version < 180000
+    union all
+    select d.live, 21, 'o', d.words || ' references its periods'
+    from described d
+    where d.contype = 'f' and d.conparentid = 0 and d.is_temporal
     union all
     select d.live, 22, 'o', pg_catalog.format('the role is no member of %I, which owns %s', pg_catalog.pg_get_userbyid(o.owner), d.words)
     from described d

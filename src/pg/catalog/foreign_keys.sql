@@ -12,6 +12,9 @@ select
     k.confdeltype::text as on_delete,
     k.confupdtype::text as on_update,
     k.condeferrable as is_deferrable,
+    -- Both since 18.
+    coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true) as is_enforced,
+    coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::bool, false) as is_temporal,
     array(
         select pg_catalog.format('operator(%I.%s)', n.nspname, o.oprname)
         from pg_catalog.unnest(k.conpfeqop) with ordinality as x (operator, ordinal)

@@ -289,6 +289,8 @@ fn foreign_key(row: &Row) -> ForeignKey {
         on_delete: action(row, "on_delete"),
         on_update: action(row, "on_update"),
         is_deferrable: row.get("is_deferrable"),
+        is_enforced: row.get("is_enforced"),
+        is_temporal: row.get("is_temporal"),
         is_indexed: row.get("is_indexed"),
         from_rows: row.get("from_rows"),
     }

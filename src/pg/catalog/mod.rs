@@ -243,7 +243,7 @@ pub struct Column {
     pub expression: Option<String>,
     /// It is an identity column.
     pub identity: Option<Identity>,
-    /// It is GENERATED … STORED.
+    /// It is generated from others, STORED or VIRTUAL.
     pub generated: bool,
     /// Its collation if it is not the type's own, as SQL.
     pub collation: Option<String>,
@@ -365,10 +365,22 @@ pub struct ForeignKey {
     pub on_update: Action,
     /// The constraint can be deferred.
     pub is_deferrable: bool,
+    /// It is not NOT ENFORCED: the server sees to it.
+    pub is_enforced: bool,
+    /// Its last columns are a PERIOD, for which several rows together may be the match.
+    pub is_temporal: bool,
     /// An index of the referencing table begins with its columns.
     pub is_indexed: bool,
     /// Rows of the referencing table, by its statistics or by its size, whichever tells of more.
     pub from_rows: f64,
+}
+
+impl ForeignKey {
+    /// Whether each referencing row must have one row with the same values.
+    #[must_use]
+    pub fn demands_match(&self) -> bool {
+        self.is_enforced && !self.is_temporal
+    }
 }
 
 /// A sequence that a column takes its values from. All values as `bigint`.

@@ -1,4 +1,5 @@
--- The valid unique indexes of relations, the primary key first, then by name. $1: oids.
+-- The valid unique indexes of relations, the primary key first, then by name; not those of temporal keys (WITHOUT OVERLAPS, since
+-- 18), which refuse what overlaps and not only what is equal. $1: oids.
 select
     i.indrelid,
     c.relname::text as name,
@@ -59,9 +60,19 @@ select
         select
         from pg_catalog.unnest(i.indkey::int2[]) with ordinality as k (attnum, ordinal)
         join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        where k.ordinal <= i.indnkeyatts and not a.attnotnull
+        where k.ordinal <= i.indnkeyatts
+            and (
+                not a.attnotnull
+                -- Since 18 a NOT NULL may be NOT VALID.
+                or exists (
+                    select
+                    from pg_catalog.pg_constraint n
+                    where n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum]
+                        and not n.convalidated
+                )
+            )
     ) as all_not_null
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
-where i.indrelid = any ($1::oid[]) and i.indisunique and i.indisvalid and i.indislive
+where i.indrelid = any ($1::oid[]) and i.indisunique and not i.indisexclusion and i.indisvalid and i.indislive
 order by i.indrelid, i.indisprimary desc, c.relname

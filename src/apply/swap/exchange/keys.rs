@@ -30,6 +30,8 @@ pub(in crate::apply) struct Key {
     to: To,
     /// As ADD CONSTRAINT takes it, without NOT VALID.
     definition: String,
+    /// It is not NOT ENFORCED, which no row can violate.
+    is_enforced: bool,
     /// Whether all rows are known to have a match, now or as soon as it is validated.
     is_to_be_valid: bool,
     comment: Option<String>,
@@ -81,6 +83,7 @@ fn key(row: &Row, pairs: &[Pair]) -> Key {
         is_plain: row.get::<_, &str>("from_kind") == "r",
         to: to.map_or_else(|| To::Other(name("to_schema", "to_name")), To::Pair),
         definition: definition.strip_suffix(" NOT VALID").unwrap_or(definition).to_owned(),
+        is_enforced: row.get("is_enforced"),
         is_to_be_valid: row.get("is_to_be_valid"),
         comment: row.get("comment"),
         columns: columns
@@ -213,7 +216,8 @@ pub(super) async fn lock_and_search(
     rewritten: &[TableName],
     budget: Duration,
 ) -> Result<Duration> {
-    let staying: Vec<&Key> = keys.iter().filter(|key| !key.is_rewritten(pairs, rewritten)).collect();
+    let stays = |key: &&Key| key.is_enforced && !key.is_rewritten(pairs, rewritten);
+    let staying: Vec<&Key> = keys.iter().filter(stays).collect();
     let wanted: Vec<Wanted> =
         staying.iter().filter_map(|key| key.wanted(pairs, TableLock::ShareRowExclusive)).collect();
     if wanted.is_empty() {
@@ -242,7 +246,7 @@ pub(super) async fn search_rewritten(
     pairs: &[Pair],
     rewritten: &[TableName],
 ) -> Result<()> {
-    for key in keys.iter().filter(|key| key.is_rewritten(pairs, rewritten)) {
+    for key in keys.iter().filter(|key| key.is_enforced && key.is_rewritten(pairs, rewritten)) {
         match &key.to {
             To::Pair(pair) => {
                 let pair = &pairs[*pair];

@@ -12,7 +12,8 @@ select
     tn.nspname::text as to_schema,
     t.relname::text as to_name,
     pg_catalog.pg_get_constraintdef(k.oid) as definition,
-    k.convalidated as is_validated,
+    -- A column of version 18.
+    coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::bool, true) as is_enforced,
     -- Of a new table's key the one that it takes the place of tells whether it is to be valid.
     k.convalidated or exists (
         select
