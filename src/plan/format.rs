@@ -35,6 +35,11 @@ const TEXTS: [u32; 2] = [25, 1043];
 const JSON: u32 = 114;
 const JSONB: u32 = 3802;
 
+const INTERVAL: u32 = 1186;
+
+/// Since this version an interval may be infinite. An older server takes the binary form of such a one for another value.
+const INFINITE_INTERVALS: u32 = 170_000;
+
 /// The way out of a cast between base types that may refuse a value. A cast from a string is the input function of the other
 /// type (manual, CREATE CAST), and a smaller integer reads what a larger one writes. Others round, cut or convert, which no
 /// text does.
@@ -56,6 +61,10 @@ const FIRST_NORMAL_OID: u32 = 16_384;
 /// any type can be cast through its text, PostgreSQL manual, CREATE CAST). What cannot be cast there, such as a text
 /// to an enum of the target, travels as text and is read by the target's input function.
 pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: &Column) -> Conversion {
+    let is_infinite = |server: &Catalog| server.server.version >= INFINITE_INTERVALS;
+    if is_infinite(source) && !is_infinite(target) && target.is_made_of(to.type_oid, INTERVAL) {
+        return Conversion::Text("an interval may be infinite on the source only");
+    }
     if from.type_name == to.type_name || source.base_type(from.type_oid) == target.base_type(to.type_oid) {
         let (ours, theirs) = (source.wire_signature(from.type_oid), target.wire_signature(to.type_oid));
         return match (ours, theirs) {

@@ -46,6 +46,13 @@ impl Catalog {
         self.sign(oid, 0, &mut text).then_some(text)
     }
 
+    /// Whether values of a type are of another one or contain such.
+    #[must_use]
+    pub fn is_made_of(&self, oid: Oid, other: Oid) -> bool {
+        let parts = self.types.get(&oid).map(|kind| kind.parts.as_slice()).unwrap_or_default();
+        oid == other || parts.iter().any(|&part| self.is_made_of(part, other))
+    }
+
     fn sign(&self, oid: Oid, depth: u8, out: &mut String) -> bool {
         // Types cannot contain themselves; the bound only keeps a broken catalog from hanging us.
         let Some(kind) = self.types.get(&oid).filter(|_| depth < 32) else { return false };
