@@ -7,6 +7,8 @@ select
     (
         pg_catalog.current_setting('max_connections')::int
         - pg_catalog.current_setting('superuser_reserved_connections')::int
+        -- Since 16.
+        - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)
         - (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usesysid is not null)
     )::int as free_connections,
     pg_catalog.has_function_privilege('pg_catalog.pg_export_snapshot()', 'EXECUTE') as may_export,

@@ -11,10 +11,14 @@ select
     (
         pg_catalog.current_setting('max_connections')::int
         - pg_catalog.current_setting('superuser_reserved_connections')::int
+        -- Since 16.
+        - coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0)
         - (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usesysid is not null)
     )::int as free_connections,
     (select case when r.rolconnlimit < 0 then null else r.rolconnlimit end from pg_catalog.pg_roles r where r.rolname = current_user) as role_limit,
     (select pg_catalog.count(*) from pg_catalog.pg_stat_activity where usename = current_user)::int as role_connections,
     array(
-        select pg_catalog.quote_ident(e.evtname) from pg_catalog.pg_event_trigger e where e.evtenabled in ('O', 'A') order by e.evtname
+        select pg_catalog.quote_ident(e.evtname) from pg_catalog.pg_event_trigger e
+        -- Since 17 a login may fire some.
+        where e.evtenabled in ('O', 'A') and e.evtevent <> 'login' order by e.evtname
     ) as event_triggers
