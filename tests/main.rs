@@ -53,5 +53,6 @@ mod throw_away_servers;
 mod timeouts;
 mod types;
 mod verify;
+mod versions;
 mod waits;
 mod watermarks;

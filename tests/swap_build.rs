@@ -12,8 +12,7 @@ const DECORATIONS: [(&str, &str); 27] = [
     (
         "unique constraints",
         "alter table {t} add constraint \"{t} Unique \"\"of\"\" b\" unique (b) include (a) with (fillfactor = 80);
-         alter table {t} add unique (id, a) deferrable initially deferred;
-         alter table {t} add constraint {t}_nulls unique nulls not distinct (n, id)",
+         alter table {t} add unique (id, a) deferrable initially deferred",
     ),
     (
         "indexes of all kinds",
@@ -74,12 +73,12 @@ const DECORATIONS: [(&str, &str); 27] = [
         "alter table {t} alter column n set default 1.5, add column at timestamptz not null default now(),
              add column who name default current_user, add column mood app.mood default 'so', add column short app.short default 'x', add column path text default app.word()",
     ),
-    ("storage", "alter table {t} alter column b set storage external, alter column n set storage main, alter column b set compression pglz"),
+    ("storage", "alter table {t} alter column b set storage external, alter column n set storage main"),
     (
         "statistics",
         "alter table {t} alter column b set statistics 5, alter column a set (n_distinct = -0.5, n_distinct_inherited = 3);
          create statistics {t}_some (ndistinct, dependencies) on a, b from {t};
-         create statistics app.\"{t} of an expression\" on (a % 3), b from {t};
+         create statistics app.\"{t} elsewhere\" on id, b from {t};
          alter statistics {t}_some set statistics 50; comment on statistics {t}_some is 'some'",
     ),
     ("options", "alter table {t} set (parallel_workers = 2, autovacuum_enabled = off, fillfactor = 70, toast.autovacuum_vacuum_threshold = 77)"),
@@ -119,6 +118,38 @@ const DECORATIONS: [(&str, &str); 27] = [
     ),
 ];
 
+/// The same, of newer versions only.
+const NEWER: [(u32, &str, &str); 4] = [
+    (
+        140_000,
+        "compression, and statistics of an expression",
+        "alter table {t} alter column b set compression pglz;
+         create statistics app.\"{t} of an expression\" on (a % 3), b from {t}",
+    ),
+    (
+        150_000,
+        "a unique constraint for NULLs, too",
+        "alter table {t} add constraint {t}_nulls unique nulls not distinct (n, id)",
+    ),
+    (
+        180_000,
+        "virtual columns, and names of NOT NULL",
+        "alter table {t} add column thrice int constraint \"{t} has it\" not null generated always as (a * 3) virtual,
+             add column down text collate \"C\" generated always as (lower(b)) virtual;
+         alter table {t} add constraint \"{t} must\" not null n, add constraint {t}_alone not null words no inherit,
+             add constraint {t}_later_must not null span not valid, add column counted int generated always as identity;
+         alter table {t} rename constraint {t}_counted_not_null to \"{t} Counted\";
+         comment on constraint \"{t} must\" on {t} is 'must'",
+    ),
+    (
+        180_000,
+        "constraints that are not enforced, and a temporal key",
+        "alter table {t} add constraint {t}_lax check (a > 1000000) not enforced, add constraint {t}_lax_key foreign key (b) references lax not enforced;
+         comment on constraint {t}_lax_key on {t} is 'lax';
+         alter table {t} add column during daterange not null default '[2000-01-01,)', add constraint {t}_overlaps unique (span, during without overlaps)",
+    ),
+];
+
 /// What there is besides.
 const WORLD: &str = "
     create schema app;
@@ -129,23 +160,26 @@ const WORLD: &str = "
     create table log (id int, v text);
     create table parent (id int primary key, code text, unique (code, id));
     insert into parent select i, 'b' || i from generate_series(1, 20) i;
-    create table friend (id int primary key)";
+    create table friend (id int primary key);
+    create table lax (code text primary key)";
 
 const TABLE: &str = "create table {t} (id int, gone text, a int, b text, n numeric(10, 2), words text[], span int4range);
     alter table {t} drop column gone; comment on table {t} is 'a table'; comment on column {t}.b is E'b\\n\\'s'";
 
 /// Tables with decorations of their own: each alone, all at once, and some at random.
-fn tables() -> Vec<(String, Vec<&'static str>)> {
-    let all = || DECORATIONS.iter();
+fn tables(version: u32) -> Vec<(String, Vec<&'static str>)> {
+    let newer = NEWER.iter().filter(|(since, ..)| *since <= version).map(|(_, _, sql)| *sql);
+    let all: Vec<&'static str> = DECORATIONS.iter().map(|(_, sql)| *sql).chain(newer).collect();
     let mut tables: Vec<(String, Vec<&'static str>)> =
-        all().enumerate().map(|(i, (_, sql))| (format!("alone_{i}"), vec![*sql])).collect();
+        all.iter().enumerate().map(|(i, sql)| (format!("alone_{i}"), vec![*sql])).collect();
     // Of what contradicts each other the first is taken.
     let together = |sql: &&'static str| !sql.contains("identity full") && !sql.contains("revoke all");
-    tables.push(("everything".to_owned(), all().map(|(_, sql)| *sql).filter(together).collect()));
-    for i in 1..9_u32 {
-        let bits = i.wrapping_mul(0x9E37_79B9) ^ i.wrapping_mul(0x85EB_CA6B).rotate_left(13);
-        let some = DECORATIONS.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
-        tables.push((format!("random_{i}"), some.map(|(_, (_, sql))| *sql).filter(together).collect()));
+    tables.push(("everything".to_owned(), all.iter().copied().filter(together).collect()));
+    for i in 1..9_u64 {
+        let bits =
+            i.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ i.wrapping_mul(0x85EB_CA6B_C2B2_AE35).rotate_left(13);
+        let some = all.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
+        tables.push((format!("random_{i}"), some.map(|(_, sql)| *sql).filter(together).collect()));
     }
     tables.push(("plain".to_owned(), Vec::new()));
     tables
@@ -160,7 +194,7 @@ fn decorated() -> (Pair, Vec<String>, String) {
     pair.target.run(&format!("grant all on schema app, public to {role}"));
     let rows = "insert into {t} select i, i, 'b' || i, i, array['w' || i], int4range(i, i + 1) from generate_series(1, 20) i";
     let mut names = vec!["friend".to_owned()];
-    for (name, decorations) in tables() {
+    for (name, decorations) in tables(pair.target.version()) {
         let named = |sql: &str| sql.replace("{t}", &name).replace("{role}", &role);
         pair.source.run(&named(TABLE));
         pair.source.run(&named(rows));

@@ -75,7 +75,10 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
         ),
     ] {
         let pair = world(around);
-        refuses(&pair, pair.target.url(), why);
+        // Since 18 such a key may be made without a check: see `versions`.
+        if !why.contains("the key of a partitioned table") || pair.target.version() < 180_000 {
+            refuses(&pair, pair.target.url(), why);
+        }
     }
     for (instead, why) in [
         ("create unlogged table t (id int primary key, v text)", "it is UNLOGGED"),

@@ -1,9 +1,10 @@
 //! Clusters shared by all tests, and a database per test on them.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bulkload::pg::cluster::{Cluster, Options};
+use bulkload::pg::cluster::{Binaries, Cluster, Options};
 
 use super::session::{Row, Session};
 
@@ -27,10 +28,9 @@ impl Servers {
 
     /// Two with these options.
     pub(crate) fn with(options: &Options) -> Self {
-        let start = || Cluster::start(options.clone()).unwrap();
         std::thread::scope(|scope| {
-            let source = scope.spawn(start);
-            let target = start();
+            let source = scope.spawn(|| Cluster::start_with(source_binaries(), options.clone()).unwrap());
+            let target = Cluster::start(options.clone()).unwrap();
             Self { source: source.join().unwrap(), target }
         })
     }
@@ -38,6 +38,16 @@ impl Servers {
     /// A fresh database on each.
     pub(crate) fn pair(&self) -> Pair {
         Pair { source: Db::create(&self.source), target: Db::create(&self.target) }
+    }
+}
+
+/// Names the directory of the programs of sources alone, where the two servers shall be of different versions.
+const SOURCE_BINDIR_VARIABLE: &str = "BULKLOAD_TEST_SOURCE_BINDIR";
+
+fn source_binaries() -> Binaries {
+    match std::env::var_os(SOURCE_BINDIR_VARIABLE).filter(|dir| !dir.is_empty()) {
+        Some(dir) => Binaries::at(Path::new(&dir)).unwrap(),
+        None => Binaries::find().unwrap(),
     }
 }
 
@@ -89,6 +99,12 @@ impl Db {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The server's `server_version_num`, 150004 for 15.4.
+    #[track_caller]
+    pub(crate) fn version(&self) -> u32 {
+        self.value("show server_version_num").parse().unwrap()
     }
 
     /// URI over TCP, as superuser.
