@@ -1,8 +1,8 @@
 //! The one error type: in which phase something went wrong, what kind of thing it was, and what to do.
 //!
 //! Errors are classified by SQLSTATE and by the kind of broken socket, never by the text of a message.
-//! What PostgreSQL reports is kept as [`ServerError`], which shows no DETAIL and no CONTEXT, because those
-//! quote row values, and row values belong in the rejects file only.
+//! What PostgreSQL reports is kept as [`ServerError`], which shows no CONTEXT, and a DETAIL only where it names objects or
+//! keys: others quote row values, and row values belong in the rejects file only.
 
 mod server;
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 pub use server::ServerError;
+pub(crate) use server::shortened;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -402,6 +403,21 @@ mod tests {
         };
         assert_eq!(shown("violates \"t_v_key\""), "violates \"t_v_key\" (table t) [23505]");
         assert_eq!(shown("verletzt"), "verletzt (table t, constraint t_v_key) [23505]");
+    }
+
+    #[test]
+    fn a_detail_is_shown_where_it_names_keys_or_objects_and_not_where_it_may_quote_a_row() {
+        let shown = |code: &str, detail: &str| {
+            let server = server(code, "m").detailed(Some(detail.to_owned()));
+            Error::server(Phase::Apply, "x", server).message().to_owned()
+        };
+        let key = "Key (id)=(1) already exists.";
+        assert_eq!(shown("23505", key), "x: m: Key (id)=(1) already exists [23505]");
+        assert_eq!(shown("2BP01", "view v depends on table t."), "x: m: view v depends on table t [2BP01]");
+        for code in ["23502", "23514", "22P02", "P0001", "44000"] {
+            assert_eq!(shown(code, "Failing row contains (1, secret)."), format!("x: m [{code}]"));
+        }
+        assert!(shown("23505", &"ä".repeat(5000)).len() < 600);
     }
 
     #[test]

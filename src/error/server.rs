@@ -1,12 +1,13 @@
 //! What a server reports, and which kind of error that is.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use tokio_postgres::error::SqlState;
 
 use super::Kind;
 
-/// What a server reported, without DETAIL (it quotes row values).
+/// What a server reported.
 #[derive(Debug, Clone)]
 pub struct ServerError {
     /// SQLSTATE.
@@ -21,6 +22,8 @@ pub struct ServerError {
     pub(crate) column: Option<String>,
     /// The constraint alone.
     pub(crate) constraint: Option<String>,
+    /// What it said besides.
+    pub(crate) detail: Hidden,
     /// Where in its work the server was.
     pub(crate) context: Hidden,
 }
@@ -46,6 +49,7 @@ impl ServerError {
             object: object(db.table(), db.column(), db.constraint()),
             column: db.column().map(str::to_owned),
             constraint: db.constraint().map(str::to_owned),
+            detail: Hidden(db.detail().map(str::to_owned)),
             context: Hidden::default(),
         }
     }
@@ -66,6 +70,7 @@ impl ServerError {
             object: object(table, column, constraint),
             column: column.map(str::to_owned),
             constraint: constraint.map(str::to_owned),
+            detail: Hidden::default(),
             context: Hidden::default(),
         }
     }
@@ -75,6 +80,22 @@ impl ServerError {
     pub(crate) fn within(mut self, context: Option<String>) -> Self {
         self.context = Hidden(context);
         self
+    }
+
+    /// The same error, with the DETAIL that the server gave.
+    #[must_use]
+    pub(crate) fn detailed(mut self, detail: Option<String>) -> Self {
+        self.detail = Hidden(detail);
+        self
+    }
+
+    /// The DETAIL, where it tells of objects, or of the keys that collide or have no match. Elsewhere it may quote a whole row
+    /// ("Failing row contains …"), part of a value, or whatever a trigger says.
+    fn shown_detail(&self) -> Option<&str> {
+        let code = self.code.code();
+        let is_safe = matches!(code, "23503" | "23505" | "23P01")
+            || matches!(code.get(..2), Some("0A" | "2B" | "42" | "53" | "55" | "57"));
+        self.detail.0.as_deref().filter(|_| is_safe)
     }
 
     /// The table of SQLSTATEs: which ones may pass by themselves, which ones are a matter of rights.
@@ -150,6 +171,9 @@ impl fmt::Display for ServerError {
         if !object.is_empty() {
             write!(f, " ({object})")?;
         }
+        if let Some(detail) = self.shown_detail() {
+            write!(f, ": {}", shortened(detail.trim_end_matches('.'), DETAIL_BYTES_MAX))?;
+        }
         write!(f, " [{}]", self.code.code())
     }
 }
@@ -167,6 +191,17 @@ impl ServerError {
             .collect::<Vec<_>>()
             .join(", ")
     }
+}
+
+/// As much of a DETAIL as is shown: a key may be long, and so may be a list of objects.
+const DETAIL_BYTES_MAX: usize = 500;
+
+/// Cut between two characters.
+pub(crate) fn shortened(words: &str, bytes_max: usize) -> Cow<'_, str> {
+    if words.len() <= bytes_max {
+        return Cow::Borrowed(words);
+    }
+    Cow::Owned(format!("{}…", &words[..words.floor_char_boundary(bytes_max)]))
 }
 
 fn object(table: Option<&str>, column: Option<&str>, constraint: Option<&str>) -> Option<String> {

@@ -1,8 +1,6 @@
 //! A row that the target cannot take: which one, and why, in a word of ours and the server's own.
 
-use std::borrow::Cow;
-
-use crate::error::{Error, ServerError};
+use crate::error::{Error, ServerError, shortened};
 use crate::pg::name::{Ident, TableName, plain};
 
 /// As much of the server's words as a reason has: these quote the value, which may be huge.
@@ -67,13 +65,16 @@ impl Refusal {
         let word = word(code);
         let about =
             error.constraint.clone().or_else(|| column.as_ref().map(|name| format!("{name}: {word}")));
-        let message = error.message.replace(&into.staging, &into.live);
+        // Of a row that fails as a whole the detail is the row, which the rejects file has anyway.
+        let detail = error.detail.0.as_deref().filter(|_| !matches!(code, "23502" | "23514"));
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+        let message = format!("{}{detail}", error.message).replace(&into.staging, &into.live);
         Some(Self {
             line,
             column,
             constraint: error.constraint.clone(),
             kind: label(about.as_deref().unwrap_or(word), code),
-            text: format!("{word}: {}", shortened(&message)),
+            text: format!("{word}: {}", shortened(&message, WORDS_BYTES_MAX)),
         })
     }
 }
@@ -146,18 +147,6 @@ fn column(rest: &str, columns: &[Ident]) -> Option<String> {
     Some(longest.as_str().to_owned())
 }
 
-/// Cut between two characters.
-fn shortened(words: &str) -> Cow<'_, str> {
-    if words.len() <= WORDS_BYTES_MAX {
-        return Cow::Borrowed(words);
-    }
-    let mut end = WORDS_BYTES_MAX;
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    Cow::Owned(format!("{}…", &words[..end]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +188,11 @@ mod tests {
         assert_eq!(found.kind, "a: invalid [22P02]");
         let found = refusal("23514", "new row for relation \"t__r0_0\" violates y", context).unwrap();
         assert_eq!(found.text, "check: new row for relation \"t\" violates y");
+        let server = ServerError::from_fields("22P02", "no json".to_owned(), None, (None, None, None));
+        let server =
+            server.within(Some(context.to_owned())).detailed(Some("Token \"x\" is invalid.".to_owned()));
+        let found = Refusal::of(&Error::server(Phase::Load, "x", server), &into()).unwrap();
+        assert_eq!(found.text, "invalid: no json: Token \"x\" is invalid.");
         let found = refusal("22001", &"ä".repeat(50_000), context).unwrap();
         assert!(found.text.len() < 1100 && found.text.ends_with('…'));
     }

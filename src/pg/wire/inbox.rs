@@ -136,6 +136,7 @@ impl Message<'_> {
             field(b'H'),
             (table.as_deref(), column.as_deref(), constraint.as_deref()),
         )
+        .detailed(field(b'D'))
         .within(field(b'W'))
     }
 }
