@@ -293,6 +293,8 @@ fn too_many_bad_rows_fail_the_table_before_it_is_touched() {
             assert!(error.contains("max_rejects") && error.contains("v: too_long [22001]"), "{error}");
             let found = rejects(&program, &outcome, table);
             assert!(found.iter().all(|reject| reject[0].starts_with("too_long: ") && reject[2] == reject[3]));
+            assert_eq!(outcome.table(table)["rejected"], found.len(), "{outcome}");
+            assert!(outcome.table(table)["extracted"].as_u64() >= Some(found.len() as u64));
             let expected = if is_early { 1..rows.min(5000) + 1 } else { rows / 20..rows + 1 };
             assert!(expected.contains(&found.len()), "{limit}: {}", found.len());
             assert_eq!(ids(&pair.target, table), "0");

@@ -81,6 +81,70 @@ fn bad_records_are_rejected_with_their_lines_whatever_the_file_and_all_others_ar
     }
 }
 
+/// The rejects file of a table, whole: it must be the only file of its run.
+#[track_caller]
+fn rejected(program: &Bulkload, outcome: &Outcome, table: &str) -> Vec<csv::StringRecord> {
+    let file = program.dir().join(outcome.table(table)["rejects_file"].as_str().unwrap());
+    let directory = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let files: Vec<_> = directory.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, [file.file_name().unwrap()], "one file is left");
+    csv::Reader::from_path(file).unwrap().records().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_load_that_is_stopped_by_its_rejects_tells_all_that_it_has_seen() {
+    // Bad for the reader, bad for the target, or by turns.
+    let too_few = |id: u64| format!("{id}\n");
+    let too_long = |id: u64| format!("{id},far too long\n");
+    let rule = |what: &str, id: u64| match what {
+        "read" if id.is_multiple_of(10) => Some(too_few(id)),
+        "refused" if id == 5 || id == 7 => Some(too_few(id)),
+        "refused" if id.is_multiple_of(10) => Some(too_long(id)),
+        "both" if id.is_multiple_of(20) => Some(too_few(id)),
+        "both" if id.is_multiple_of(10) => Some(too_long(id)),
+        _ => None,
+    };
+    for what in ["read", "refused", "both"] {
+        let rows: String =
+            (1..=40_000).map(|id| rule(what, id).unwrap_or_else(|| format!("{id},ok\n"))).collect();
+        let text = format!("id,v\n{rows}").into_bytes();
+        for (source, bytes) in [("t.csv", text.clone()), ("t.csv", gzip(&text)), ("-", text.clone())] {
+            let db = target("create table t (id int, v varchar(3)); insert into t values (0, 'old')");
+            let config = format!("[[table]]\nname = 't'\ncsv = '{source}'\nmax_rejects = 20\n");
+            let program = program(&db).bytes("t.csv", &bytes).stdin(&bytes).file("bulkload.toml", &config);
+            let outcome = program.sync();
+            assert_eq!(outcome.code, Some(1), "{what}: {outcome}");
+            assert_eq!(list(&db, "select * from t"), ["0|old"]);
+            let table = outcome.table("public.t");
+            let found = rejected(&program, &outcome, "public.t");
+            let error = table["error"].as_str().unwrap();
+            let file = table["rejects_file"].as_str().unwrap();
+            assert!(
+                error.contains("max_rejects = 20 rows") && error.ends_with(&format!("; see {file}")),
+                "{error}"
+            );
+            assert!(found.len() > 20, "{what}: {}", found.len());
+            let figure = |name: &str| table[name].as_u64().unwrap();
+            assert_eq!(figure("rejected"), found.len() as u64, "{what}: {table}");
+            assert!(figure("extracted") > figure("rejected"), "{what}: {table}");
+            assert_eq!(figure("staged"), figure("extracted") - figure("rejected"));
+            let lines: Vec<u64> = found.iter().map(|reject| reject[4].parse().unwrap()).collect();
+            assert!(
+                lines.is_sorted() && lines.iter().all(|line| rule(what, line - 1).is_some()),
+                "{lines:?}"
+            );
+            assert!(
+                what != "refused" || lines.starts_with(&[6, 8]),
+                "what the reader knew of, too: {lines:?}"
+            );
+            for reject in &found {
+                let id = reject[4].parse::<u64>().unwrap() - 1;
+                assert_eq!(rule(what, id).unwrap().trim_end(), &reject[6]);
+            }
+        }
+    }
+}
+
 #[test]
 fn too_many_bad_records_leave_the_table_as_it_was() {
     let db = target("create table t (id int, v text); insert into t values (0, 'old')");

@@ -1,11 +1,13 @@
 //! Staging counted, guards judged: before any lock.
 
+use std::path::PathBuf;
+
 use tokio_postgres::Client;
 
 use super::{Feed, blockers, method, scope};
 use crate::config::{OnEmpty, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::load::{Ledger, Staging, too_many};
+use crate::load::{Ledger, Staging, TooMany};
 use crate::pg::catalog::Sequence;
 use crate::pg::name::{TableName, list};
 use crate::plan::TablePlan;
@@ -24,6 +26,8 @@ pub(crate) struct Loaded<'p> {
     pub(crate) removed: u64,
     /// What for, without values of rows.
     pub(crate) kinds: Vec<(String, u64)>,
+    /// Where they are.
+    pub(crate) rejects_file: PathBuf,
 }
 
 /// A table that may be applied. Only [`verify`] makes one.
@@ -58,7 +62,7 @@ pub(crate) enum Verdict<'p> {
 /// [`Kind::Guard`] with the figures, when counts disagree or a limit is exceeded; the server's.
 pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<'p>) -> Result<Verdict<'p>> {
     let plan = loaded.plan;
-    let staging = loaded.staging.map(|staging| staging.name);
+    let staging = loaded.staging.as_ref().map(|staging| staging.name.clone());
     let (staged, extremes) = match &staging {
         None => (0, plan.sequences.iter().map(|sequence| (sequence.clone(), None)).collect()),
         Some(staging) => {
@@ -79,7 +83,7 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
                 );
                 return Err(Error::new(Phase::Verify, Kind::Guard, message));
             }
-            judge_rejects(plan, loaded.removed, loaded.extracted, &loaded.kinds)?;
+            judge_rejects(&loaded)?;
             scope::refuse_strays(client, plan, staging).await?;
             (staged, extremes)
         }
@@ -96,13 +100,13 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
     Ok(Verdict::Ready(Box::new(Ready { plan, staging, feed: loaded.feed, staged, live_rows, extremes })))
 }
 
-fn judge_rejects(plan: &TablePlan, rejected: u64, extracted: u64, kinds: &[(String, u64)]) -> Result<()> {
-    let limit = plan.guards.max_rejects;
-    if rejected == 0 || !limit.is_exceeded_by(rejected, extracted) {
+fn judge_rejects(loaded: &Loaded<'_>) -> Result<()> {
+    let Loaded { plan, removed, extracted, kinds, rejects_file, .. } = loaded;
+    if *removed == 0 || !plan.guards.max_rejects.is_exceeded_by(*removed, *extracted) {
         return Ok(());
     }
-    let rejected = format!("{rejected} of {extracted} rows");
-    Err(too_many(&plan.name, &rejected, limit, Phase::Verify, kinds))
+    let rejected = format!("{removed} of {extracted} rows");
+    Err(TooMany { table: plan, rejected, kinds, file: rejects_file }.error(Phase::Verify))
 }
 
 /// What the guards say of a table.

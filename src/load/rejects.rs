@@ -6,9 +6,9 @@ use tokio::fs::{self, File};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::spool::{create, failed};
-use crate::config::Limit;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName};
+use crate::plan::TablePlan;
 use crate::report::{Reject, Rejects};
 use crate::transform::RejectBuffer;
 
@@ -43,27 +43,35 @@ pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<S
     rejects.first.extend(shown.map(|text| Reject { reason: reason.to_owned(), text }));
 }
 
-/// More rows were rejected than may be; what they were rejected for is told without their values.
-pub(crate) fn too_many(
-    table: &TableName,
-    rejected: &str,
-    limit: Limit,
-    phase: Phase,
-    kinds: &[(String, u64)],
-) -> Error {
-    let mut kinds: Vec<&(String, u64)> = kinds.iter().collect();
-    kinds.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-    let more = if kinds.len() > KINDS_TOLD { ", …" } else { "" };
-    let told: Vec<String> =
-        kinds.iter().take(KINDS_TOLD).map(|(kind, rows)| format!("{kind} ({rows})")).collect();
-    let why = if told.is_empty() { String::new() } else { format!(": {}{more}", told.join(", ")) };
-    let table = table.plain();
-    Error::new(
-        phase,
-        Kind::Guard,
-        format!("{table}: {rejected} were rejected, more than max_rejects = {limit} allows{why}"),
-    )
-    .hint("The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table.")
+/// More rows were rejected than may be.
+pub(crate) struct TooMany<'a> {
+    /// Of this table.
+    pub(crate) table: &'a TablePlan,
+    /// How many: `7 of 9 rows`.
+    pub(crate) rejected: String,
+    /// What for, and how many; without values of rows.
+    pub(crate) kinds: &'a [(String, u64)],
+    /// Where they are, or will be when the run has ended.
+    pub(crate) file: &'a Path,
+}
+
+impl TooMany<'_> {
+    /// What is said of it.
+    pub(crate) fn error(self, phase: Phase) -> Error {
+        let Self { table, rejected, kinds, file } = self;
+        let mut kinds: Vec<&(String, u64)> = kinds.iter().collect();
+        kinds.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        let more = if kinds.len() > KINDS_TOLD { ", …" } else { "" };
+        let told: Vec<String> =
+            kinds.iter().take(KINDS_TOLD).map(|(kind, rows)| format!("{kind} ({rows})")).collect();
+        let why = if told.is_empty() { String::new() } else { format!(": {}{more}", told.join(", ")) };
+        let (name, limit, file) = (table.name.plain(), table.guards.max_rejects, file.display());
+        let message =
+            format!("{name}: {rejected} rejected, more than max_rejects = {limit} allows{why}; see {file}");
+        Error::new(phase, Kind::Guard, message).hint(
+            "The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table.",
+        )
+    }
 }
 
 /// As many kinds of rejects as an error tells.
@@ -171,6 +179,15 @@ impl RejectsFile {
 
     fn failed(&self, error: &std::io::Error) -> Error {
         failed(&self.part, error)
+    }
+}
+
+impl Drop for RejectsFile {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            // What was judged counts for nothing: it is undone.
+            let _ = std::fs::remove_file(&self.part);
+        }
     }
 }
 

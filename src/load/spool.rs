@@ -60,7 +60,11 @@ impl Spool {
     /// # Errors
     /// The file cannot be written.
     pub(crate) async fn finish(mut self) -> Result<Option<PathBuf>> {
-        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        let Some(mut writer) = self.writer.take() else {
+            // An attempt before may have rejected what this one did not get to.
+            let _ = fs::remove_file(&self.path).await;
+            return Ok(None);
+        };
         writer.flush().await.map_err(|e| failed(&self.path, &e))?;
         self.is_finished = true;
         Ok(Some(self.path.clone()))

@@ -288,7 +288,8 @@ fn rejects_of(page: &mut Page, table: &TableReport) {
 /// a server refused, `v: not_null [23502]` and `not_null: …`, have a word for programs, which people are spared.
 fn sample(reject: &Reject) -> String {
     let words = reject.reason.split_once(' ').map(|(_, words)| words);
-    if words.is_some_and(|words| reject.text.ends_with(words)) {
+    let has_words = words.is_some_and(|words| reject.text.ends_with(words));
+    if has_words || reject.text.starts_with(&reject.reason) {
         return reject.text.clone();
     }
     let (about, code) = reject.reason.rsplit_once(" [").unwrap_or((&reject.reason, ""));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::filter::Part;
 use super::streams::Landed;
 use crate::apply::{Applied, Outcome};
 use crate::error::{Error, Kind};
@@ -25,6 +26,8 @@ pub(super) struct Board<'p> {
 #[derive(Debug, Default)]
 struct TableState {
     landed: BTreeMap<i32, Landed>,
+    /// What was seen of chunks that did not land, since the table failed.
+    given_up: Vec<Part>,
     streams: BTreeSet<usize>,
     attempts: u32,
     times_lost: u32,
@@ -79,6 +82,15 @@ impl<'p> Board<'p> {
     /// Enters where the rejects of a table are, which may have failed before all of its rows had landed.
     pub(super) fn rejects_are_in(&mut self, table: usize, file: String) {
         self.tables[table].rejects_file = Some(file);
+    }
+
+    /// Enters what was seen of the chunks of a table that failed before all of them had landed.
+    pub(super) fn gave_up(&mut self, table: usize, parts: BTreeMap<i32, Part>) {
+        let state = &mut self.tables[table];
+        if state.error.is_some() {
+            let parts = parts.into_iter().filter(|(chunk, _)| !state.landed.contains_key(chunk));
+            state.given_up = parts.map(|(_, part)| part).collect();
+        }
     }
 
     /// Enters how much a method without staging has moved.
@@ -209,7 +221,8 @@ impl<'p> Board<'p> {
         report.chunks = plan.chunks.len() as u64;
         report.streams = state.streams.len() as u64;
         report.attempts = u64::from(state.attempts);
-        report.extracted = self.extracted(table);
+        let given_up = state.given_up.iter().map(|part| part.tally.rows_in);
+        report.extracted = self.extracted(table) + given_up.sum::<u64>();
         report.staged = report.extracted;
         report.bytes_in = state.landed.values().map(|landed| landed.moved.bytes_in).sum();
         report.bytes_out = state.landed.values().map(|landed| landed.moved.bytes_out).sum();
@@ -261,7 +274,8 @@ fn report_streamed(plan: &TablePlan, state: &TableState, report: &mut TableRepor
     let mut rejects = transform::Rejects::default();
     let mut orphans: BTreeMap<usize, u64> = BTreeMap::new();
     let mut missing: BTreeMap<usize, u64> = BTreeMap::new();
-    for part in state.landed.values().filter_map(|landed| landed.moved.part.as_ref()) {
+    let landed = state.landed.values().filter_map(|landed| landed.moved.part.as_ref());
+    for part in landed.chain(&state.given_up) {
         if part.tally.rejected > 0 {
             report.rejected += part.tally.rejected;
             report.rejects_file = Some(part.rejects_file.display().to_string());

@@ -240,7 +240,8 @@ impl<'a> GroupWork<'a> {
         let removed = known.report.rejected + judged.map_or(0, |(_, judged)| judged.removed);
         let mut kinds = known.report.rejects.counts.clone();
         kinds.extend(judged.into_iter().flat_map(|(_, judged)| judged.rejects.counts.iter().cloned()));
-        let loaded = Loaded { plan, staging, feed, extracted, removed, kinds };
+        let rejects_file = self.shared.filters.rejects_path(plan);
+        let loaded = Loaded { plan, staging, feed, extracted, removed, kinds, rejects_file };
         let control = self.staged.claim.control().await;
         let work = apply::verify(&control.client, &self.shared.ledger, loaded);
         self.unless_cancelled(work, control.cancel_handle()).await

@@ -25,6 +25,7 @@ mod queue;
 mod records;
 mod scope;
 mod seed;
+mod seen;
 mod sessions;
 mod slots;
 mod stage;
@@ -236,6 +237,9 @@ async fn load_and_exchange(
     let _ = live_keys.await;
     for (table, path) in shared.filters.tidy(&plan).await {
         board.rejects_are_in(table, path);
+    }
+    for table in 0..plan.tables.len() {
+        board.gave_up(table, shared.filters.parts(table));
     }
     let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
     staged.record(&board).await;

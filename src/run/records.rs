@@ -6,51 +6,62 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::filter::Part;
 use super::pipeline::{BATCHES_IN_FLIGHT, Watch, gone};
 use super::queue::Job;
+use super::seen::{Bounds, Seen};
 use super::streams::{AbortOnDrop, Moved, Shared};
 use super::traced::Target;
 use super::traced_records;
-use crate::batch::{Batch, BatchPool, Flow};
+use crate::batch::{Batch, Flow};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::csv::{self, Added, Layout, Outlet, Slice};
 use crate::load::{Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::name::Ident;
 use crate::pg::wire::Wire;
 use crate::plan::{CsvFile, CsvFiles, Extent, LINE_BITS, TablePlan};
-use crate::transform::{Tally, escape_text};
+use crate::transform::{RejectBuffer, escape_text};
 
 /// A chunk that is being read.
-pub(super) struct Reading {
+struct Reading {
     /// Bytes of the file, when it was read to its end.
-    pub(super) task: JoinHandle<Result<u64>>,
+    task: JoinHandle<Result<u64>>,
+    /// What it sends.
+    records: Records,
+    /// Whether it can never be read again.
+    is_once: bool,
+}
+
+/// What comes of a chunk that is being read.
+pub(super) struct Records {
     /// Its rows. The channel ends with [`Flow::End`], or without it if something failed.
     pub(super) batches: mpsc::Receiver<Flow>,
     /// The columns of its rows.
     pub(super) into: Vec<Ident>,
-    /// Whether it can never be read again.
-    pub(super) is_once: bool,
+    /// What was seen of it so far.
+    pub(super) seen: Seen,
 }
 
 /// Starts reading a chunk. A receiver that goes away ends the reading.
 ///
 /// # Errors
 /// [`Kind::Internal`] if the chunk is none of a file.
-pub(super) fn read(shared: &Arc<Shared>, job: &Job, watch: Watch) -> Result<Reading> {
+fn read(shared: &Arc<Shared>, job: &Job, watch: Watch) -> Result<Reading> {
     let plan = &shared.plan.tables[job.table];
     let (_, file) = file_of(plan, job)?;
     let (layout, into) = layout(plan, file);
     let is_once = file.once.is_some();
     let (sender, batches) = mpsc::channel(BATCHES_IN_FLIGHT);
+    let rejects = shared.filters.rejects_path(plan);
+    let seen = Seen::new(Spool::new(&rejects, job.chunk.number), rejects);
+    let records = Records { batches, into, seen: seen.clone() };
+    let bounds = Bounds::of(shared, job);
     let (shared, job) = (shared.clone(), job.clone());
     let task = tokio::task::spawn_blocking(move || {
-        let spool =
-            Spool::new(&shared.filters.rejects_path(&shared.plan.tables[job.table]), job.chunk.number);
-        let outlet = Sending { sender, watch, spool, pool: shared.pool.clone(), runtime: Handle::current() };
+        let outlet =
+            Sending { shared: &shared, job: &job, sender, watch, seen, bounds, runtime: Handle::current() };
         read_chunk(&shared, &job, layout, outlet)
     });
-    Ok(Reading { task, batches, into, is_once })
+    Ok(Reading { task, records, is_once })
 }
 
 /// Moves a chunk of a file. Nobody reads it any more afterwards, unless it cannot be read again anyway.
@@ -62,21 +73,22 @@ pub(super) async fn move_records(
     watch: &Watch,
 ) -> Result<Moved> {
     let table = &shared.plan.tables[job.table];
-    let Reading { task, mut batches, into, is_once } = read(shared, job, watch.clone())?;
+    let Reading { task, mut records, is_once } = read(shared, job, watch.clone())?;
     let mut reader = AbortOnDrop(task);
     // What cannot be read again cannot be traced later.
     let loaded = if is_once || shared.filters.is_tracing(job.table) {
         let target = Target { wire: target, staging, settings: String::new() };
-        traced_records::load(shared, job, target, &into, &mut batches, watch).await.map(drop)
+        traced_records::load(shared, job, target, &mut records, watch).await.map(drop)
     } else {
-        let sql = copy_in_sql(&staging.name, &into, table.format);
+        let sql = copy_in_sql(&staging.name, &records.into, table.format);
         let enter = |rows| shared.ledger.enter_sql(table.entry, job.chunk.number, rows);
         let sent = |bytes| watch.sent(bytes);
-        load_chunk(target, &sql, enter, &mut batches, &shared.pool, sent).await.map(drop)
+        load_chunk(target, &sql, enter, &mut records.batches, &shared.pool, sent).await.map(drop)
     };
+    let Records { batches, seen, .. } = records;
     drop(batches);
     let is_own = |error: &Error| error.kind() != Kind::Cancelled;
-    match loaded {
+    let moved = match loaded {
         // It waits for its writer perhaps, who has all the time in the world.
         Err(error) if is_own(&error) && is_once => Err(error),
         Err(error) => match reader.outcome().await? {
@@ -89,7 +101,11 @@ pub(super) async fn move_records(
             let extracted = part.as_ref().map_or(0, |part| part.tally.rows_in);
             Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part })
         }
+    };
+    if moved.is_err() {
+        seen.discard().await;
     }
+    moved
 }
 
 fn file_of<'p>(plan: &'p TablePlan, job: &Job) -> Result<(&'p CsvFiles, &'p Arc<CsvFile>)> {
@@ -133,10 +149,10 @@ fn layout(plan: &TablePlan, file: &CsvFile) -> (Layout, Vec<Ident>) {
     (Layout { is_loaded, added }, into)
 }
 
-fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending) -> Result<u64> {
+fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending<'_>) -> Result<u64> {
     let plan = &shared.plan.tables[job.table];
     let (csv, file) = file_of(plan, job)?;
-    let Extent::Csv { file: number, part, parts } = job.chunk.extent else { return Err(outlet.lost()) };
+    let Extent::Csv { file: number, part, parts } = job.chunk.extent else { return Err(lost()) };
     let names = plan.names_of_fields(file);
     let start = shared.splits.start((job.table, number), file, csv.dialect.characters, (part, parts))?;
     let slice = Slice {
@@ -155,53 +171,50 @@ fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending) -
     };
     let read = csv::read(&slice, &shared.pool, &mut outlet)?;
     fail::fail_point!("load.records_read");
-    let Sending { sender, watch, spool, runtime, .. } = outlet;
+    let Sending { sender, watch, seen, runtime, .. } = outlet;
     watch.settle(read.records);
-    let tally = Tally {
-        rows_in: read.records,
-        rows_out: read.rows,
-        rejected: read.records - read.rows,
-        ..Tally::default()
-    };
-    let part = Part {
-        tally,
-        rejects: read.rejects,
-        // Whoever finds out later that this attempt was committed needs to know what it rejected.
-        file: runtime.block_on(spool.finish())?,
-        rejects_file: shared.filters.rejects_path(plan),
-        ..Part::default()
-    };
-    shared.filters.keep(job.table, job.chunk.number, part);
+    // Whoever finds out later that this attempt was committed needs to know what it rejected.
+    let keep = |part| shared.filters.keep(job.table, job.chunk.number, part);
+    runtime.block_on(seen.complete(read.records, read.rows, keep))?;
     sender.blocking_send(Flow::End { rows: read.rows }).map_err(|_| gone())?;
     Ok(read.bytes)
 }
 
+fn lost() -> Error {
+    Error::new(Phase::Load, Kind::Internal, "a chunk of a file is none")
+}
+
 /// Sends what is read.
-struct Sending {
+struct Sending<'a> {
+    shared: &'a Shared,
+    job: &'a Job,
     sender: mpsc::Sender<Flow>,
     watch: Watch,
-    spool: Spool,
-    pool: BatchPool,
+    seen: Seen,
+    bounds: Bounds,
     runtime: Handle,
 }
 
-impl Sending {
-    fn lost(&self) -> Error {
-        Error::new(Phase::Load, Kind::Internal, "a chunk of a file is none")
-    }
-}
-
-impl Outlet for Sending {
+impl Outlet for Sending<'_> {
     fn rows(&mut self, batch: Batch, bytes: u64) -> Result<()> {
         self.watch.received(batch.messages, bytes);
         if batch.is_empty() {
-            self.pool.give_back(batch);
+            self.shared.pool.give_back(batch);
             return Ok(());
         }
+        self.runtime.block_on(self.seen.rows(batch.messages))?;
         self.sender.blocking_send(Flow::Batch(batch)).map_err(|_| gone())
     }
 
-    fn rejects(&mut self, lines: &[u8]) -> Result<()> {
-        self.runtime.block_on(self.spool.append(lines))
+    fn rejects(&mut self, rejects: &RejectBuffer) -> Result<()> {
+        let Self { shared, job, .. } = *self;
+        let rejected = self.runtime.block_on(self.seen.rejects(rejects))?;
+        if !self.bounds.are_exceeded_by(rejected) {
+            return Ok(());
+        }
+        let Some(part) = self.runtime.block_on(self.seen.end())? else { return Err(gone()) };
+        let error = self.bounds.too_many(&shared.plan.tables[job.table], &part);
+        shared.filters.keep(job.table, job.chunk.number, part);
+        Err(error)
     }
 }

@@ -211,7 +211,11 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
         let in_chunk = |error: Error| {
             let advice = shared.plan.tables[job.table].advice_on_casts();
             let is_due = error.advice().is_none() && is_about_data(&error);
-            let error = error.context(format!("{table}, chunk {}", job.chunk.number));
+            // What is said of the table as a whole names it.
+            let rest = error.message().strip_prefix(&table);
+            let is_named = rest.is_some_and(|rest| rest.starts_with(": "));
+            let place = format!("{table}, chunk {}", job.chunk.number);
+            let error = if is_named { error } else { error.context(place) };
             match advice.filter(|_| is_due) {
                 Some(advice) => error.hint(advice),
                 None => error,

@@ -7,13 +7,15 @@ use tokio::sync::mpsc;
 use super::filter::{Done, Part, Work};
 use super::pipeline::{self, Traced, Watch};
 use super::queue::Job;
+use super::seen::Seen;
 use super::streams::{AbortOnDrop, Moved, Shared, conclude, filter};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::copy_out_sql;
-use crate::load::{Copied, Destination, Isolation, Spool, Staging, copy_in_sql, too_many};
+use crate::load::{Copied, Destination, Isolation, Spool, Staging, TooMany, copy_in_sql};
 use crate::pg::name::{Ident, literal};
 use crate::pg::wire::Wire;
 use crate::plan::{CsvFile, TablePlan};
+use crate::report::figures::counted;
 
 /// Rows that fit into a page of a heap, per byte of it, at the very most: a row takes 24 bytes and a pointer of four (manual,
 /// 73.6, "Database Page Layout").
@@ -108,7 +110,7 @@ async fn load(
             Some(Traced::Done(done)) => {
                 watch.sent(done.traced.len() as u64);
                 if !chunk.take(*done).await? {
-                    return Err(chunk.give_up().await?);
+                    return Err(chunk.give_up(None).await?);
                 }
             }
             Some(Traced::End) => return chunk.commit().await,
@@ -191,30 +193,62 @@ impl<'a> Chunk<'a> {
     /// The same where a reader has kept what it knew of the rows.
     pub(super) async fn commit_after_reader(self) -> Result<Part> {
         let Self { shared, job, spool, isolation, part: mine, .. } = self;
-        let mut part = shared.filters.part(job.table, job.chunk.number).unwrap_or_default();
-        part.tally.take_back(&mine.tally);
-        part.rejects.add(&mine.rejects);
-        part.refused = spool.finish().await?;
-        commit(shared, job, isolation, part).await
+        let read = shared.filters.part(job.table, job.chunk.number).unwrap_or_default();
+        commit(shared, job, isolation, with_refused(read, mine, spool).await?).await
+    }
+
+    /// Gives the chunk up since its reader has. If that was because of its rejects, those of the target are kept beside them.
+    pub(super) async fn abort_after_reader(self) -> Result<Error> {
+        let Self { shared, job, spool, isolation, part: mine, .. } = self;
+        let read = shared.filters.part(job.table, job.chunk.number).filter(|part| part.is_cut_off);
+        if let Some(read) = read {
+            shared.filters.keep(job.table, job.chunk.number, with_refused(read, mine, spool).await?);
+        }
+        isolation.abort().await?;
+        Ok(source_failed())
+    }
+
+    /// Keeps the rejects of a table that has too many, those of its reader too, who shall go no further.
+    pub(super) async fn give_up_before_reader(self, seen: &Seen) -> Result<Error> {
+        let read = match seen.end().await? {
+            Some(read) => Some(read),
+            None => self.shared.filters.part(self.job.table, self.job.chunk.number),
+        };
+        self.give_up(read).await
     }
 
     /// Gives the chunk up since its source has failed. Returns what is to be said of it.
     pub(super) async fn abort(self) -> Result<Error> {
         self.isolation.abort().await?;
-        Ok(Error::cancelled(Phase::Load).context("the source failed"))
+        Ok(source_failed())
     }
 
-    /// Keeps the rejects of a table that has too many. Returns what is to be said of it.
-    pub(super) async fn give_up(mut self) -> Result<Error> {
-        let rejected = format!("at least {} rows", self.others + self.part.tally.rejected);
-        let limit = self.table.guards.max_rejects;
-        let error = too_many(&self.table.name, &rejected, limit, Phase::Load, &self.part.rejects.reasons);
-        self.part.refused = self.spool.finish().await?;
-        self.part.is_cut_off = true;
-        self.shared.filters.keep(self.job.table, self.job.chunk.number, self.part);
-        self.isolation.abort().await?;
+    /// Keeps the rejects of a table that has too many, besides those that its reader knows of. Returns what is to be said of it.
+    async fn give_up(self, read: Option<Part>) -> Result<Error> {
+        let Self { shared, job, table, isolation, spool, part: mine, others, .. } = self;
+        let part = match read {
+            Some(read) => with_refused(read, mine, spool).await?,
+            None => Part { refused: spool.finish().await?, is_cut_off: true, ..mine },
+        };
+        let rejected = format!("at least {}", counted(others + part.tally.rejected, "row"));
+        let kinds = &part.rejects.reasons;
+        let error = TooMany { table, rejected, kinds, file: &part.rejects_file }.error(Phase::Load);
+        shared.filters.keep(job.table, job.chunk.number, part);
+        isolation.abort().await?;
         Ok(error)
     }
+}
+
+/// What a reader knows of a chunk, and what was refused of the rows that it sent.
+async fn with_refused(mut read: Part, mine: Part, spool: Spool) -> Result<Part> {
+    read.tally.take_back(&mine.tally);
+    read.rejects.add(&mine.rejects);
+    read.refused = spool.finish().await?;
+    Ok(read)
+}
+
+fn source_failed() -> Error {
+    Error::cancelled(Phase::Load).context("the source failed")
 }
 
 /// Keeps what became of a chunk's rows, then commits them.
@@ -232,7 +266,7 @@ async fn commit(shared: &Shared, job: &Job, isolation: Isolation<'_>, part: Part
 }
 
 /// How many rows a source has at the very most; `None` where only reading it can tell.
-fn rows_max(table: &TablePlan) -> Option<u64> {
+pub(super) fn rows_max(table: &TablePlan) -> Option<u64> {
     if let Some(csv) = &table.csv {
         // A field takes a byte at least, of its end.
         let most =

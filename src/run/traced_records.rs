@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::filter::{Part, Work};
 use super::pipeline::{BATCHES_PER_GO, GO_BYTES_MAX, Watch};
 use super::queue::Job;
+use super::records::Records;
 use super::streams::Shared;
 use super::traced::{Chunk, Target};
 use crate::batch::Flow;
 use crate::error::Result;
 use crate::load::Spool;
-use crate::pg::name::Ident;
 use crate::transform::{RowCutter, Rows};
 
-/// Loads what comes of a file, whose rows have these columns, and commits it together with its ledger row. Returns what became
+/// Loads what comes of a file, and commits it together with its ledger row. Returns what became
 /// of its records.
 ///
 /// # Errors
@@ -24,12 +22,11 @@ pub(super) async fn load(
     shared: &Arc<Shared>,
     job: &Job,
     target: Target<'_>,
-    into: &[Ident],
-    batches: &mut mpsc::Receiver<Flow>,
+    Records { batches, into, seen }: &mut Records,
     watch: &Watch,
 ) -> Result<Part> {
     let work = shared.filters.tracing_records(&shared.plan.tables[job.table], into)?;
-    let into = target.destination(shared, job, into.to_vec());
+    let into = target.destination(shared, job, into.clone());
     let spool = Spool::of_refused(&work.rejects, job.chunk.number);
     let mut cutter = RowCutter::new(work.rules().format, work.rules().input.len());
     let mut chunk = Chunk::begin(shared, job, target, &into, work.clone(), spool).await?;
@@ -45,10 +42,10 @@ pub(super) async fn load(
                 ready.extend(cutter.finish()?.0);
                 true
             }
-            None => return Err(chunk.abort().await?),
+            None => return Err(chunk.abort_after_reader().await?),
         };
         if (is_over || is_a_go(&ready)) && !go(shared, &work, &mut chunk, &mut ready).await? {
-            return Err(chunk.give_up().await?);
+            return Err(chunk.give_up_before_reader(seen).await?);
         }
         if is_over {
             break;

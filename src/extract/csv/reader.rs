@@ -56,11 +56,11 @@ pub(crate) trait Outlet {
     /// Nobody wants them any more.
     fn rows(&mut self, batch: Batch, bytes: u64) -> Result<()>;
 
-    /// Lines for the rejects file.
+    /// Records that are no rows.
     ///
     /// # Errors
-    /// They cannot be written.
-    fn rejects(&mut self, lines: &[u8]) -> Result<()>;
+    /// They cannot be written, or are so many that nobody wants the others any more.
+    fn rejects(&mut self, rejects: &RejectBuffer) -> Result<()>;
 }
 
 /// What was read.
@@ -72,8 +72,6 @@ pub(crate) struct Tally {
     pub(crate) rows: u64,
     /// Bytes of the file.
     pub(crate) bytes: u64,
-    /// The others, in short.
-    pub(crate) rejects: crate::transform::Rejects,
 }
 
 /// Reads a part of a file to its end. Synchronous, and as long as the part is large.
@@ -312,11 +310,13 @@ impl<'a, O: Outlet> Reader<'a, O> {
     fn flush(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
         let new = bytes.saturating_sub(self.told);
         self.told = bytes;
-        let lines = self.rejects.take_lines();
-        if !lines.is_empty() {
-            self.outlet.rejects(&lines)?;
-        }
+        self.hand_on_rejects()?;
         self.hand_on(text, new)
+    }
+
+    fn hand_on_rejects(&mut self) -> Result<()> {
+        let rejects = std::mem::take(&mut self.rejects);
+        if rejects.lines().is_empty() { Ok(()) } else { self.outlet.rejects(&rejects) }
     }
 
     /// Bytes of a divisible file that were read up to the end of the block's records.
@@ -326,8 +326,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
 
     fn finish(self, bytes: u64) -> Result<Tally> {
         self.pool.give_back(self.batch);
-        let rejects = self.rejects.rejects().clone();
-        Ok(Tally { records: self.records, rows: self.rows, bytes, rejects })
+        Ok(Tally { records: self.records, rows: self.rows, bytes })
     }
 
     /// What bytes that no text may hold are called, and in which column they are.
@@ -363,11 +362,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
             self.rejects.value(value, Format::Text, None)?;
         }
         self.rejects.end();
-        if self.rejects.lines().len() < BATCH_BYTES {
-            return Ok(());
-        }
-        let lines = self.rejects.take_lines();
-        self.outlet.rejects(&lines)
+        if self.rejects.lines().len() < BATCH_BYTES { Ok(()) } else { self.hand_on_rejects() }
     }
 
     fn unclosed(&self) -> Error {

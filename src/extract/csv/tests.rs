@@ -14,7 +14,7 @@ use crate::batch::{Batch, BatchPool, RowOrigin};
 use crate::config::{Characters, Dialect};
 use crate::error::Result;
 use crate::plan::{CsvFile, Packing};
-use crate::transform::unescaped;
+use crate::transform::{RejectBuffer, unescaped};
 
 fn file(bytes: &[u8]) -> CsvFile {
     CsvFile {
@@ -37,6 +37,7 @@ struct Collected {
     copy: Vec<u8>,
     places: Vec<(RowOrigin, Vec<u8>)>,
     rejects: Vec<u8>,
+    rejected: u64,
     bytes: u64,
 }
 
@@ -50,8 +51,9 @@ impl Outlet for Collected {
         Ok(())
     }
 
-    fn rejects(&mut self, lines: &[u8]) -> Result<()> {
-        self.rejects.extend_from_slice(lines);
+    fn rejects(&mut self, rejects: &RejectBuffer) -> Result<()> {
+        self.rejects.extend_from_slice(rejects.lines());
+        self.rejected += rejects.rejects().count;
         Ok(())
     }
 }
@@ -101,6 +103,7 @@ fn read_text(text: &[u8], slice: &Slice<'_>, block: usize) -> Result<(Collected,
     let tally = read_blocks(slice, &mut &text[begin..], |_| 0, block, &BatchPool::default(), &mut outlet)?;
     assert_eq!(tally.rows, outlet.places.len() as u64);
     assert_eq!(tally.records, outlet.seen().len() as u64);
+    assert_eq!(tally.records - tally.rows, outlet.rejected);
     Ok((outlet, tally))
 }
 
@@ -111,8 +114,8 @@ fn headless() -> Dialect {
 /// The rows of a text without rejects.
 fn rows(text: &[u8], dialect: &Dialect, fields: usize) -> Vec<Vec<Option<String>>> {
     let file = file(text);
-    let (collected, tally) = read_text(text, &slice(&file, dialect, fields), 1 << 16).unwrap();
-    assert_eq!(tally.rejects.count, 0, "{}", String::from_utf8_lossy(&collected.rejects));
+    let (collected, _) = read_text(text, &slice(&file, dialect, fields), 1 << 16).unwrap();
+    assert_eq!(collected.rejected, 0, "{}", String::from_utf8_lossy(&collected.rejects));
     let text = |value: Option<Vec<u8>>| value.map(|value| String::from_utf8(value).unwrap());
     collected.rows().into_iter().map(|row| row.into_iter().map(text).collect()).collect()
 }
@@ -288,7 +291,7 @@ fn bad_records_are_rejected_with_their_place_and_the_others_are_rows() {
         let (file, dialect) = (file(text), Dialect::default());
         let (collected, tally) = read_text(text, &slice(&file, &dialect, 2), block).unwrap();
         assert_eq!(collected.copy, b"1\tok\n7\tok\n");
-        assert_eq!((tally.records, tally.rows, tally.rejects.count), (8, 2, 6));
+        assert_eq!((tally.records, tally.rows, collected.rejected), (8, 2, 6));
         let expected = "too few fields: 1 where 2 are expected,,2,t.csv,3,,2,2,\n\
             too many fields: 3 where 2 are expected,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
             bytes that are no UTF-8 in column b,,4,t.csv,6,b,\"4,\u{fffd}\",4,\u{fffd}\n\
@@ -319,8 +322,8 @@ fn a_huge_row_is_handed_on_in_pieces() {
             self.1 = self.1.max(batch.len());
             Outlet::rows(&mut self.0, batch, bytes)
         }
-        fn rejects(&mut self, lines: &[u8]) -> Result<()> {
-            Outlet::rejects(&mut self.0, lines)
+        fn rejects(&mut self, rejects: &RejectBuffer) -> Result<()> {
+            Outlet::rejects(&mut self.0, rejects)
         }
     }
     let huge = "x\ty\"\"".repeat(1 << 20);

@@ -279,6 +279,11 @@ impl Filters {
         lock(&self.tables[table].parts).insert(chunk, part);
     }
 
+    /// What became of the chunks of a table that somebody has kept.
+    pub(super) fn parts(&self, table: usize) -> BTreeMap<i32, Part> {
+        lock(&self.tables[table].parts).clone()
+    }
+
     /// Keeps how many rows a chunk has that passed through, so that those of later chunks can be numbered.
     pub(super) fn keep_plain(&self, plan: &TablePlan, table: usize, chunk: i32, rows: u64) {
         let tally = Tally { rows_in: rows, rows_out: rows, ..Tally::default() };
