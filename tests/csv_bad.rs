@@ -146,6 +146,49 @@ fn a_load_that_is_stopped_by_its_rejects_tells_all_that_it_has_seen() {
 }
 
 #[test]
+fn what_is_rejected_in_staging_has_its_record_and_stands_in_the_order_of_the_files() {
+    let db = target(
+        "create table p (id int primary key); insert into p values (1);
+         create table t (id int primary key, p_id int references p, v varchar(9))",
+    );
+    let first = "id,p_id,v\r\n1,1,\"a\r\nb\"\r\n2,9,\"say \"\"no\"\"\"\r\n3,1\r\n4,7,\r\n5,1,far too long\r\n1,1,\r\n";
+    let second = "v,id,p_id\nä,11,9\nü,12,1\nö,13,x\n\"ß\n\",14,9";
+    let utf_16: Vec<u8> = format!("\u{feff}{second}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (first, second) in
+        [(first.as_bytes().to_vec(), second.as_bytes().to_vec()), (gzip(first.as_bytes()), utf_16)]
+    {
+        db.run("truncate t");
+        let program = program(&db)
+            .bytes("1.csv", &first)
+            .bytes("2.csv", &second)
+            .file("bulkload.toml", "[[table]]\nname = 't'\ncsv = ['1.csv', '2.csv']\nmax_rejects = '100%'\n");
+        let outcome = program.sync();
+        assert_eq!(outcome.code, Some(0), "{outcome}");
+        assert_eq!(list(&db, "select id from t order by id"), ["1", "12"]);
+        let found = rejected(&program, &outcome, "public.t");
+        let found: Vec<[&str; 5]> =
+            found.iter().map(|reject| [&reject[3], &reject[4], &reject[6], &reject[7], &reject[8]]).collect();
+        // Of the two rows with one key the greater as text is loaded.
+        let expected = [
+            ["1.csv", "2", "1,1,\"a\r\nb\"", "1", "1"],
+            ["1.csv", "4", "2,9,\"say \"\"no\"\"\"", "2", "9"],
+            ["1.csv", "5", "3,1", "3", "1"],
+            ["1.csv", "6", "4,7,", "4", "7"],
+            ["1.csv", "7", "5,1,far too long", "5", "1"],
+            ["2.csv", "2", "ä,11,9", "11", "9"],
+            ["2.csv", "4", "ö,13,x", "13", "x"],
+            ["2.csv", "5", "\"ß\n\",14,9", "14", "9"],
+        ];
+        if found.contains(&["1.csv", "8", "1,1,", "1", "1"]) {
+            let others: Vec<_> = found.into_iter().filter(|reject| reject[1] != "8").collect();
+            assert_eq!(others, expected[1..]);
+        } else {
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
 fn too_many_bad_records_leave_the_table_as_it_was() {
     let db = target("create table t (id int, v text); insert into t values (0, 'old')");
     let program = program(&db)

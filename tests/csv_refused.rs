@@ -62,6 +62,9 @@ fn assert_rejected(program: &Bulkload, outcome: &Outcome, expected: &[Expected])
     assert!(found.is_empty(), "{found:?}");
     let directory = program.dir().join(&file);
     assert_eq!(std::fs::read_dir(directory.parent().unwrap()).unwrap().count(), 1, "one file is left");
+    let lines = csv::Reader::from_path(&directory).unwrap();
+    let lines: Vec<u64> = lines.into_records().map(|record| record.unwrap()[4].parse().unwrap()).collect();
+    assert!(lines.is_sorted(), "in the order of the file");
 }
 
 #[test]

@@ -36,6 +36,8 @@ use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
 pub(crate) use files::LINE_BITS;
+#[cfg(test)]
+pub(crate) use files::tests::file as csv_file;
 pub use files::{CsvFile, CsvFiles, Once, Packing};
 pub use format::WayOut;
 pub use groups::Group;

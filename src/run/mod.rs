@@ -22,6 +22,7 @@ mod past;
 mod pipeline;
 mod prepare;
 mod queue;
+mod raws;
 mod records;
 mod scope;
 mod seed;
@@ -238,8 +239,9 @@ async fn load_and_exchange(
     for (table, path) in shared.filters.tidy(&plan).await {
         board.rejects_are_in(table, path);
     }
-    for table in 0..plan.tables.len() {
+    for (table, entry) in plan.tables.iter().enumerate() {
         board.gave_up(table, shared.filters.parts(table));
+        raws::complete(&plan, table, shared.filters.rejects_path(entry), &options.cancel).await;
     }
     let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
     staged.record(&board).await;

@@ -37,6 +37,7 @@ pub use keyset::{KeySet, KeySetBuilder, KeySink};
 pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
 pub use program::{NotNull, Program, Scratch};
 pub use refuse::Refused;
+pub(crate) use reject::quote as quote_field;
 pub use reject::{Place, Reason, RejectBuffer, Rejects, SAMPLES_MAX, own_columns};
 pub use rules::{
     Collect, InputColumn, KeyColumn, Lookup, NullValues, OnMissing, OnOrphan, Output, OutputColumn,

@@ -219,7 +219,7 @@ pub(super) fn write_value(
 }
 
 /// Appends a field of CSV (RFC 4180), in quotes where it needs them.
-fn quote(field: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn quote(field: &[u8], out: &mut Vec<u8>) {
     if !field.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         out.extend_from_slice(field);
         return;

@@ -8,8 +8,11 @@
 //! 2. [`Splits`] finds where the parts of a large file begin, by its quotes alone.
 //! 3. [`read`] turns the records of a part into rows: no field becomes a value of its own, what is copied is copied once.
 //!
+//! [`Again`] finds single records once more, for rejects that were found later.
+//!
 //! Values go to the server as they are; it alone decides what they mean. Everything here is synchronous.
 
+mod again;
 mod fields;
 mod input;
 mod plain;
@@ -21,6 +24,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use again::Again;
 pub(crate) use fields::{Added, Layout};
 pub(crate) use reader::{Outlet, Slice, read};
 pub(crate) use split::Splits;

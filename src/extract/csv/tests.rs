@@ -1,6 +1,5 @@
 //! The reader against the csv crate, at every place where a file can be cut.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -13,22 +12,11 @@ use super::*;
 use crate::batch::{Batch, BatchPool, RowOrigin};
 use crate::config::{Characters, Dialect};
 use crate::error::Result;
-use crate::plan::{CsvFile, Packing};
+use crate::plan::{CsvFile, csv_file};
 use crate::transform::{RejectBuffer, unescaped};
 
 fn file(bytes: &[u8]) -> CsvFile {
-    CsvFile {
-        path: PathBuf::from("t.csv"),
-        name: "t.csv".into(),
-        packing: Packing::Plain,
-        encoding: encoding_rs::UTF_8,
-        header: None,
-        fields: 2,
-        bytes: bytes.len() as u64,
-        modified: None,
-        records: 0,
-        once: None,
-    }
+    CsvFile { fields: 2, ..csv_file(bytes.len() as u64) }
 }
 
 /// What came out: rows and rejects in the order of the file.
