@@ -147,6 +147,18 @@ fn packed_files_and_other_encodings_are_recognised_by_their_content() {
 }
 
 #[test]
+fn text_after_a_closing_quote_is_part_of_the_field_as_for_copy() {
+    let db = target("create table t (id int, v text); create table copied (id int, v text)");
+    let text = "1,\"a\"b\n2,\"x \"\"y\"\"\"z\n3,\"\"\n4,\n5,\"a\" \n6,\"a,\nb\"c\n";
+    let program = program(&db).file("t.csv", text);
+    std::fs::set_permissions(program.dir(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    db.run(&format!("copy copied from '{}' (format csv)", program.dir().join("t.csv").display()));
+    sync(program, "[[table]]\nname = 't'\ncsv = { files = 't.csv', header = false }\n");
+    assert_eq!(list(&db, "select * from t order by id"), list(&db, "select * from copied order by id"));
+    assert_eq!(list(&db, "select v from t where id in (1, 6) order by id"), ["ab", "a,\nbc"]);
+}
+
+#[test]
 fn a_large_file_is_loaded_by_several_streams_with_its_quoted_newlines() {
     let db = target("create table t (id int, v text); create table expected (id int, v text)");
     let text: String = (0..60_000).map(|i| format!("{i},\"line 1\n{i},\"\"quoted\"\"\nline 3\"\n")).collect();

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
-use flate2::bufread::MultiGzDecoder;
 
+use super::meaningless::{MARK_BYTES, mark};
+use super::members::Members;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::plan::{CsvFile, Packing};
 
 /// The byte order mark of UTF-8.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What stands where bytes mean nothing in the file's encoding: no UTF-8 either, so that the record is found to be bad.
-const MEANINGLESS: u8 = 0xff;
+/// Bytes of what a decoder calls a mistake, and of what it has read after it, at most (`encoding_rs`, `DecoderResult`).
+const MISTAKE_BYTES_MAX: usize = 8;
 
 /// Bytes that are read at once from what is unpacked or decoded.
 const READ_BYTES: usize = 64 * 1024;
@@ -24,6 +25,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(crate) struct Input {
     reader: Box<dyn Read>,
     taken: Arc<AtomicU64>,
+    /// The file itself, if it can be read more than once.
+    file: Option<File>,
 }
 
 impl Input {
@@ -32,22 +35,31 @@ impl Input {
     /// # Errors
     /// [`Kind::Io`] if it cannot be read, or not any more; [`Kind::Guard`] if it is not what it was.
     pub(crate) fn open(file: &CsvFile, from: u64) -> Result<Self> {
-        let raw: Box<dyn Read> = match &file.once {
+        let (raw, own): (Box<dyn Read>, _) = match &file.once {
             Some(once) => {
                 let (head, rest) = once.take().ok_or_else(|| read_already(file))?;
-                Box::new(Cursor::new(head).chain(rest))
+                (Box::new(Cursor::new(head).chain(rest)), None)
             }
             None => {
                 let mut opened = File::open(&file.path).map_err(|e| failed(file, &e))?;
                 refuse_changed(file, &opened)?;
                 opened.seek(SeekFrom::Start(from)).map_err(|e| failed(file, &e))?;
-                Box::new(opened)
+                let own = opened.try_clone().map_err(|e| failed(file, &e))?;
+                (Box::new(opened), Some(own))
             }
         };
         let taken = Arc::new(AtomicU64::new(0));
         let counted = Counted { reader: raw, taken: taken.clone() };
         let unpacked = unpacked(counted, file.packing).map_err(|e| failed(file, &e))?;
-        Ok(Self { reader: decoded(unpacked, file.encoding), taken })
+        Ok(Self { reader: decoded(unpacked, file.encoding), taken, file: own })
+    }
+
+    /// To be called when it was read.
+    ///
+    /// # Errors
+    /// [`Kind::Guard`] if it is not any more what it was.
+    pub(super) fn refuse_changed(&self, file: &CsvFile) -> Result<()> {
+        self.file.as_ref().map_or(Ok(()), |own| refuse_changed(file, own))
     }
 
     /// Bytes that were taken from the file so far, packed as it is.
@@ -105,7 +117,7 @@ impl<R: Read> Read for Counted<R> {
 pub(super) fn unpacked(reader: impl Read + 'static, packing: Packing) -> io::Result<Box<dyn Read>> {
     Ok(match packing {
         Packing::Plain => Box::new(reader),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, reader))),
+        Packing::Gzip => Box::new(Members::new(BufReader::with_capacity(READ_BYTES, reader))),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::new(reader)?),
     })
 }
@@ -120,6 +132,7 @@ pub(super) fn decoded(reader: impl Read + 'static, encoding: &'static Encoding) 
         decoder: encoding.new_decoder_with_bom_removal(),
         encoded: vec![0; READ_BYTES],
         unread: 0..0,
+        last: Vec::new(),
         text: Vec::with_capacity(4 * READ_BYTES),
         passed: 0,
         ended: false,
@@ -132,6 +145,8 @@ struct Decoding<R> {
     decoder: Decoder,
     encoded: Vec<u8>,
     unread: std::ops::Range<usize>,
+    /// The last bytes that were decoded, which may turn out to be part of a mistake.
+    last: Vec<u8>,
     text: Vec<u8>,
     /// How much of the text was handed on.
     passed: usize,
@@ -151,16 +166,22 @@ impl<R: Read> Decoding<R> {
         self.passed = 0;
         let encoded = &self.encoded[self.unread.clone()];
         // Room for what stands for one mistake.
-        let room = self.text.len() - 1;
+        let room = self.text.len() - MISTAKE_BYTES_MAX * MARK_BYTES;
         let (result, read, written) =
             self.decoder.decode_to_utf8_without_replacement(encoded, &mut self.text[..room], is_last);
+        self.last.extend_from_slice(&encoded[read.saturating_sub(MISTAKE_BYTES_MAX)..read]);
         self.unread.start += read;
         self.text.truncate(written);
         match result {
-            DecoderResult::Malformed(..) => self.text.push(MEANINGLESS),
+            DecoderResult::Malformed(bytes, after) => {
+                let end = self.last.len().saturating_sub(usize::from(after));
+                let mistake = &self.last[end.saturating_sub(usize::from(bytes))..end];
+                self.text.extend(mistake.iter().flat_map(|&byte| mark(byte)));
+            }
             DecoderResult::InputEmpty => self.ended = is_last,
             DecoderResult::OutputFull => {}
         }
+        self.last.drain(..self.last.len().saturating_sub(MISTAKE_BYTES_MAX));
         Ok(())
     }
 }
@@ -236,6 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn zeros_after_the_last_member_are_padding_and_anything_else_is_an_error() {
+        let read = |bytes: Vec<u8>| {
+            let mut text = Vec::new();
+            let read = unpacked(Cursor::new(bytes), Packing::Gzip).unwrap().read_to_end(&mut text);
+            read.map(|_| text).map_err(|error| error.to_string())
+        };
+        let members = [gzip(b"a,b\n"), gzip(b"1,2\n")].concat();
+        for zeros in [1, 511, 3 * READ_BYTES] {
+            assert_eq!(read([members.clone(), vec![0; zeros]].concat()).unwrap(), b"a,b\n1,2\n");
+        }
+        for garbage in [&b"x"[..], b"\0\0x", b"\x1fx", b"\x1f"] {
+            let error = read([&members[..], garbage].concat()).unwrap_err();
+            assert!(error.contains("after its last member"), "{error}");
+        }
+        assert_eq!(read([&gzip(b"a\n")[..], b"\0\0", &gzip(b"b\n")].concat()).unwrap(), b"a\nb\n");
+    }
+
+    #[test]
     fn a_truncated_file_is_an_error() {
         let mut bytes = gzip(&[b'x'; 10_000]);
         bytes.truncate(bytes.len() - 9);
@@ -248,7 +287,11 @@ mod tests {
         let read = |bytes: &[u8], encoding| all(decoded(Cursor::new(bytes.to_vec()), encoding));
         assert_eq!(read(b"\xe4,\x80\n", encoding_rs::WINDOWS_1252), "ä,€\n".as_bytes());
         assert_eq!(read(b"\xff\xfea\0,\0\xe4\0\n\0", encoding_rs::UTF_16LE), "a,ä\n".as_bytes());
-        assert_eq!(read(b"a\x81\n\xe3", encoding_rs::SHIFT_JIS), b"a\xff\n\xff");
+        let expected = [b"a".as_slice(), &mark(0x81), b"\n", &mark(0xe3)].concat();
+        assert_eq!(read(b"a\x81\n\xe3", encoding_rs::SHIFT_JIS), expected);
+        let cut = [vec![b'x'; READ_BYTES - 1], b"\xe3\x28\n".to_vec()].concat();
+        let expected = [vec![b'x'; READ_BYTES - 1], mark(0xe3).to_vec(), b"(\n".to_vec()].concat();
+        assert_eq!(read(&cut, encoding_rs::EUC_KR), expected, "what a read has cut is whole");
         let long: Vec<u8> = std::iter::repeat_n(b'\xe4', 3 * READ_BYTES).collect();
         assert_eq!(read(&long, encoding_rs::WINDOWS_1252), "ä".repeat(3 * READ_BYTES).into_bytes());
     }

@@ -15,6 +15,8 @@
 mod again;
 mod fields;
 mod input;
+mod meaningless;
+mod members;
 mod plain;
 mod reader;
 mod sink;

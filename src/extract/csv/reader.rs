@@ -4,6 +4,7 @@
 //! row while it is read, and what was written is taken back if it turns out to be bad. Batches refer to the block that
 //! their rows stand in, so that whoever rejects one of them later can tell its line and its text.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use memchr::memchr2;
 
 use super::fields::{Fields, Found, Layout, Record, Span};
 use super::input::{BOM, Input, failed};
+use super::meaningless::told;
 use super::sink::{Bounded, Nowhere, Pieces, Sink};
 use super::soundness::Soundness;
 use super::split::Start;
@@ -19,7 +21,7 @@ use crate::config::Dialect;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::format::Format;
 use crate::plan::CsvFile;
-use crate::transform::{Place, Reason, RejectBuffer, unescaped};
+use crate::transform::{Place, Reason, RejectBuffer, escape_text, unescaped};
 
 /// Bytes that are read and worked on at once: a few batches, which stay in the processor's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -80,7 +82,10 @@ pub(crate) struct Tally {
 /// The file cannot be read, or not as CSV; the outlet's.
 pub(crate) fn read(slice: &Slice<'_>, pool: &BatchPool, outlet: &mut impl Outlet) -> Result<Tally> {
     let mut input = Input::open(slice.file, slice.start.offset)?;
-    read_blocks(slice, &mut input, Input::taken, BLOCK_BYTES, pool, outlet)
+    let tally = read_blocks(slice, &mut input, Input::taken, BLOCK_BYTES, pool, outlet);
+    // What it was changed to may be no CSV, or less of it.
+    input.refuse_changed(slice.file)?;
+    tally
 }
 
 /// The same of any stream, of which so many bytes were `taken`, by blocks of any size.
@@ -343,20 +348,29 @@ impl<'a, O: Outlet> Reader<'a, O> {
         };
         let column = self.slice.names.get(field).copied();
         let text = column.map_or_else(|| kind.clone(), |column| format!("{kind} in column {column}"));
-        Fault { kind, text, column }
+        Fault { kind, text, column, is_unsound: true }
     }
 
     fn reject(&mut self, text: &[u8], place: RowOrigin, reason: Fault<'_>) -> Result<()> {
-        let raw = String::from_utf8_lossy(&text[place.start..place.end]);
-        let Fault { kind, text, column } = reason;
+        let record = &text[place.start..place.end];
+        let Fault { kind, text, column, is_unsound } = reason;
+        let is_decoded = self.slice.file.encoding != encoding_rs::UTF_8;
+        let raw = if is_unsound { Cow::Owned(told(record, is_decoded)) } else { Cow::Borrowed(record) };
         self.rejects.begin(&Reason {
             kind: &kind,
             text: text.as_bytes(),
             constraint: None,
             row: place.row,
-            place: Some(Place { file: &self.slice.file.name, line: place.line, column, raw: raw.as_bytes() }),
+            place: Some(Place { file: &self.slice.file.name, line: place.line, column, raw: &raw }),
         });
-        let values = self.fields.values(raw.as_bytes());
+        let mut values = self.fields.values(record);
+        if is_unsound {
+            for value in values.iter_mut().flatten() {
+                let told = told(unescaped(value, &mut Vec::new()), is_decoded);
+                value.clear();
+                escape_text(&told, value);
+            }
+        }
         for field in &self.slice.reject_columns {
             let value = field.and_then(|field| values.get(field)?.as_deref());
             self.rejects.value(value, Format::Text, None)?;
@@ -389,12 +403,14 @@ struct Fault<'a> {
     kind: String,
     text: String,
     column: Option<&'a str>,
+    /// Whether it has bytes that no text may hold.
+    is_unsound: bool,
 }
 
 fn miscounted(found: usize, expected: usize) -> Fault<'static> {
     let kind = if found < expected { "too few fields" } else { "too many fields" };
     let text = format!("{kind}: {found} where {expected} are expected");
-    Fault { kind: kind.to_owned(), text, column: None }
+    Fault { kind: kind.to_owned(), text, column: None, is_unsound: false }
 }
 
 /// The quotes of a record are not closed.

@@ -282,10 +282,10 @@ fn bad_records_are_rejected_with_their_place_and_the_others_are_rows() {
         assert_eq!((tally.records, tally.rows, collected.rejected), (8, 2, 6));
         let expected = "too few fields: 1 where 2 are expected,,2,t.csv,3,,2,2,\n\
             too many fields: 3 where 2 are expected,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
-            bytes that are no UTF-8 in column b,,4,t.csv,6,b,\"4,\u{fffd}\",4,\u{fffd}\n\
-            a NUL byte in column b,,5,t.csv,7,b,\"5,a\0b\",5,a\0b\n\
-            bytes that are no UTF-8 in column a,,6,t.csv,8,a,\"\u{fffd}ö,6\",\u{fffd}ö,6\n\
-            bytes that are no UTF-8 in column b,,8,t.csv,10,b,\"8,\u{fffd}\",8,\u{fffd}\n";
+            bytes that are no UTF-8 in column b,,4,t.csv,6,b,\"4,\\xff\",4,\\xff\n\
+            a NUL byte in column b,,5,t.csv,7,b,\"5,a\\x00b\",5,a\\x00b\n\
+            bytes that are no UTF-8 in column a,,6,t.csv,8,a,\"\\xe4ö,6\",\\xe4ö,6\n\
+            bytes that are no UTF-8 in column b,,8,t.csv,10,b,\"8,\\xc3\",8,\\xc3\n";
         assert_eq!(String::from_utf8(collected.rejects).unwrap(), expected);
     }
 }
@@ -355,4 +355,39 @@ fn parts_of_a_file_on_disk_are_found_once_and_by_any_stream() {
     std::fs::write(&path, "a").unwrap();
     let error = splits.start((0, 1), &facts, dialect.characters, (1, 2)).unwrap_err();
     assert!(error.message().contains("was changed"), "{error}");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    /// Changes the file after the first rows.
+    struct Changing<'a>(Option<&'a dyn Fn()>);
+    impl Outlet for Changing<'_> {
+        fn rows(&mut self, _: Batch, _: u64) -> Result<()> {
+            self.0.take().into_iter().for_each(|change| change());
+            Ok(())
+        }
+        fn rejects(&mut self, _: &RejectBuffer) -> Result<()> {
+            Ok(())
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.csv");
+    let text = "1,2\n".repeat(1 << 19);
+    let open = || std::fs::File::options().append(true).open(&path).unwrap();
+    let grow = || std::io::Write::write_all(&mut open(), b"3,4\n").unwrap();
+    let cut = || open().set_len(1 << 20).unwrap();
+    let changes: [(&dyn Fn(), bool); 3] = [(&|| (), true), (&grow, false), (&cut, false)];
+    for (change, is_fine) in changes {
+        std::fs::write(&path, &text).unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().ok();
+        let facts = CsvFile { path: path.clone(), modified, ..file(text.as_bytes()) };
+        let dialect = headless();
+        let read = read(&slice(&facts, &dialect, 2), &BatchPool::default(), &mut Changing(Some(change)));
+        match read {
+            Ok(tally) => assert!(is_fine && tally.rows == 1 << 19),
+            Err(error) => {
+                assert!(!is_fine && error.message() == "t.csv was changed during the run", "{error}");
+            }
+        }
+    }
 }

@@ -1,0 +1,66 @@
+//! gzip as gzip itself reads it: member after member, and zeros after the last one, which tapes and some writers pad with.
+
+use std::io::{self, BufRead, Chain, Read};
+
+use flate2::bufread::GzDecoder;
+
+/// What every member begins with (RFC 1952, 2.3.1).
+const MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// Reads all members of a file.
+pub(super) struct Members<R> {
+    /// The member that is being read; `None` at the end, or after an error.
+    member: Option<Member<R>>,
+}
+
+/// What was looked at of a member to find that it is one comes before the rest of it.
+type Member<R> = GzDecoder<Chain<&'static [u8], R>>;
+
+impl<R: BufRead> Members<R> {
+    /// The file must begin with a member.
+    pub(super) fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new((&[][..]).chain(reader))) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let bytes = member.read(buffer)?;
+            if bytes > 0 || buffer.is_empty() {
+                return Ok(bytes);
+            }
+            if let Some(member) = self.member.take() {
+                let (_, rest) = member.into_inner().into_inner();
+                self.member = next_member(rest)?;
+            }
+        }
+    }
+}
+
+/// What follows a member; `None` if that is nothing but zeros.
+fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<Member<R>>> {
+    loop {
+        let buffer = rest.fill_buf()?;
+        let Some(first) = buffer.iter().position(|&byte| byte != 0) else {
+            let bytes = buffer.len();
+            rest.consume(bytes);
+            if bytes == 0 {
+                return Ok(None);
+            }
+            continue;
+        };
+        rest.consume(first);
+        break;
+    }
+    let mut magic = Vec::new();
+    rest.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what follows after its last member is no gzip",
+        ));
+    }
+    Ok(Some(GzDecoder::new(MAGIC.chain(rest))))
+}
