@@ -244,14 +244,30 @@ fn files_that_cannot_be_loaded_are_refused_before_anything_is_touched() {
         ("t.csv", b"id,v,id\n", "public.t: t.csv: its header has the column \"id\" twice"),
         ("t.csv", b"id,,v\n", "public.t: t.csv: the column 2 of its header has no name"),
         ("t.csv", b"id,v\xff\n", "public.t: t.csv: its header is not UTF-8"),
+        ("t.csv", b"id,v\0\n", "public.t: t.csv: its header has a NUL byte in column 2"),
+        ("bulkload.toml/x", b"", "public.t: cannot read bulkload.toml/x: not a directory"),
         ("t.csv", b"id,w,x\n1,2,3\n", "public.t: the target lacks columns of the files: w, x"),
         ("t.csv", b"v\na\n", "public.t: nothing fills column id"),
         ("t.csv", b"\"id,v\n1,2\n", "public.t: t.csv: a quoted field in its first record is not closed"),
         ("t.csv", b"\x1f\x8bgarbage", "public.t: cannot unpack t.csv: "),
         ("t.csv", b"\x28\xb5\x2f\xfdgarbage", "public.t: cannot unpack t.csv: "),
         ("t.csv", b"BZh91AY", "public.t: t.csv is a bzip2 file"),
+        ("t.csv", b"\xff\xfe\0\0i\0\0\0d\0\0\0", "public.t: t.csv is UTF-32, which cannot be read"),
+        ("t.csv", b"i\0d\0,\0v\0\n\0", "public.t: t.csv looks like UTF-16"),
+        ("t.csv", b"i\0d\0,\0v\0\n\0", "hint: If it is: encoding = \"utf-16le\" under [table.csv]."),
+        ("t.csv", b"id;v\n1;a\n", "public.t: the header of t.csv is one field: id;v"),
+        ("t.csv", b"id;v\n1;a\n", "delimiter = \";\" under [table.csv]"),
+        ("t.csv", b"1,a\n2,b\n", "public.t: no column of the header of t.csv is a column of the table"),
+        ("t.csv", b"1,a\n2,b\n", "If the file has no header: header = false under [table.csv]."),
+        ("t.csv", b"1,1\n2,b\n", "If it has no header: header = false under [table.csv]."),
     ];
-    for (name, bytes, message) in cases {
+    let padded = [gzip(b"id,v\n1,a\n"), b"\0\0garbage".to_vec()].concat();
+    let padded = (
+        "t.csv",
+        &padded[..],
+        "public.t: cannot unpack t.csv: what follows after its last member is no gzip",
+    );
+    for (name, bytes, message) in cases.iter().chain([&padded]) {
         let mut program =
             program(&db).file("bulkload.toml", &format!("[[table]]\nname = 't'\ncsv = '{name}'\n"));
         if *name == "t.csv" {

@@ -159,6 +159,30 @@ fn text_after_a_closing_quote_is_part_of_the_field_as_for_copy() {
 }
 
 #[test]
+fn a_file_is_loaded_once_whatever_the_ways_to_it_and_hidden_ones_only_if_they_are_meant() {
+    let db = target("create table t (id int primary key)");
+    let program = program(&db)
+        .file("in/a.csv", "id\n1\n")
+        .file("in/b.csv", "id\n2\n")
+        .file("in/._a.csv", "\u{5}junk")
+        .file("in/.c.csv", "id\n3\n");
+    std::os::unix::fs::symlink("a.csv", program.dir().join("in/link.csv")).unwrap();
+    let outcome =
+        sync(program, "[[table]]\nname = 't'\ncsv = ['in/*.csv', 'in/.c.csv', './in/b.csv', 'in/a.csv']\n");
+    assert_eq!(list(&db, "select * from t order by id"), ["1", "2", "3"]);
+    let table = outcome.table("public.t");
+    assert_eq!((&table["extracted"], &table["chunks"]), (&3.into(), &3.into()));
+    let warnings = table["warnings"].to_string();
+    for words in [
+        "in/link.csv is the same file as in/a.csv: it is loaded once",
+        "./in/b.csv is the same file as in/b.csv: it is loaded once",
+        "in/._a.csv is hidden, and was left out",
+    ] {
+        assert!(warnings.contains(words), "{words}: {warnings}");
+    }
+}
+
+#[test]
 fn a_large_file_is_loaded_by_several_streams_with_its_quoted_newlines() {
     let db = target("create table t (id int, v text); create table expected (id int, v text)");
     let text: String = (0..60_000).map(|i| format!("{i},\"line 1\n{i},\"\"quoted\"\"\nline 3\"\n")).collect();

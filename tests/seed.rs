@@ -92,6 +92,7 @@ fn tables_that_are_not_empty_need_a_strategy_and_consent() {
     held(&["2|new", "3|new"]);
     let outcome = program.run(&["seed", "t.csv", "--strategy", "replace", "--scope", "id > 2", "--yes"]);
     assert_eq!(outcome.code, Some(1), "a row outside the scope fails the table: {outcome}");
+    assert!(outcome.stdout.contains("or have --scope hold for them"), "{outcome}");
 }
 
 #[test]
@@ -144,6 +145,58 @@ fn options_say_what_the_files_do_not() {
     ]);
     done(&outcome);
     assert_eq!(list(&db, "select * from t order by id"), ["1|a|∅", "2|b|"]);
+}
+
+#[test]
+fn files_of_any_kind_need_no_config_and_hints_name_options() {
+    let db = target("create table t (id int primary key, v varchar(9) not null)");
+    let program = program(&db)
+        .bytes("bare/t.csv", b"1;'a;\xe4'\n2;'it''s'\n3;far too long\n")
+        .bytes("bare/.t.csv", b"junk")
+        .file("t.csv", "id;v\n1;a\n")
+        .file("data/t.csv", "1,a\n2,b\n")
+        .file("few/t.csv", "id,v\n1,a\n2\n")
+        .bytes("wide/t.csv", b"i\0d\0\n\0")
+        .file("open/t.csv", "id,v\n1,\"a\n");
+    let options = [
+        "--delimiter",
+        ";",
+        "--quote",
+        "'",
+        "--no-header",
+        "--encoding",
+        "windows-1252",
+        "--max-rejects",
+        "1",
+    ];
+    let outcome = program.run(&[&["seed", "bare"][..], &options].concat());
+    done(&outcome);
+    assert!(outcome.stderr.contains("bare/.t.csv is hidden, and was left out"), "{outcome}");
+    assert_eq!(list(&db, "select * from t order by id"), ["1|a;ä", "2|it's"]);
+    db.run("truncate t");
+    for (args, message) in [
+        (&["t.csv"][..], "hint: Is the delimiter ;? Say so: --delimiter ';'."),
+        (&["data"], "If the file has no header: --no-header."),
+        (&["wide"], "hint: If it is: --encoding 'utf-16le'."),
+        (&["t.csv", "--max-rejects", "many"], "--max-rejects"),
+        (&["t.csv", "--encoding", "klingon"], "expected the name of an encoding"),
+        (&["t.csv", "--quote", ","], "--delimiter: it is the quote, too"),
+        (&["t.csv", "--no-header"], "The records of the files are one field each. Is the delimiter ;?"),
+    ] {
+        let outcome = program.run(&[&["-q", "seed"], args].concat());
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        assert!(outcome.stderr.contains(message), "{message}\n{outcome}");
+    }
+    for (args, message) in [
+        (&["few", "--max-rejects", "0"][..], "more than --max-rejects 0 rows allows"),
+        (&["few", "--max-rejects", "0"], "raise --max-rejects."),
+        (&["open"], "say so: --quote ''."),
+    ] {
+        let outcome = program.run(&[&["seed"], args].concat());
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        let unbroken = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(unbroken.contains(message), "{message}\n{outcome}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::merge::Sides;
+use crate::config::Said;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Column;
 use crate::pg::name::TableName;
@@ -46,9 +47,17 @@ pub(super) async fn refuse_strays(client: &Client, plan: &TablePlan, staging: &T
         value(0),
         value(1)
     );
-    Err(Error::new(Phase::Verify, Kind::Guard, message).hint(
-        "The next run would not know them as its own. Have where leave them out, or set the scope's columns with [table.columns] set.",
-    ))
+    let way = match (plan.said(), plan.has_places()) {
+        (Said::Flags, _) => "Leave them out of the files, or have --scope hold for them.",
+        (Said::Config, true) => {
+            "Leave them out of the files, or set the scope's columns with [table.columns] set."
+        }
+        (Said::Config, false) => {
+            "Have where leave them out, or set the scope's columns with [table.columns] set."
+        }
+    };
+    let hint = format!("The next run would not know them as its own. {way}");
+    Err(Error::new(Phase::Verify, Kind::Guard, message).hint(hint))
 }
 
 fn strays_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {

@@ -4,15 +4,18 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use encoding_rs::Encoding;
 
 use super::exit::Exit;
 use super::options::{Globals, table_name};
 use super::publish::{publish, refuse_unwritable};
 use super::signals::Signals;
 use crate::config::{
-    Characters, Dialect, Located, Secret, Strategy, TARGET_URL_VARIABLE, character, process_env,
+    Characters, Dialect, ENCODINGS, Limit, Located, Said, Secret, Strategy, TARGET_URL_VARIABLE, character,
+    encoding_of, process_env,
 };
 use crate::error::{Error, Kind, Location, Phase, Result};
+use crate::extract::csv;
 use crate::pg::name::{Ident, TableName};
 use crate::report::{figures, result};
 use crate::run::{self, Options, SeedRequest, Seeding};
@@ -53,9 +56,25 @@ pub(super) struct Seed {
     #[arg(long, value_name = "C", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
 
+    /// What is around fields that hold delimiters or ends of lines; '' if nothing is
+    #[arg(long, value_name = "C", default_value = "\"", value_parser = quote)]
+    quote: Quote,
+
+    /// The files have no header: fields are the table's columns, by position
+    #[arg(long)]
+    no_header: bool,
+
+    /// What the files are encoded in, such as windows-1252; a byte order mark decides
+    #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = encoding)]
+    encoding: &'static Encoding,
+
     /// What stands for NULL where it is not quoted; without this, nothing at all does
     #[arg(long, value_name = "S")]
     null: Option<String>,
+
+    /// Rows that may be rejected before their table fails: a number, or a share
+    #[arg(long, value_name = "N|P%", default_value = "5%", value_parser = str::parse::<Limit>)]
+    max_rejects: Limit,
 
     /// COPY streams at once; without this, one for each core
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
@@ -107,6 +126,18 @@ fn delimiter(text: &str) -> Result<u8, String> {
     character(text)
 }
 
+/// `--quote`
+#[derive(Debug, Clone, Copy)]
+struct Quote(Option<u8>);
+
+fn quote(text: &str) -> Result<Quote, String> {
+    if text.is_empty() { Ok(Quote(None)) } else { character(text).map(Some).map(Quote) }
+}
+
+fn encoding(text: &str) -> Result<&'static Encoding, String> {
+    encoding_of(text).ok_or_else(|| format!("expected the name of an encoding: {ENCODINGS}, …"))
+}
+
 fn column_name(text: &str) -> Result<Ident, String> {
     text.parse().map_err(|reason: crate::pg::name::NotAName| reason.to_string())
 }
@@ -133,9 +164,15 @@ impl Seed {
     }
 
     fn request(&self) -> Result<SeedRequest> {
-        let characters = Characters { delimiter: self.delimiter, ..Dialect::default().characters };
-        let null = self.null.clone().unwrap_or_default();
-        let dialect = Dialect { characters, null, ..Dialect::default() };
+        let default = Dialect::default().characters;
+        let characters = Characters { delimiter: self.delimiter, quote: self.quote.0, ..default };
+        let dialect = Dialect {
+            characters,
+            header: !self.no_header,
+            null: self.null.clone().unwrap_or_default(),
+            encoding: self.encoding,
+            said: Said::Flags,
+        };
         dialect.check().map_err(|(key, what)| {
             let option = if key == "quote" { "delimiter" } else { key };
             usage(format!("--{option}: it {}", if key == "quote" { "is the quote, too" } else { &what }))
@@ -156,6 +193,7 @@ impl Seed {
             scope: self.scope.clone(),
             key: (!self.key.is_empty()).then(|| self.key.clone()),
             dialect,
+            max_rejects: self.max_rejects,
         })
     }
 
@@ -214,18 +252,26 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let shown = path.display();
+    csv::refuse_hidden_away(path)?;
     if !path.is_dir() {
         let pattern = path.to_string_lossy();
         let found = if pattern.contains(['*', '?', '[']) { glob::glob(&pattern).ok() } else { None };
-        let files: Vec<PathBuf> =
-            found.into_iter().flatten().flatten().filter(|file| !file.is_dir()).collect();
+        let is_meant = |file: &PathBuf| !file.is_dir() && (!csv::is_hidden(file) || csv::is_hidden(path));
+        let found: Result<Vec<PathBuf>> =
+            found.into_iter().flatten().map(|path| path.map_err(|e| csv::unreadable(&e))).collect();
+        let files: Vec<PathBuf> = found?.into_iter().filter(is_meant).collect();
         return if files.is_empty() { Err(usage(format!("there is no file {shown}"))) } else { Ok(files) };
     }
-    let failed = |e: io::Error| usage(format!("cannot read the folder {shown}: {e}"));
+    let failed = |e: io::Error| usage(format!("cannot read the folder {shown}: {}", csv::words(&e)));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        if !file.is_dir() && run::is_csv(&file) {
+        if file.is_dir() || !run::is_csv(&file) {
+            continue;
+        }
+        if csv::is_hidden(&file) {
+            tracing::warn!(phase = %Phase::Config, "{} is hidden, and was left out", file.display());
+        } else {
             files.push(file);
         }
     }

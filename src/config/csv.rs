@@ -10,6 +10,29 @@ use super::section::{Node, Section, Shape};
 use super::value::{list, text};
 use crate::error::{Error, Result};
 
+/// Where a user says how files are written, so that advice names what can be typed there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Said {
+    /// In a config.
+    #[default]
+    Config,
+    /// On the command line, where there is no config.
+    Flags,
+}
+
+impl Said {
+    /// How a key of `[table.csv]` is given a value: `delimiter = ";" under [table.csv]`, or `--delimiter ';'`.
+    #[must_use]
+    pub fn setting(self, key: &str, value: &str) -> String {
+        match (self, key) {
+            (Self::Config, "header") => format!("{key} = {value} under [table.csv]"),
+            (Self::Config, _) => format!("{key} = \"{value}\" under [table.csv]"),
+            (Self::Flags, "header") => "--no-header".to_owned(),
+            (Self::Flags, _) => format!("--{key} '{value}'"),
+        }
+    }
+}
+
 /// Files and their dialect.
 pub(super) static SHAPE: Shape = Shape {
     name: "[table.csv]",
@@ -49,12 +72,15 @@ pub struct Dialect {
     pub null: String,
     /// Of the file, unless it begins with a byte order mark.
     pub encoding: &'static Encoding,
+    /// Where all this is said.
+    pub said: Said,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
         let characters = Characters { delimiter: b',', quote: Some(b'"'), escape: None, comment: None };
-        Self { characters, header: true, null: String::new(), encoding: encoding_rs::UTF_8 }
+        let (encoding, said) = (encoding_rs::UTF_8, Said::Config);
+        Self { characters, header: true, null: String::new(), encoding, said }
     }
 }
 
@@ -124,6 +150,7 @@ impl CsvConfig {
             header: section.read("header", boolean)?.unwrap_or(default.header),
             null: section.read("null", |node| Ok(node.text("a string")?.into_owned()))?.unwrap_or_default(),
             encoding: section.read("encoding", encoding)?.unwrap_or(default.encoding),
+            said: Said::Config,
         };
         let config = Self { files: section.require("files", paths, "\"seed/*.csv\"")?, dialect };
         config.dialect.check().map_err(|(key, what)| {
@@ -165,8 +192,15 @@ fn boolean(node: &Node<'_>) -> Result<bool> {
 
 fn encoding(node: &Node<'_>) -> Result<&'static Encoding> {
     let name = node.text("the name of an encoding")?;
-    Encoding::for_label_no_replacement(name.trim().as_bytes()).ok_or_else(|| {
-        node.wrong("the name of an encoding")
-            .hint("For instance utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk.")
-    })
+    encoding_of(&name)
+        .ok_or_else(|| node.wrong("the name of an encoding").hint(format!("For instance {ENCODINGS}.")))
+}
+
+/// Some names of encodings.
+pub const ENCODINGS: &str = "utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk";
+
+/// An encoding by its name, as browsers call it.
+#[must_use]
+pub fn encoding_of(name: &str) -> Option<&'static Encoding> {
+    Encoding::for_label_no_replacement(name.trim().as_bytes())
 }

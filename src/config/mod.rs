@@ -20,7 +20,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use self::csv::{Characters, CsvConfig, Dialect, character};
+pub use self::csv::{Characters, CsvConfig, Dialect, ENCODINGS, Said, character, encoding_of};
 pub use document::Env;
 pub use load::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE, process_env};
 pub use run::RunConfig;
@@ -104,6 +104,14 @@ impl Limit {
             (Self::Percent(percent), None) => percent == 0.0 && part > 0,
             (_, whole_max) => self.is_exceeded_by(part, whole_max.unwrap_or(u64::MAX)),
         }
+    }
+}
+
+impl std::str::FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        value::parse_limit(text.trim()).ok_or_else(|| value::LIMIT_EXPECTED.to_owned())
     }
 }
 

@@ -86,9 +86,12 @@ fn expected_duration(range: &RangeInclusive<Duration>) -> String {
     }
 }
 
+/// What a bound looks like.
+pub(super) const LIMIT_EXPECTED: &str = "a number of rows, or a share from \"0%\" to \"100%\"";
+
 /// A bound: rows, as a number or a string of one, or a share such as `"5%"`.
 pub(super) fn limit(node: &Node<'_>) -> Result<Limit> {
-    let expected = "a number of rows, or a share from \"0%\" to \"100%\"";
+    let expected = LIMIT_EXPECTED;
     let limit = match node.value() {
         DeValue::Integer(number) => {
             u64::from_str_radix(number.as_str(), number.radix()).ok().map(Limit::Rows)
@@ -98,7 +101,7 @@ pub(super) fn limit(node: &Node<'_>) -> Result<Limit> {
     limit.ok_or_else(|| node.wrong(expected))
 }
 
-fn parse_limit(text: &str) -> Option<Limit> {
+pub(super) fn parse_limit(text: &str) -> Option<Limit> {
     match text.strip_suffix('%') {
         None => text.parse().ok().map(Limit::Rows),
         Some(share) => {

@@ -6,6 +6,7 @@ use tokio::fs::{self, File};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::spool::{create, failed};
+use crate::config::Said;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
@@ -66,11 +67,13 @@ impl TooMany<'_> {
             kinds.iter().take(KINDS_TOLD).map(|(kind, rows)| format!("{kind} ({rows})")).collect();
         let why = if told.is_empty() { String::new() } else { format!(": {}{more}", told.join(", ")) };
         let (name, limit, file) = (table.name.plain(), table.guards.max_rejects, file.display());
-        let message =
-            format!("{name}: {rejected} rejected, more than max_rejects = {limit} allows{why}; see {file}");
-        Error::new(phase, Kind::Guard, message).hint(
-            "The rejects file says why each of them was; if that is as it should be, raise max_rejects for this table.",
-        )
+        let (bound, raise) = match table.said() {
+            Said::Config => (format!("max_rejects = {limit}"), "raise max_rejects for this table"),
+            Said::Flags => (format!("--max-rejects {limit}"), "raise --max-rejects"),
+        };
+        let message = format!("{name}: {rejected} rejected, more than {bound} allows{why}; see {file}");
+        let hint = "The rejects file says why each of them was; if that is as it should be";
+        Error::new(phase, Kind::Guard, message).hint(format!("{hint}, {raise}."))
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) async fn create(path: &Path) -> Result<File> {
 /// The error of a rejects file that cannot be read or written.
 pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::io(Phase::Load, format!("the rejects file {}", path.display()), error)
-        .hint("Set [run] rejects_dir to a directory that can be written, on a disk with space.")
+        .hint("Its directory must be one that can be written, on a disk with space: rejects_dir under [run], or else rejects below the working directory.")
 }
 
 /// Adds a number to the ordinals in lines of CSV that come in pieces; without one it leaves them out.

@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 
 use super::method::{Case, Fate, Rules};
 use super::{Group, TablePlan, chunks};
-use crate::config::{ApplyMethod, Config, Strategy};
+use crate::config::{ApplyMethod, Config, Said, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Catalog;
 use crate::pg::name::{Ident, TableName, plain};
@@ -271,8 +271,11 @@ impl Choice<'_> {
         } else if !together.is_empty() {
             format!("Possible for all tables of the transaction together: apply = {}.", together.join(" or "))
         } else if is_referenced {
-            "Add the referencing tables to the config, so that they are replaced in the same transaction."
-                .to_owned()
+            match plan.said() {
+                Said::Config => "Add the referencing tables to the config, so that they are replaced in the same transaction.",
+                Said::Flags => "Name files for the referencing tables, too, so that they are replaced in the same transaction.",
+            }
+            .to_owned()
         } else {
             "Give the role the right that it lacks, or connect as the table's owner.".to_owned()
         };

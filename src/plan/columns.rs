@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::format::{Conversion, conversion};
 use super::{ColumnPlan, Facts};
-use crate::config::{From, TableConfig, Value};
+use crate::config::{From, Said, TableConfig, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal, plain};
@@ -189,7 +189,10 @@ impl Matched<'_> {
                 ),
             )
             .at(table.name.at.clone())
-            .hint(format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it.")));
+            .hint(match super::table::said(table) {
+                Said::Config => format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it."),
+                Said::Flags => format!("The files need a column {name}, or the table a default for it."),
+            }));
         }
         let instead = if column.has_default { "its default" } else { "NULL" };
         self.notes.push(format!("column {name} of the target is not in the source: {instead} applies"));
@@ -210,14 +213,21 @@ impl Matched<'_> {
         if extra.is_empty() {
             return Ok(());
         }
-        let names = extra.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+        let names = some(&extra);
         if let (From::Csv(files), None) = (&table.from, table.columns.extra_is_error) {
             let has = list(target.columns.iter().map(|column| &column.name));
             let message =
                 format!("{}: the target lacks columns of the files: {names}", table.name.value.plain());
-            return Err(Error::new(Phase::Plan, Kind::Schema, message).at(files.files.at.clone()).hint(format!(
-                "It has {has}. What is not to be loaded is left behind by skip or extra = \"warn\" under [table.columns]."
-            )));
+            let way = match files.dialect.said {
+                Said::Config => {
+                    "What is not to be loaded is left behind by skip or extra = \"warn\" under [table.columns]."
+                }
+                Said::Flags => {
+                    "Rename or remove them in the files; or use a config, which can rename and skip columns: bulkload sync."
+                }
+            };
+            let hint = format!("It has {has}. {way}");
+            return Err(Error::new(Phase::Plan, Kind::Schema, message).at(files.files.at.clone()).hint(hint));
         }
         if table.columns.extra_is_error == Some(true) {
             return Err(Error::new(
@@ -231,6 +241,17 @@ impl Matched<'_> {
         self.warnings.push(format!("source columns left behind, the target lacks them: {names}"));
         Ok(())
     }
+}
+
+/// As many names as people read.
+const NAMES_MAX: usize = 20;
+
+/// Names as people write them, if they are not too many.
+pub(super) fn some(names: &[&Ident]) -> String {
+    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| plain(name)).collect();
+    let more = names.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// A value of the source's column as the target's stores it: rounded or padded as its type says.

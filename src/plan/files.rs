@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use encoding_rs::Encoding;
 
 use super::chunks::{CHUNKS_MAX, Chunk, Extent};
+use super::columns::some;
 use super::{ColumnPlan, Reference, TablePlan};
-use crate::config::{Dialect, From, OnOrphan, TableConfig};
-use crate::error::{Error, Kind, Phase, Result};
+use crate::config::{Dialect, From, OnOrphan, Said, TableConfig};
+use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal};
 
@@ -25,6 +26,8 @@ pub struct CsvFiles {
     pub files: Vec<Arc<CsvFile>>,
     /// How they are written.
     pub dialect: Dialect,
+    /// What was left out, and why.
+    pub warnings: Vec<String>,
 }
 
 /// One file.
@@ -42,6 +45,8 @@ pub struct CsvFile {
     pub header: Option<Vec<Ident>>,
     /// Fields of its first record.
     pub fields: usize,
+    /// What may be between its fields instead, if there is only one.
+    pub other_delimiter: Option<u8>,
     /// Its size; 0 where nobody knows.
     pub bytes: u64,
     /// When it was last written, to tell whether it is the same when it is read.
@@ -142,7 +147,10 @@ pub(super) fn columns(
 ) -> Result<Vec<Column>> {
     let names = match files.files.first().map(|file| (&file.header, file)) {
         None => Vec::new(),
-        Some((Some(header), _)) => header.clone(),
+        Some((Some(header), file)) => {
+            refuse_foreign_header(header, file, files, (table, target))?;
+            header.clone()
+        }
         Some((None, file)) => by_position(file, table, target)?,
     };
     let typed = |name: Ident| {
@@ -216,13 +224,87 @@ fn by_position(file: &CsvFile, table: &TableConfig, target: &Relation) -> Result
         file.fields,
         names.len()
     );
-    let at = match &table.from {
-        From::Csv(files) => &files.files.at,
-        From::Relation(_) | From::Query(_) => &table.name.at,
+    let hint = format!("It has {}. Is the delimiter the right one?", list(names));
+    Err(Error::new(Phase::Plan, Kind::Schema, message).at(place(table)).hint(hint))
+}
+
+/// Where the config, or the command line, names the files.
+fn place(table: &TableConfig) -> Location {
+    match &table.from {
+        From::Csv(files) => files.files.at.clone(),
+        From::Relation(_) | From::Query(_) => table.name.at.clone(),
+    }
+}
+
+/// As much of a header as is shown that is none.
+const HEADER_SHOWN: usize = 60;
+
+/// A header none of whose columns means anything is one of another dialect, or none.
+fn refuse_foreign_header(
+    header: &[Ident],
+    file: &CsvFile,
+    files: &CsvFiles,
+    (table, target): (&TableConfig, &Relation),
+) -> Result<()> {
+    let rules = &table.columns;
+    let is_known = |name: &Ident| {
+        rules.rename.contains_key(name)
+            || rules.skip.iter().any(|skip| skip.value == *name)
+            || target.column(name).is_some()
+            || table.lookups.iter().any(|lookup| lookup.on.iter().any(|(ours, _)| ours.value == *name))
     };
-    Err(Error::new(Phase::Plan, Kind::Schema, message)
-        .at(at.clone())
-        .hint(format!("It has {}. Is the delimiter the right one?", list(names))))
+    if header.iter().any(is_known) {
+        return Ok(());
+    }
+    let (name, said) = (table.name.value.plain(), files.dialect.said);
+    let (message, hint) = match (file.other_delimiter, header) {
+        (Some(other), [only]) => {
+            let shown: String = only.as_str().chars().take(HEADER_SHOWN).collect();
+            let message = format!("{name}: the header of {} is one field: {shown}", file.name);
+            (message, other_delimiter(other, said))
+        }
+        _ => {
+            let message =
+                format!("{name}: no column of the header of {} is a column of the table", file.name);
+            let ours: Vec<&Ident> = target.columns.iter().map(|column| &column.name).collect();
+            let (theirs, ours) = (some(&header.iter().collect::<Vec<_>>()), some(&ours));
+            let none = said.setting("header", "false");
+            (
+                message,
+                format!("The header has {theirs}; the table has {ours}. If the file has no header: {none}."),
+            )
+        }
+    };
+    Err(Error::new(Phase::Plan, Kind::Schema, message).at(place(table)).hint(hint))
+}
+
+fn other_delimiter(other: u8, said: Said) -> String {
+    let other = if other == b'\t' { "\\t".to_owned() } else { char::from(other).to_string() };
+    format!("Is the delimiter {other}? Say so: {}.", said.setting("delimiter", &other))
+}
+
+impl CsvFiles {
+    /// What may be wrong with them where records are one field each, and are taken for one column by position.
+    fn doubt(&self) -> Option<String> {
+        let file = self.files.first().filter(|file| file.header.is_none())?;
+        Some(other_delimiter(file.other_delimiter?, self.dialect.said))
+    }
+
+    /// An error of matching their columns, with what may be the reason.
+    pub(super) fn doubted(&self, error: Error) -> Error {
+        match self.doubt().filter(|_| error.kind() == Kind::Schema) {
+            Some(doubt) => error.hint(format!("The records of the files are one field each. {doubt}")),
+            None => error,
+        }
+    }
+
+    /// What the operator should know of them.
+    pub(super) fn warnings(&self, target: &Relation) -> Vec<String> {
+        let has_others = target.columns.iter().filter(|column| !column.generated).count() > 1;
+        let doubt = self.doubt().filter(|_| has_others);
+        let doubt = doubt.map(|doubt| format!("the records of the files are one field each: {doubt}"));
+        self.warnings.iter().cloned().chain(doubt).collect()
+    }
 }
 
 impl TablePlan {
@@ -235,6 +317,11 @@ impl TablePlan {
         let file = format!("(array[{}])[1 + ({column} >> {LINE_BITS})::int]", names.join(", "));
         let line = format!("{column} & {}", (1_u64 << LINE_BITS) - 1);
         Some((file, line))
+    }
+
+    /// Where it is described: advice names what can be typed there.
+    pub(crate) fn said(&self) -> Said {
+        self.csv.as_ref().map_or(Said::Config, |csv| csv.dialect.said)
     }
 
     /// What the fields of one of its files are called.
@@ -285,6 +372,7 @@ pub(crate) mod tests {
             encoding: encoding_rs::UTF_8,
             header: None,
             fields: 1,
+            other_delimiter: None,
             bytes,
             modified: None,
             records: 0,
@@ -316,7 +404,11 @@ pub(crate) mod tests {
 
     #[test]
     fn parts_touch_each_other() {
-        let files = CsvFiles { files: vec![Arc::new(file(100 << 20))], dialect: Dialect::default() };
+        let files = CsvFiles {
+            files: vec![Arc::new(file(100 << 20))],
+            dialect: Dialect::default(),
+            warnings: Vec::new(),
+        };
         let chunks = chunks(&files, 30 << 20, 3);
         assert_eq!(chunks.len(), 6);
         assert_eq!(chunks.iter().map(|chunk| chunk.bytes).sum::<u64>(), 100 << 20);

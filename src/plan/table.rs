@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     ColumnPlan, Facts, Guards, TablePlan, chunks, columns, files, format, incremental, lookups, owned,
 };
-use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Strategy, TableConfig};
+use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind, UniqueIndex};
 use crate::pg::format::Format;
@@ -40,7 +40,11 @@ pub(super) fn plan(
         Some(_) => (None, columns_of_files.as_slice()),
         None => source(table, facts.source)?,
     };
-    let matched = columns::matching(table, source_columns, target, facts)?;
+    let matched = columns::matching(table, source_columns, target, facts);
+    let matched = matched.map_err(|error| match &csv {
+        Some(csv) => csv.doubted(error),
+        None => error,
+    })?;
     let found = lookups::of_table(table, source_columns, target, &matched.columns, facts)?;
     let text_only = [matched.text_only, found.text_only].concat();
     let (wire, format_reason) = match &csv {
@@ -73,8 +77,9 @@ pub(super) fn plan(
     let sequences = target.sequences.iter().filter(|s| loaded(&s.column)).cloned().collect();
     let mut warnings = [matched.warnings, found.warnings].concat();
     warnings.extend(reading.warnings);
+    warnings.extend(csv.iter().flat_map(|csv| csv.warnings(target)));
     if key.is_none() {
-        warnings.extend(unique_without_key(target, loaded));
+        warnings.extend(unique_without_key(target, loaded, said(table)));
     }
     let mut notes = matched.notes;
     notes.extend(reading.notes);
@@ -283,18 +288,29 @@ fn key(
 }
 
 /// A unique index that no key is taken from, since its columns may be NULL, refuses duplicates all the same.
-fn unique_without_key(target: &Relation, loaded: impl Fn(&Ident) -> bool) -> Option<String> {
+fn unique_without_key(target: &Relation, loaded: impl Fn(&Ident) -> bool, said: Said) -> Option<String> {
     let is_nullable = |index: &&UniqueIndex| index.is_plain() && index.columns.iter().all(&loaded);
     let index = target.unique_indexes.iter().find(is_nullable)?;
     // A name that SQL has in double quotes stands in a literal string of TOML.
     let quoted = |name: String| if name.contains('"') { format!("'{name}'") } else { format!("\"{name}\"") };
-    let names: Vec<String> = index.columns.iter().map(|column| quoted(plain(column))).collect();
+    let names = index.columns.iter().map(plain);
+    let key = match said {
+        Said::Config => format!("key = [{}]", names.map(quoted).collect::<Vec<_>>().join(", ")),
+        Said::Flags => format!("--key {}", names.collect::<Vec<_>>().join(",")),
+    };
     Some(format!(
         "there is no key, since the columns of the unique index {} may be NULL: duplicates in them fail the table, \
-         unless key = [{}]",
+         unless {key}",
         plain(&index.name),
-        names.join(", ")
     ))
+}
+
+/// Where an entry is described.
+pub(super) fn said(table: &TableConfig) -> Said {
+    match &table.from {
+        From::Csv(files) => files.dialect.said,
+        From::Relation(_) | From::Query(_) => Said::Config,
+    }
 }
 
 /// `upsert` and `insert` find out by the key whether a row is there, which takes a unique index on it.

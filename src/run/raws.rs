@@ -166,7 +166,7 @@ mod tests {
             Arc::new(CsvFile { path, name: format!("{number}.csv").into(), modified, ..csv_file(bytes) })
         };
         let files = texts.iter().enumerate().map(file).collect();
-        CsvFiles { files, dialect: Dialect::default() }
+        CsvFiles { files, dialect: Dialect::default(), warnings: Vec::new() }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Request {
     pub key: Option<Vec<Ident>>,
     /// How the files are written.
     pub dialect: Dialect,
+    /// How many of their rows may be rejected.
+    pub max_rejects: Limit,
 }
 
 /// A run that is ready to begin.
@@ -147,7 +149,7 @@ fn entry(name: TableName, files: &[PathBuf], request: &Request, run: &RunConfig)
         watermark: None,
         watermark_overlap: std::time::Duration::ZERO,
         format: run.format,
-        max_rejects: run.max_rejects,
+        max_rejects: request.max_rejects,
         // Whoever has a table replaced has said so, and been asked.
         max_shrink: Limit::Percent(100.0),
         on_empty: OnEmpty::Apply,

@@ -294,6 +294,7 @@ fn a_table_under_csv_says_how_files_are_written() {
         header: false,
         null: "NULL".to_owned(),
         encoding: encoding_rs::WINDOWS_1252,
+        said: Said::Config,
     };
     assert_eq!(files(0).dialect, dialect);
     assert_eq!(files(0).files, at(4, 9, vec!["a.csv".to_owned(), "-".to_owned()]));

@@ -30,4 +30,4 @@ pub(crate) use again::Again;
 pub(crate) use fields::{Added, Layout};
 pub(crate) use reader::{Outlet, Slice, read};
 pub(crate) use split::Splits;
-pub(crate) use survey::survey;
+pub(crate) use survey::{is_hidden, refuse_hidden_away, survey, unreadable, words};

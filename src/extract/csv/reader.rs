@@ -385,17 +385,22 @@ impl<'a, O: Outlet> Reader<'a, O> {
             "{}:{}: a quoted field in this record is not closed before the end of the file",
             file.name, self.line
         );
-        Error::new(Phase::Load, Kind::Io, message).hint(HINT_QUOTES)
+        Error::new(Phase::Load, Kind::Io, message).hint(self.hint_quotes())
     }
 
     fn endless(&self) -> Error {
         let (name, line, mib) = (&self.slice.file.name, self.line, RECORD_BYTES_MAX >> 20);
         let message = format!("{name}:{line}: this record is longer than {mib} MiB");
-        Error::new(Phase::Load, Kind::Io, message).hint(HINT_QUOTES)
+        Error::new(Phase::Load, Kind::Io, message).hint(self.hint_quotes())
+    }
+
+    fn hint_quotes(&self) -> String {
+        let none = self.slice.dialect.said.setting("quote", "");
+        format!(
+            "A quote may be missing, or one too many, in it or before it. If quotes mean nothing in this file, say so: {none}."
+        )
     }
 }
-
-const HINT_QUOTES: &str = "A quote may be missing, or one too many, in it or before it. If quotes mean nothing in this file, say so: quote = \"\" under [table.csv].";
 
 /// Why a record is no row.
 struct Fault<'a> {
@@ -469,6 +474,8 @@ pub(super) struct First {
     pub(super) fields: usize,
     /// Their values, if they are names.
     pub(super) names: Vec<Vec<u8>>,
+    /// Where it begins.
+    pub(super) start: usize,
     /// Where it ends.
     pub(super) end: usize,
 }
@@ -489,7 +496,7 @@ pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Opt
                 let plain =
                     |name: Option<Vec<u8>>| unescaped(&name.unwrap_or_default(), &mut Vec::new()).to_vec();
                 let names = names.map(plain).collect();
-                return Some(Ok(First { fields: record.fields, names, end: record.end }));
+                return Some(Ok(First { fields: record.fields, names, start: at, end: record.end }));
             }
         }
     }

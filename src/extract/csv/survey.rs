@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use encoding_rs::Encoding;
 
 use super::input::{BOM, decoded, packing, unpacked};
 use super::reader::{RECORD_BYTES_MAX, first_record};
-use crate::config::{CsvConfig, Dialect};
+use crate::config::{CsvConfig, Dialect, Said};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::Ident;
 use crate::plan::{CsvFile, CsvFiles, Once, Packing};
@@ -28,25 +29,43 @@ pub(crate) fn survey(config: &CsvConfig) -> Result<CsvFiles> {
     // A place without a line is the file itself, which the message names.
     let at = |error: Error| if config.files.at.line == 0 { error } else { error.at(config.files.at.clone()) };
     let mut files: Vec<Arc<CsvFile>> = Vec::new();
+    let (mut warnings, mut known) = (Vec::new(), Vec::new());
     for pattern in &config.files.value {
-        for path in expand(pattern).map_err(at)? {
+        for path in expand(pattern, &mut warnings).map_err(at)? {
             if files.iter().any(|known| known.path == path) {
                 continue;
             }
+            let identity = identity(&path);
+            if let Some(at) = known.iter().position(|known| identity.is_some() && *known == identity) {
+                warnings.push(format!(
+                    "{} is the same file as {}: it is loaded once",
+                    path.display(),
+                    files[at].name
+                ));
+                continue;
+            }
             files.push(Arc::new(look(&path, &config.dialect).map_err(at)?));
+            known.push(identity);
         }
     }
     refuse_different(&files).map_err(at)?;
-    Ok(CsvFiles { files, dialect: config.dialect.clone() })
+    Ok(CsvFiles { files, dialect: config.dialect.clone(), warnings })
+}
+
+/// What makes a file itself, whatever the way to it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok().filter(|_| path != Path::new(STDIN))?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// The files that a pattern means, in the order of their names. What is a file's name is that file, whatever it means as a
-/// pattern.
-fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+/// pattern. Hidden ones are meant only where the pattern says so.
+fn expand(pattern: &str, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if pattern == STDIN || path.exists() {
         return Ok(vec![path.to_owned()]);
     }
+    refuse_hidden_away(path)?;
     if !pattern.contains(['*', '?', '[']) {
         return Err(
             bad(format!("there is no file {pattern}")).hint("Paths are relative to the working directory.")
@@ -56,8 +75,13 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         glob::glob(pattern).map_err(|e| bad(format!("{pattern} is no pattern of paths: {}", e.msg)))?;
     let mut files = Vec::new();
     for path in found {
-        let path = path.map_err(|e| bad(format!("cannot read {}: {}", e.path().display(), e.error())))?;
-        if !path.is_dir() {
+        let path = path.map_err(|e| unreadable(&e))?;
+        if path.is_dir() {
+            continue;
+        }
+        if is_hidden(&path) && !is_hidden(Path::new(pattern)) {
+            warnings.push(format!("{} is hidden, and was left out", path.display()));
+        } else {
             files.push(path);
         }
     }
@@ -67,6 +91,29 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         );
     }
     Ok(files)
+}
+
+/// A path that nobody lets us look at may well lead to a file.
+///
+/// # Errors
+/// [`Kind::Config`] if that is so.
+pub(crate) fn refuse_hidden_away(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(bad(format!("cannot read {}: {}", path.display(), words(&error))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a file does not show in a folder: a copy that somebody works on, or what macOS writes beside files (`._x.csv`).
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// What a pattern of paths met on its way.
+pub(crate) fn unreadable(error: &glob::GlobError) -> Error {
+    bad(format!("cannot read {}: {}", error.path().display(), words(error.error())))
 }
 
 fn bad(message: String) -> Error {
@@ -97,6 +144,10 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             Unreadable::Packed(e) => bad(format!("cannot unpack {name}: {}", words(&e))),
             Unreadable::Foreign(what) => bad(format!("{name} is a {what} file, which cannot be read"))
                 .hint("Unpack it first, or pack it with gzip or zstd."),
+            Unreadable::Encoded(Wide::Utf32) => bad(format!("{name} is UTF-32, which cannot be read"))
+                .hint("Write it anew: iconv -f UTF-32 -t UTF-8."),
+            Unreadable::Encoded(Wide::Utf16(encoding)) => bad(format!("{name} looks like UTF-16"))
+                .hint(format!("If it is: {}.", dialect.said.setting("encoding", encoding))),
         })?;
         if head.is_empty() {
             return Err(bad(format!("{name} is empty")));
@@ -112,7 +163,10 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             }
         }
     };
-    let header = if dialect.header { Some(header(&name, &first.names)?) } else { None };
+    let header = if dialect.header { Some(header(&name, &first.names, dialect.said)?) } else { None };
+    let is_one_field = first.fields == 1;
+    let other_delimiter =
+        is_one_field.then(|| other_delimiter(&head.text()[first.start..first.end], dialect));
     let is_regular = metadata.as_ref().is_some_and(std::fs::Metadata::is_file);
     let bytes = metadata.as_ref().filter(|_| is_regular).map_or(0, std::fs::Metadata::len);
     let rest = &head.text()[if dialect.header { first.end } else { 0 }..];
@@ -125,6 +179,7 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
         encoding: head.encoding,
         header,
         fields: first.fields,
+        other_delimiter: other_delimiter.flatten(),
         bytes,
         modified: metadata.as_ref().and_then(|metadata| metadata.modified().ok()),
         records,
@@ -133,7 +188,7 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
 }
 
 /// What the operating system has to say, without its number.
-fn words(error: &io::Error) -> String {
+pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
@@ -163,6 +218,38 @@ enum Unreadable {
     Source(io::Error),
     Packed(io::Error),
     Foreign(&'static str),
+    Encoded(Wide),
+}
+
+/// What a file is encoded in whose characters take more than a byte each.
+#[derive(Debug, PartialEq, Eq)]
+enum Wide {
+    Utf16(&'static str),
+    Utf32,
+}
+
+/// What text has zeros where ASCII in such an encoding has them, unless a mark or the config says so.
+fn wide(head: &[u8], configured: &'static Encoding) -> Option<Wide> {
+    const LOOKED_AT_BYTES: usize = 4096;
+    if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") {
+        return Some(Wide::Utf32);
+    }
+    if Encoding::for_bom(head).is_some()
+        || configured == encoding_rs::UTF_16LE
+        || configured == encoding_rs::UTF_16BE
+    {
+        return None;
+    }
+    let (fours, _) = head[..head.len().min(LOOKED_AT_BYTES)].as_chunks::<4>();
+    let zeros = |at: usize| fours.iter().filter(|four| four[at] == 0).count();
+    // Other characters than ASCII are between the ends of lines and the delimiters, which are.
+    let are_many = |zeros: usize| 2 * zeros > fours.len();
+    match [zeros(0), zeros(1), zeros(2), zeros(3)].map(are_many) {
+        [true, true, true, false] | [false, true, true, true] => Some(Wide::Utf32),
+        [false, true, false, true] => Some(Wide::Utf16("utf-16le")),
+        [true, false, true, false] => Some(Wide::Utf16("utf-16be")),
+        _ => None,
+    }
 }
 
 impl Head {
@@ -179,6 +266,9 @@ impl Head {
             Packing::Gzip | Packing::Zstd => Some(self.unpack(is_whole).map_err(Unreadable::Packed)?),
         };
         let plain = unpacked.as_deref().unwrap_or(&self.raw);
+        if let Some(wide) = wide(plain, configured) {
+            return Err(Unreadable::Encoded(wide));
+        }
         self.is_all = is_whole && plain.len() < self.wanted;
         self.encoding = Encoding::for_bom(plain).map_or(configured, |(encoding, _)| encoding);
         self.text = if self.encoding == encoding_rs::UTF_8 {
@@ -213,24 +303,37 @@ impl Head {
 }
 
 /// The names that a header has.
-fn header(file: &str, names: &[Vec<u8>]) -> Result<Vec<Ident>> {
+fn header(file: &str, names: &[Vec<u8>], said: Said) -> Result<Vec<Ident>> {
+    let none = format!("If it has no header: {}.", said.setting("header", "false"));
     let mut header: Vec<Ident> = Vec::with_capacity(names.len());
     for (number, name) in names.iter().enumerate() {
         let name = String::from_utf8(name.clone()).map_err(|_| {
             bad(format!("{file}: its header is not UTF-8"))
-                .hint("Say what it is: encoding = \"windows-1252\", for instance, under [table.csv].")
+                .hint(format!("Say what it is, for instance: {}.", said.setting("encoding", "windows-1252")))
         })?;
+        if name.contains('\0') {
+            return Err(bad(format!("{file}: its header has a NUL byte in column {}", number + 1)));
+        }
         if name.is_empty() {
             let message = format!("{file}: the column {} of its header has no name", number + 1);
-            return Err(bad(message).hint("If it has no header: header = false under [table.csv]."));
+            return Err(bad(message).hint(none));
         }
         let name = Ident::new(name);
         if header.contains(&name) {
-            return Err(bad(format!("{file}: its header has the column {name} twice")));
+            return Err(bad(format!("{file}: its header has the column {name} twice")).hint(none));
         }
         header.push(name);
     }
     Ok(header)
+}
+
+/// What else than the delimiter may be between the fields of a record that is one field.
+fn other_delimiter(record: &[u8], dialect: &Dialect) -> Option<u8> {
+    const USUAL: [u8; 4] = [b';', b'\t', b'|', b','];
+    let count = |byte: u8| record.iter().filter(|&&other| other == byte).count();
+    let others = USUAL.into_iter().filter(|&byte| byte != dialect.characters.delimiter && count(byte) > 0);
+    // Of equals the first.
+    others.rev().max_by_key(|&byte| count(byte))
 }
 
 /// Records of a file, by how long the lines of its beginning are.
@@ -257,4 +360,37 @@ fn refuse_different(files: &[Arc<CsvFile>]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_in_wide_characters_is_recognised_without_a_mark_and_other_text_is_not() {
+        for text in ["id,name\n1,abc\n2,x\n", "ид,имя\n1,\n2,\n3,\n4,\n5,\n6,\n"] {
+            let utf_16: Vec<u16> = text.encode_utf16().collect();
+            let le: Vec<u8> = utf_16.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            let be: Vec<u8> = utf_16.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+            let utf_32: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+            let wide = |bytes: &[u8]| wide(bytes, encoding_rs::UTF_8);
+            assert_eq!(wide(&le), Some(Wide::Utf16("utf-16le")), "{text}");
+            assert_eq!(wide(&be), Some(Wide::Utf16("utf-16be")), "{text}");
+            assert_eq!(wide(&utf_32), Some(Wide::Utf32), "{text}");
+            assert_eq!(wide(text.as_bytes()), None);
+            assert_eq!(super::wide(&le, encoding_rs::UTF_16LE), None);
+            assert_eq!(wide(&[b"\xff\xfe".as_slice(), &le].concat()), None, "its mark says it");
+        }
+        assert_eq!(wide(b"\xff\xfe\0\0i\0\0\0", encoding_rs::UTF_8), Some(Wide::Utf32));
+        assert_eq!(wide(b"id,v\n1,\0\0\0\n2,\0\n", encoding_rs::UTF_8), None, "a field of NULs");
+    }
+
+    #[test]
+    fn another_delimiter_is_guessed_by_what_is_there_most() {
+        let guess = |record: &str| other_delimiter(record.as_bytes(), &Dialect::default()).map(char::from);
+        assert_eq!(guess("id;name;v|w"), Some(';'));
+        assert_eq!(guess("id\tname"), Some('\t'));
+        assert_eq!(guess("a;b|c"), Some(';'));
+        assert_eq!(guess("a b"), None);
+    }
 }
