@@ -189,6 +189,32 @@ fn what_is_rejected_in_staging_has_its_record_and_stands_in_the_order_of_the_fil
 }
 
 #[test]
+fn a_killed_run_leaves_no_pieces_of_rejects_files_behind_once_the_next_one_has_cleaned_up() {
+    let db = target("create table t (id int primary key, v text)");
+    let rows: String =
+        (1..=50_000).map(|id| if id % 2 == 0 { format!("{id}\n") } else { format!("{id},x\n") }).collect();
+    let program = program(&db)
+        .file("t.csv", &format!("id,v\n{rows}"))
+        .file("bulkload.toml", "[[table]]\nname = 't'\ncsv = 't.csv'\nmax_rejects = '100%'\n");
+    let directories = |program: &Bulkload| {
+        let found = std::fs::read_dir(program.dir().join("rejects")).unwrap();
+        found.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let program = program.hold_at("load.chunk_copied");
+    let mut running = program.spawn(&["sync"]);
+    running.wait_until_held();
+    assert_eq!(running.kill_9().code, None);
+    let left = directories(&program);
+    assert!(left.len() == 1 && std::fs::read_dir(&left[0]).unwrap().count() > 0, "{left:?}");
+    let program = program.env("BULKLOAD_HOLD", "");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(rejected(&program, &outcome, "public.t").len(), 25_000);
+    let now = directories(&program);
+    assert!(now.len() == 1 && now != left, "{now:?}");
+}
+
+#[test]
 fn too_many_bad_records_leave_the_table_as_it_was() {
     let db = target("create table t (id int, v text); insert into t values (0, 'old')");
     let program = program(&db)

@@ -185,6 +185,28 @@ impl RejectsFile {
     }
 }
 
+/// Removes from a dead run's directory what rejects files were to be made of; these themselves stay. Returns how many there were.
+/// A directory that is not there, on another machine or below another working directory, is none of ours.
+pub(crate) fn remove_unfinished(directory: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let files = entries.flatten().map(|entry| entry.path()).filter(|path| is_unfinished(path));
+    let removed = files.filter(|path| std::fs::remove_file(path).is_ok()).count();
+    // Only if it is empty.
+    let _ = std::fs::remove_dir(directory);
+    removed
+}
+
+/// Whether a file is what a rejects file is made of: the names of those end in `.csv`.
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((_, suffix)) = name.rsplit_once(".csv.") else { return false };
+    let chunk = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
+    match suffix.strip_prefix("chunk-") {
+        Some(rest) => chunk(rest.strip_suffix("-refused").unwrap_or(rest)),
+        None => matches!(suffix, "part" | "streamed"),
+    }
+}
+
 impl Drop for RejectsFile {
     fn drop(&mut self) {
         if self.writer.take().is_some() {
@@ -205,6 +227,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn of_a_dead_run_what_is_complete_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept =
+            ["public.t.csv", "public.\"a.csv.chunk-1\".csv", "notes.txt", "a.csv.chunk-x", "a.csv.bak"];
+        let gone = ["public.t.csv.chunk-0", "public.t.csv.chunk-12-refused", "t.csv.part", "t.csv.streamed"];
+        for name in kept.iter().chain(&gone) {
+            std::fs::write(directory.path().join(name), "x").unwrap();
+        }
+        assert_eq!(remove_unfinished(directory.path()), gone.len());
+        let left = std::fs::read_dir(directory.path()).unwrap();
+        let left: BTreeSet<String> =
+            left.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        assert_eq!(left, kept.iter().map(|&name| name.to_owned()).collect());
+        kept.iter().for_each(|name| std::fs::remove_file(directory.path().join(name)).unwrap());
+        assert_eq!(remove_unfinished(directory.path()), 0);
+        assert!(!directory.path().exists());
+        assert_eq!(remove_unfinished(directory.path()), 0);
+    }
 
     #[test]
     fn every_table_has_a_file_of_its_own_within_the_directory() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -12,10 +13,10 @@ use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
 use crate::apply::swap::{self, Patience, Schemas};
-use crate::config::Config;
+use crate::config::{Config, RunConfig};
 use crate::error::{Phase, Result};
-use crate::load::{Ledger, leftovers};
-use crate::pg::name::{Ident, TableName};
+use crate::load::{Ledger, leftovers, remove_unfinished};
+use crate::pg::name::TableName;
 use crate::pg::session::Side;
 use crate::report::figures;
 use crate::report::state::{State, Unvalidated};
@@ -66,8 +67,8 @@ pub(super) async fn clean(config: Config) -> Result<CleanReport> {
     let (_, target) = prepare::endpoints(&config)?;
     let sessions = Sessions::new(&RunId::now(), &config.run);
     let session = prepare::open(&target, &config.target, &sessions, Side::Target).await?;
-    let schema = &config.run.staging_schema;
-    remove_dead(&session.client, schema, &State::new(schema.clone()), PATIENT).await
+    let state = State::new(config.run.staging_schema.clone());
+    remove_dead(&session.client, &config.run, &state, PATIENT).await
 }
 
 /// Removes what is left of every run that nobody holds the lock of. A run leaves staging tables only for a part of
@@ -78,10 +79,11 @@ pub(super) async fn clean(config: Config) -> Result<CleanReport> {
 /// locked.
 pub(super) async fn remove_dead(
     client: &Client,
-    schema: &Ident,
+    config: &RunConfig,
     state: &State,
     patience: Patience,
 ) -> Result<CleanReport> {
+    let schema = &config.staging_schema;
     let mut runs: BTreeMap<String, (Vec<TableName>, u64)> = BTreeMap::new();
     for run in Ledger::runs(client, schema).await?.into_iter().chain(state.open_runs(client).await?) {
         runs.entry(run).or_default();
@@ -119,6 +121,11 @@ pub(super) async fn remove_dead(
             state.close_dead_run(client, &run).await
         };
         let forgotten = forgotten.await;
+        // A name of a directory, and nothing that leads elsewhere: anybody may have written into the state.
+        if run.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !run.is_empty() {
+            let unfinished = remove_unfinished(&Path::new(&config.rejects_dir).join(&run));
+            tracing::debug!(phase = %Phase::Clean, run, unfinished, "removed what its rejects files were to be made of");
+        }
         claim::unlock(client, &run).await?;
         if let Err(error) = forgotten {
             // What keeps one run's tables here is no reason to leave those of others.

@@ -105,9 +105,7 @@ async fn outdated(client: &Client, plan: &Plan, state: &State) -> Result<Option<
 impl Staged {
     async fn create(&self) -> Result<()> {
         let control = self.claim.control().await;
-        match clean::remove_dead(&control.client, &self.plan.run.staging_schema, &self.state, clean::BUSY)
-            .await
-        {
+        match clean::remove_dead(&control.client, &self.plan.run, &self.state, clean::BUSY).await {
             // Somebody reads it, a dump perhaps, or the role may not drop it. It is in nobody's way but the disk's.
             Err(error) if !error.is_transient() && error.kind() != Kind::Cancelled => {
                 tracing::warn!(phase = %Phase::Clean, %error, "what a dead run left could not be removed");
