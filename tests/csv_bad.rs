@@ -43,9 +43,25 @@ fn with_bad_records(records: u64) -> (Vec<u8>, Vec<u64>) {
     (text, bad)
 }
 
+/// Records of the file that is loaded in every run of the tests.
+const RECORDS: u64 = 120_000;
+
+/// As many as somebody may really have.
+const RECORDS_AT_LARGE: u64 = 2_000_000;
+
 #[test]
 fn bad_records_are_rejected_with_their_lines_whatever_the_file_and_all_others_arrive() {
-    let records = 120_000;
+    assert_rejected_with_their_lines(RECORDS);
+}
+
+#[test]
+#[ignore = "two million lines: minutes in a debug build"]
+fn bad_records_among_two_million_are_rejected_with_their_lines() {
+    assert_rejected_with_their_lines(RECORDS_AT_LARGE);
+}
+
+#[track_caller]
+fn assert_rejected_with_their_lines(records: u64) {
     let (text, bad) = with_bad_records(records);
     for (packed, chunks) in
         [(text.clone(), 4), (gzip(&text), 1), (zstd::encode_all(&text[..], 1).unwrap(), 1)]
