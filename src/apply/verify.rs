@@ -105,7 +105,7 @@ fn judge_rejects(loaded: &Loaded<'_>) -> Result<()> {
     if *removed == 0 || !plan.guards.max_rejects.is_exceeded_by(*removed, *extracted) {
         return Ok(());
     }
-    let rejected = format!("{removed} of {extracted} rows");
+    let rejected = format!("{removed} of {extracted} rows were");
     Err(TooMany { table: plan, rejected, kinds, file: rejects_file }.error(Phase::Verify))
 }
 

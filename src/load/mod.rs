@@ -14,6 +14,6 @@ pub(crate) use isolate::{Copied, Isolation, Refused};
 pub(crate) use judge::{Judged, Judgement, Staged, Streamed, judge, missing, needs_judging, nulled};
 pub(crate) use ledger::Ledger;
 pub(crate) use refusal::{Destination, Refusal, null_in};
-pub(crate) use rejects::{RejectsFile, TooMany, remove_unfinished};
+pub(crate) use rejects::{RejectsFile, TooMany, at_least, remove_unfinished};
 pub(crate) use spool::{Spool, assemble};
 pub(crate) use staging::{Staging, leftovers};

@@ -10,6 +10,7 @@ use crate::config::Said;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
+use crate::report::figures::counted;
 use crate::report::{Reject, Rejects};
 use crate::transform::RejectBuffer;
 
@@ -48,7 +49,7 @@ pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<S
 pub(crate) struct TooMany<'a> {
     /// Of this table.
     pub(crate) table: &'a TablePlan,
-    /// How many: `7 of 9 rows`.
+    /// How many: `7 of 9 rows were`.
     pub(crate) rejected: String,
     /// What for, and how many; without values of rows.
     pub(crate) kinds: &'a [(String, u64)],
@@ -75,6 +76,11 @@ impl TooMany<'_> {
         let hint = "The rejects file says why each of them was; if that is as it should be";
         Error::new(phase, Kind::Guard, message).hint(format!("{hint}, {raise}."))
     }
+}
+
+/// So many rows, and perhaps more, as the beginning of a sentence about them.
+pub(crate) fn at_least(rows: u64) -> String {
+    format!("at least {} {}", counted(rows, "row"), if rows == 1 { "was" } else { "were" })
 }
 
 /// As many kinds of rejects as an error tells.

@@ -14,9 +14,8 @@ use super::streams::Shared;
 use super::traced::rows_max;
 use crate::config::Limit;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::load::{Spool, TooMany};
+use crate::load::{Spool, TooMany, at_least};
 use crate::plan::TablePlan;
-use crate::report::figures::counted;
 use crate::transform::RejectBuffer;
 
 /// What was seen of a chunk; nothing any more once it has ended.
@@ -123,7 +122,7 @@ impl Bounds {
 
     /// What is said of it.
     pub(super) fn too_many(&self, table: &TablePlan, part: &Part) -> Error {
-        let rejected = format!("at least {}", counted(self.others + part.tally.rejected, "row"));
+        let rejected = at_least(self.others + part.tally.rejected);
         TooMany { table, rejected, kinds: &part.rejects.reasons, file: &part.rejects_file }.error(Phase::Load)
     }
 }

@@ -11,11 +11,10 @@ use super::seen::Seen;
 use super::streams::{AbortOnDrop, Moved, Shared, conclude, filter};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::copy_out_sql;
-use crate::load::{Copied, Destination, Isolation, Spool, Staging, TooMany, copy_in_sql};
+use crate::load::{Copied, Destination, Isolation, Spool, Staging, TooMany, at_least, copy_in_sql};
 use crate::pg::name::{Ident, literal};
 use crate::pg::wire::Wire;
 use crate::plan::{CsvFile, TablePlan};
-use crate::report::figures::counted;
 
 /// Rows that fit into a page of a heap, per byte of it, at the very most: a row takes 24 bytes and a pointer of four (manual,
 /// 73.6, "Database Page Layout").
@@ -230,7 +229,7 @@ impl<'a> Chunk<'a> {
             Some(read) => with_refused(read, mine, spool).await?,
             None => Part { refused: spool.finish().await?, is_cut_off: true, ..mine },
         };
-        let rejected = format!("at least {}", counted(others + part.tally.rejected, "row"));
+        let rejected = at_least(others + part.tally.rejected);
         let kinds = &part.rejects.reasons;
         let error = TooMany { table, rejected, kinds, file: &part.rejects_file }.error(Phase::Load);
         shared.filters.keep(job.table, job.chunk.number, part);
