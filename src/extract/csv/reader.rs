@@ -315,11 +315,15 @@ impl<'a, O: Outlet> Reader<'a, O> {
     fn flush(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
         let new = bytes.saturating_sub(self.told);
         self.told = bytes;
-        self.hand_on_rejects()?;
-        self.hand_on(text, new)
+        self.hand_on(text, new)?;
+        self.hand_on_rejects(text)
     }
 
-    fn hand_on_rejects(&mut self) -> Result<()> {
+    /// Hands on what was rejected, after the rows before it: whoever has enough of it has seen those.
+    fn hand_on_rejects(&mut self, text: &Arc<Vec<u8>>) -> Result<()> {
+        if !self.places.is_empty() {
+            self.hand_on(text, 0)?;
+        }
         let rejects = std::mem::take(&mut self.rejects);
         if rejects.lines().is_empty() { Ok(()) } else { self.outlet.rejects(&rejects) }
     }
@@ -351,14 +355,14 @@ impl<'a, O: Outlet> Reader<'a, O> {
         Fault { kind, text, column, is_unsound: true }
     }
 
-    fn reject(&mut self, text: &[u8], place: RowOrigin, reason: Fault<'_>) -> Result<()> {
+    fn reject(&mut self, text: &Arc<Vec<u8>>, place: RowOrigin, reason: Fault<'_>) -> Result<()> {
         let record = &text[place.start..place.end];
-        let Fault { kind, text, column, is_unsound } = reason;
+        let Fault { kind, text: why, column, is_unsound } = reason;
         let is_decoded = self.slice.file.encoding != encoding_rs::UTF_8;
         let raw = if is_unsound { Cow::Owned(told(record, is_decoded)) } else { Cow::Borrowed(record) };
         self.rejects.begin(&Reason {
             kind: &kind,
-            text: text.as_bytes(),
+            text: why.as_bytes(),
             constraint: None,
             row: place.row,
             place: Some(Place { file: &self.slice.file.name, line: place.line, column, raw: &raw }),
@@ -376,7 +380,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
             self.rejects.value(value, Format::Text, None)?;
         }
         self.rejects.end();
-        if self.rejects.lines().len() < BATCH_BYTES { Ok(()) } else { self.hand_on_rejects() }
+        if self.rejects.lines().len() < BATCH_BYTES { Ok(()) } else { self.hand_on_rejects(text) }
     }
 
     fn unclosed(&self) -> Error {
