@@ -22,7 +22,7 @@ use crate::transform::quote_field;
 /// More rejects than this are left as they are: where each stands takes 40 bytes.
 const REJECTS_MAX: usize = 500_000;
 
-/// The fields of a rejects file (DESIGN: reason, constraint, row, file, line, column, raw).
+/// Fields of a rejects file: reason, constraint, row, file, line, column, raw, and then the table's own.
 const FILE: usize = 3;
 const LINE: usize = 4;
 const RAW: usize = 6;
