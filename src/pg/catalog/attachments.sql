@@ -75,6 +75,12 @@ bound as (
     from own o
     join pg_catalog.pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid
     where not exists (select from own x where x.live = o.live and x.classid = d.classid and x.objid = d.objid)
+        -- Until version 13 sequences and TOAST tables have row types.
+        and not exists (
+            select from pg_catalog.pg_type y
+            join own x on x.live = o.live and x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and x.objid = y.typrelid
+            where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and y.oid = d.objid
+        )
 ),
 described as (
     select b.*, r.ev_class, c.relkind as rule_kind, c.relowner as rule_owner, c.relpersistence as rule_persistence,
