@@ -182,6 +182,8 @@ fn a_vacuum_against_wraparound_is_waited_for_without_making_readers_wait() {
     let options = test_options()
         .setting("autovacuum_freeze_max_age", 100_000)
         .setting("autovacuum_naptime", "1s")
+        // The catalogs come first.
+        .setting("autovacuum_vacuum_cost_delay", 0)
         .setting("synchronous_commit", "off");
     let source = Servers::shared();
     let target = Cluster::start(options).unwrap();
