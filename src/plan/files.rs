@@ -198,8 +198,7 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
 /// Where a row comes from is of interest only where it may yet be rejected when it is in staging.
 pub(super) fn forget_places(table: &mut TablePlan) {
     let is_judged = |reference: &Reference| reference.on_orphan != OnOrphan::Keep;
-    let has_doubtful_key = table.key.is_some() && table.may_have_duplicates;
-    if table.lookups.is_empty() && !has_doubtful_key && !table.references.iter().any(is_judged) {
+    if table.lookups.is_empty() && !table.has_doubtful_key() && !table.references.iter().any(is_judged) {
         table.match_columns.retain(|column| column.from.is_some());
     }
 }

@@ -229,6 +229,12 @@ impl TablePlan {
         })
     }
 
+    /// Whether of several rows with one key all but one have to be found.
+    #[must_use]
+    pub fn has_doubtful_key(&self) -> bool {
+        self.may_have_duplicates && self.key.is_some()
+    }
+
     /// Whether a column is filled by a lookup.
     #[must_use]
     pub fn is_filled(&self, name: &Ident) -> bool {

@@ -1,6 +1,6 @@
 //! Duplicates: of several rows with one key one is loaded.
 
-use super::{Judge, Staged, has_doubtful_key, pairs, removal};
+use super::{Judge, Staged, pairs, removal};
 use crate::error::Result;
 use crate::pg::name::{list, plain};
 use crate::plan::WatermarkPlan;
@@ -10,7 +10,7 @@ impl Judge<'_, '_> {
     /// loaded. Returns how many were removed.
     pub(super) async fn deduplicate(&mut self, staged: &Staged<'_>) -> Result<u64> {
         let (Some(staging), Some(key)) = (&staged.staging, &staged.plan.key) else { return Ok(0) };
-        if !has_doubtful_key(staged.plan) {
+        if !staged.plan.has_doubtful_key() {
             return Ok(0);
         }
         let columns = list(key);

@@ -196,13 +196,9 @@ fn is_judged(staged: &Staged<'_>) -> bool {
         || staged.late_not_null().next().is_some() || staged.plan.late_checks().next().is_some();
     staged.staging.is_some()
         && (has_reference
-            || has_doubtful_key(staged.plan)
+            || staged.plan.has_doubtful_key()
             || staged.lookups().next().is_some()
             || has_demands())
-}
-
-fn has_doubtful_key(plan: &TablePlan) -> bool {
-    plan.may_have_duplicates && plan.key.is_some()
 }
 
 /// The tables of a group as they are being judged.
