@@ -9,6 +9,7 @@ mod choice;
 mod chunks;
 mod columns;
 mod comparison;
+mod constants;
 mod demands;
 pub mod draft;
 pub(crate) mod files;
@@ -35,6 +36,8 @@ use crate::pg::render::Renderer;
 use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
+pub use constants::Added;
+pub(crate) use constants::addable;
 pub(crate) use files::LINE_BITS;
 #[cfg(test)]
 pub(crate) use files::tests::file as csv_file;
@@ -153,6 +156,8 @@ pub struct TablePlan {
     pub scope: Option<String>,
     /// What the target's catalog says of the table.
     pub live: Arc<Relation>,
+    /// Constants that rows are given on their way: the source is not asked for them.
+    pub added: Vec<Added>,
     /// What must have a match.
     pub references: Vec<Reference>,
     /// Whether several rows of the source can have one key: nothing on the source rules it out.
@@ -206,10 +211,18 @@ impl TablePlan {
         self.columns.iter().any(|column| column.identity == Some(Identity::Always))
     }
 
-    /// What the source sends, in the order in which it travels: the loaded columns that no lookup fills, then those that
-    /// lookups are matched by.
+    /// What the source sends, in the order in which it travels: the loaded columns that neither a lookup fills nor a constant
+    /// on the way, then those that lookups are matched by.
     pub fn extracted(&self) -> impl Iterator<Item = &ColumnPlan> {
-        self.columns.iter().filter(|column| !self.is_filled(&column.name)).chain(&self.match_columns)
+        let is_sent =
+            |column: &&ColumnPlan| !self.is_filled(&column.name) && self.added(&column.name).is_none();
+        self.columns.iter().filter(is_sent).chain(&self.match_columns)
+    }
+
+    /// The constant that rows are given on their way for a column.
+    #[must_use]
+    pub fn added(&self, name: &Ident) -> Option<&Added> {
+        self.added.iter().find(|added| added.column == *name)
     }
 
     /// What staging has.

@@ -11,6 +11,7 @@ mod board;
 mod check;
 mod claim;
 mod clean;
+mod constants;
 mod exchange;
 mod feed;
 mod filter;

@@ -9,13 +9,13 @@ use futures::future::try_join_all;
 use super::id::RunId;
 use super::scope::try_scopes;
 use super::sessions::Sessions;
-use super::{Options, past, select, waits};
+use super::{Options, constants, past, select, waits};
 use crate::config::{Config, From, Located, Secret, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
 use crate::pg::catalog::{self, Catalog};
 use crate::pg::conninfo::{ConnInfo, Environment};
-use crate::pg::name::{TableName, literal, plain};
+use crate::pg::name::{TableName, plain};
 use crate::pg::pooler;
 use crate::pg::session::{self, Session, Side};
 use crate::plan::{self, CAST_HINT, CsvFiles, Extent, FILES, Facts, Plan, source_name};
@@ -88,7 +88,7 @@ async fn decide(
         files,
     };
     let mut plan = plan::build(config, &facts, &apply::rules())?;
-    try_constants(config, &plan, &control).await?;
+    constants::settle(config, &mut plan, &control.client).await?;
     if let Some(source) = &source {
         try_statements(config, &plan, source, sessions).await?;
     }
@@ -277,38 +277,6 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
     Ok(())
 }
 
-/// Has the target read every constant as its column's type, so that one that does not fit is a mistake in the config
-/// rather than a failure of every row.
-async fn try_constants(config: &Config, plan: &Plan, control: &Session) -> Result<()> {
-    for table in &plan.tables {
-        let rules = &config.tables[table.entry].columns;
-        for (name, value) in rules.set.iter().chain(&rules.default) {
-            let Value::Constant(text) = &value.value else { continue };
-            let Some(column) = table.columns.iter().find(|column| column.name == *name) else { continue };
-            let what = format!("the constant for column {} does not fit {}", plain(name), column.type_name);
-            let tried = try_constant(control, text, &column.type_name, &what).await;
-            tried.map_err(|error| {
-                let hint = "Write it as the target's column takes it.";
-                blame(error, value.at.clone(), &table.name).hint(hint)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-async fn try_constant(control: &Session, text: &str, type_name: &str, what: &str) -> Result<()> {
-    let sql = format!("select ({}::{type_name})::pg_catalog.text", literal(text));
-    let row = control.client.query_one(&sql, &[]).await.map_err(|e| Error::pg(Phase::Plan, what, &e))?;
-    let read: Option<&str> = row.get(0);
-    // A cast cuts a string that is too long, an assignment refuses it (manual, 8.3).
-    let rest = read.and_then(|read| text.strip_prefix(read)).unwrap_or_default();
-    let may_cut = type_name.starts_with("character") || type_name.starts_with("bit");
-    if may_cut && !rest.trim_end_matches(' ').is_empty() {
-        return Err(Error::new(Phase::Plan, Kind::Schema, format!("{what}: it is too long")));
-    }
-    Ok(())
-}
-
 /// Has the target parse what every lookup compares and assigns: only it knows which types match.
 async fn try_lookups(plan: &Plan, control: &Session) -> Result<()> {
     for table in &plan.tables {
@@ -375,7 +343,7 @@ fn sql_of(entry: &config::TableConfig) -> &Location {
 }
 
 /// An error about the user's SQL: what is wrong with it is wrong with the config.
-fn blame(error: Error, at: Location, table: &TableName) -> Error {
+pub(super) fn blame(error: Error, at: Location, table: &TableName) -> Error {
     let kind = if error.may_pass() { error.kind() } else { Kind::Schema };
     error.kind_is(kind).context(table.plain()).at(at)
 }

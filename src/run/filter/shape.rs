@@ -61,7 +61,10 @@ impl<'p> Shape<'p> {
         for column in &plan.columns {
             let value = match filled_by(&column.name) {
                 Some(number) => numbers.lookups.iter().position(|&known| known == number).map(Output::Lookup),
-                None => field(&column.name),
+                None => match plan.added(&column.name) {
+                    Some(added) => Some(Output::Constant(Some(added.value(plan.format).to_vec()))),
+                    None => field(&column.name),
+                },
             };
             self.output.extend(value.map(|value| (column, value)));
         }
@@ -99,7 +102,7 @@ impl<'p> Shape<'p> {
 
     /// Whether rows go on as they come.
     pub(super) fn is_plain(&self) -> bool {
-        self.lookups.is_empty() && self.references.is_empty()
+        self.lookups.is_empty() && self.references.is_empty() && self.plan.added.is_empty()
     }
 
     /// The columns that must not be NULL although something in this program can make them so.
