@@ -52,8 +52,8 @@ pub enum Extent {
     },
 }
 
-/// Chunks of a relation: about `chunk_bytes` each, by leaf.
-pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64) -> Vec<Chunk> {
+/// Chunks of a relation: by leaf, `chunk_bytes` each at most, and so many that `streams` have the same to do.
+pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, streams: usize) -> Vec<Chunk> {
     let readable = |leaf: &Leaf| {
         leaf.may_select && matches!(leaf.kind, RelationKind::Table | RelationKind::MaterializedView)
     };
@@ -68,7 +68,7 @@ pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64) -
     }
     let mut chunks: Vec<Chunk> = Vec::new();
     for leaf in &relation.leaves {
-        let parts = if version < TID_RANGE_SCAN_SINCE { 1 } else { parts(leaf, chunk_bytes) };
+        let parts = if version < TID_RANGE_SCAN_SINCE { 1 } else { parts(leaf, chunk_bytes, streams as u64) };
         let edge = |part: u64| u32::try_from(u64::from(leaf.pages) * part / parts).unwrap_or(u32::MAX);
         for part in 0..parts {
             let extent = if parts == 1 && leaf.kind == RelationKind::MaterializedView {
@@ -95,8 +95,11 @@ pub(super) fn one_of_all(chunks: &mut Vec<Chunk>, relation: Option<&TableName>) 
     }
 }
 
-fn parts(leaf: &Leaf, chunk_bytes: u64) -> u64 {
-    leaf.bytes.div_ceil(chunk_bytes.max(1)).clamp(1, u64::from(leaf.pages.max(1)).min(CHUNKS_MAX))
+fn parts(leaf: &Leaf, chunk_bytes: u64, streams: u64) -> u64 {
+    let parts = leaf.bytes.div_ceil(chunk_bytes.max(1));
+    // The last chunk of an odd number would be one stream's, while the others have nothing left.
+    let parts = if parts > 1 { parts.next_multiple_of(streams.max(1)) } else { parts };
+    parts.clamp(1, u64::from(leaf.pages.max(1)).min(CHUNKS_MAX))
 }
 
 #[cfg(test)]
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn ranges_touch_each_other_and_the_last_is_open() {
-        let chunks = of_relation(&relation(vec![leaf(1000, 8_192_000)]), 150_000, 1_000_000);
+        let chunks = of_relation(&relation(vec![leaf(1000, 8_192_000)]), 150_000, 1_000_000, 1);
         assert_eq!(chunks.len(), 9);
         let mut next = 0;
         for (i, chunk) in chunks.iter().enumerate() {
@@ -126,22 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn every_stream_gets_as_many_chunks_but_what_fits_one_chunk_is_not_cut() {
+        let chunks = |bytes, streams| {
+            of_relation(&relation(vec![leaf(100_000, bytes)]), 150_000, 1_000_000, streams).len()
+        };
+        assert_eq!([1, 2, 4, 7].map(|streams| chunks(6_100_000, streams)), [7, 8, 8, 7]);
+        assert_eq!(chunks(1_000_000, 8), 1);
+    }
+
+    #[test]
     fn toast_counts_and_a_page_is_the_smallest_chunk() {
-        let chunks = of_relation(&relation(vec![leaf(2, 1 << 30)]), 150_000, 1 << 20);
+        let chunks = of_relation(&relation(vec![leaf(2, 1 << 30)]), 150_000, 1 << 20, 8);
         assert_eq!(chunks.len(), 2, "two pages can hold a gigabyte of TOAST, but not be cut further");
     }
 
     #[test]
     fn an_old_server_and_an_empty_table_get_one_chunk() {
-        assert_eq!(of_relation(&relation(vec![leaf(1000, 8_192_000)]), 130_000, 1_000_000).len(), 1);
-        let chunks = of_relation(&relation(vec![leaf(0, 0)]), 150_000, 1_000_000);
+        assert_eq!(of_relation(&relation(vec![leaf(1000, 8_192_000)]), 130_000, 1_000_000, 4).len(), 1);
+        let chunks = of_relation(&relation(vec![leaf(0, 0)]), 150_000, 1_000_000, 1);
         assert_eq!(chunks[0].extent, Extent::Only(TableName::new("public", "t")));
     }
 
     #[test]
     fn a_leaf_that_may_not_be_read_by_itself_makes_one_chunk_of_the_whole() {
         let hidden = Leaf { may_select: false, ..leaf(1000, 8_192_000) };
-        let chunks = of_relation(&relation(vec![leaf(10, 81_920), hidden]), 150_000, 1_000_000);
+        let chunks = of_relation(&relation(vec![leaf(10, 81_920), hidden]), 150_000, 1_000_000, 1);
         assert_eq!(chunks.len(), 1);
         assert!(matches!(chunks[0].extent, Extent::Relation(_)));
     }

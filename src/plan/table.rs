@@ -56,15 +56,16 @@ pub(super) fn plan(
         None => size(source, target),
     };
     let reading = incremental::decide(entry, table, &matched.columns, (source, source_columns), facts)?;
+    let streams = super::streams_wanted(&config.run, facts.cores);
     let mut chunks = match (&table.from, source) {
-        (_, Some(relation)) => chunks::of_relation(relation, facts.source.server.version, config.run.chunk),
+        (_, Some(relation)) => {
+            chunks::of_relation(relation, facts.source.server.version, config.run.chunk, streams)
+        }
         (From::Query(query), None) => {
             vec![chunks::Chunk { number: 0, extent: chunks::Extent::Query(query.value.clone()), bytes }]
         }
         _ => match &csv {
-            Some(csv) => {
-                files::chunks(csv, config.run.chunk, super::streams_wanted(&config.run, facts.cores))
-            }
+            Some(csv) => files::chunks(csv, config.run.chunk, streams),
             None => Vec::new(),
         },
     };
