@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,10 +22,13 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 /// What is handed over at once.
-const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 96 * 1024;
 
 /// Chunks that wait to be taken.
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 2;
+
+/// Room before what has come, for the beginning of a message that ends in it.
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// Less than this is an answer, for which somebody waits, and no stream of rows.
 const STREAM_BYTES: usize = 4 * 1024;
@@ -75,16 +79,52 @@ impl Tap {
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.chunk.start == self.chunk.end {
-            let Some(chunk) = ready!(self.chunks.poll_recv(cx)) else { return Poll::Ready(Ok(())) };
-            let empty = std::mem::replace(&mut self.chunk, chunk?);
-            // A reader that has ended needs none.
-            let _ = self.empties.send(empty.buffer);
-        }
+        ready!(self.poll_chunk(cx))?;
         let Chunk { buffer, start, end } = &mut self.chunk;
         let bytes = (*end - *start).min(buf.remaining());
         buf.put_slice(&buffer[*start..*start + bytes]);
         *start += bytes;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads by exchanging a buffer for the next one, in front of whose bytes goes the `rest` of those in the one before, so that
+    /// hardly any are copied. Returns where they all are; nothing more than the rest at the end.
+    pub(super) fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+        rest: Range<usize>,
+    ) -> Poll<io::Result<Range<usize>>> {
+        ready!(self.poll_chunk(cx))?;
+        let chunk = &mut self.chunk;
+        if chunk.start == chunk.end {
+            return Poll::Ready(Ok(rest));
+        }
+        let rest = &buffer[rest];
+        if rest.len() > chunk.start {
+            // Its beginning is longer than the room there is for one.
+            let joined = [rest, &chunk.buffer[chunk.start..chunk.end]].concat();
+            (chunk.start, chunk.end) = (0, joined.len());
+            chunk.buffer = joined;
+        } else {
+            let start = chunk.start - rest.len();
+            chunk.buffer[start..chunk.start].copy_from_slice(rest);
+            chunk.start = start;
+        }
+        std::mem::swap(buffer, &mut chunk.buffer);
+        let all = chunk.start..chunk.end;
+        (chunk.start, chunk.end) = (0, 0);
+        Poll::Ready(Ok(all))
+    }
+
+    /// Has something in the chunk, unless the end was reached.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.chunk.start == self.chunk.end {
+            let Some(chunk) = ready!(self.chunks.poll_recv(cx)) else { break };
+            let empty = std::mem::replace(&mut self.chunk, chunk?);
+            // A reader that has ended needs none.
+            let _ = self.empties.send(empty.buffer);
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -125,7 +165,8 @@ impl Reader {
     fn run(self) {
         loop {
             let chunk = self.chunk();
-            let (is_end, is_broken) = (chunk.as_ref().is_ok_and(|chunk| chunk.end == 0), chunk.is_err());
+            let (is_end, is_broken) =
+                (chunk.as_ref().is_ok_and(|chunk| chunk.end == chunk.start), chunk.is_err());
             if is_end || self.chunks.blocking_send(chunk).is_err() || is_broken {
                 return;
             }
@@ -135,17 +176,18 @@ impl Reader {
     /// What has come, at least a byte; nothing at the end.
     fn chunk(&self) -> io::Result<Chunk> {
         let mut buffer = self.emptied.try_recv().unwrap_or_default();
-        buffer.resize(CHUNK_BYTES, 0);
-        let mut end = self.receive(&mut buffer, RecvFlags::empty())?;
-        while (STREAM_BYTES..ENOUGH_BYTES).contains(&end) {
+        buffer.resize(HEAD_BYTES + CHUNK_BYTES, 0);
+        let room = &mut buffer[HEAD_BYTES..];
+        let mut bytes = self.receive(room, RecvFlags::empty())?;
+        while (STREAM_BYTES..ENOUGH_BYTES).contains(&bytes) {
             thread::sleep(REST);
-            match self.receive(&mut buffer[end..], RecvFlags::DONTWAIT) {
+            match self.receive(&mut room[bytes..], RecvFlags::DONTWAIT) {
                 // The end, or an error, is seen again.
                 Ok(0) | Err(_) => break,
-                Ok(bytes) => end += bytes,
+                Ok(more) => bytes += more,
             }
         }
-        Ok(Chunk { buffer, start: 0, end })
+        Ok(Chunk { buffer, start: HEAD_BYTES, end: HEAD_BYTES + bytes })
     }
 
     fn receive(&self, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
@@ -160,6 +202,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
 
@@ -184,6 +227,32 @@ mod tests {
         };
         let mut got = Vec::new();
         tap.read_to_end(&mut got).await.unwrap();
+        server.join().unwrap();
+        assert!(got == sent);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_taken_stands_before_what_comes_next_however_much_it_is() {
+        let (mine, mut theirs) = UnixStream::pair().unwrap();
+        let mut tap = Tap::new(mine.into()).unwrap();
+        let sent: Vec<u8> = (0..500_000_u32).flat_map(u32::to_le_bytes).collect();
+        let server = {
+            let sent = sent.clone();
+            thread::spawn(move || sent.chunks(8192).for_each(|bytes| theirs.write_all(bytes).unwrap()))
+        };
+        let (mut buffer, mut held, mut got) = (vec![0; 10], 0..0, Vec::new());
+        // More and more is left, beyond the room that there is for it.
+        for left in (0_usize..).map(|round| round * 3000) {
+            let before = held.len();
+            held = poll_fn(|cx| tap.poll_exchange(cx, &mut buffer, held.clone())).await.unwrap();
+            if held.len() == before {
+                break;
+            }
+            let taken = held.len().saturating_sub(left);
+            got.extend_from_slice(&buffer[held.start..held.start + taken]);
+            held.start += taken;
+        }
+        got.extend_from_slice(&buffer[held]);
         server.join().unwrap();
         assert!(got == sent);
     }

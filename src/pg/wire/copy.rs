@@ -114,6 +114,8 @@ impl CopyOut<'_> {
             return Ok(None);
         }
         let mut batch = pool.take();
+        let begins_whole = self.pending == 0;
+        let mut last = 0;
         while !batch.is_full() {
             if self.pending > 0 {
                 self.take_data(&mut batch).await?;
@@ -126,6 +128,7 @@ impl CopyOut<'_> {
                     self.wire.inbox.skip(FRAME_BYTES);
                     self.pending = header.total - FRAME_BYTES;
                     batch.messages += 1;
+                    last = batch.len();
                 }
                 Some(_) => {
                     if self.take_other().await? {
@@ -138,6 +141,7 @@ impl CopyOut<'_> {
             pool.give_back(batch);
             return Ok(None);
         }
+        batch.last_message = (begins_whole && self.pending == 0).then_some(last);
         Ok(Some(batch))
     }
 

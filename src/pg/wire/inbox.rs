@@ -1,6 +1,10 @@
 //! Bytes from a server, and the messages in them.
 
+use std::io;
+use std::task::{Context, Poll, ready};
+
 use crate::error::ServerError;
+use crate::pg::tap::Tap;
 
 /// Read at once, if the socket has so much. A server sends 8 KiB at a time; several of them make one read.
 const INBOX_BYTES: usize = 128 * 1024;
@@ -88,6 +92,14 @@ impl Inbox {
             }
         }
         &mut self.buffer[self.end..]
+    }
+
+    /// Reads from a connection that is read by a thread of its own, in exchange for this buffer. Returns how much has come.
+    pub(super) fn poll_exchange(&mut self, cx: &mut Context<'_>, tap: &mut Tap) -> Poll<io::Result<usize>> {
+        let before = self.end - self.start;
+        let filled = ready!(tap.poll_exchange(cx, &mut self.buffer, self.start..self.end))?;
+        (self.start, self.end) = (filled.start, filled.end);
+        Poll::Ready(Ok(filled.len() - before))
     }
 
     /// Tells how much of [`Inbox::space`] was filled.

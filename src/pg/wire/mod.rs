@@ -12,7 +12,7 @@ mod trial;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -196,22 +196,20 @@ impl Wire {
 
     /// Reads what the socket has, at least one byte.
     async fn fill(&mut self) -> Result<()> {
-        let io = &mut self.io;
-        let inbox = &mut self.inbox;
-        let read = poll_fn(|cx| {
-            let mut space = ReadBuf::new(inbox.space());
-            match Pin::new(&mut *io).poll_read(cx, &mut space) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(space.filled().len())),
+        let Self { io, inbox, .. } = self;
+        let read = poll_fn(|cx| match io {
+            Transport::Tapped(tap) => inbox.poll_exchange(cx, tap),
+            _ => {
+                let mut space = ReadBuf::new(inbox.space());
+                ready!(Pin::new(&mut *io).poll_read(cx, &mut space))?;
+                let bytes = space.filled().len();
+                inbox.filled(bytes);
+                Poll::Ready(Ok(bytes))
             }
         });
         match read.await {
             Ok(0) => Err(self.closed()),
-            Ok(bytes) => {
-                self.inbox.filled(bytes);
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(e) => Err(self.broken(&e)),
         }
     }
