@@ -26,6 +26,8 @@ pub struct Batch {
     buffer: Vec<u8>,
     /// CopyData messages that it was made of: rows, but for COPY's own header and trailer.
     pub(crate) messages: u64,
+    /// Where the last of them begins, if it was made of whole ones.
+    pub(crate) last_message: Option<usize>,
     /// Where its rows come from, if that is a file.
     pub origin: Option<Origin>,
 }
@@ -148,7 +150,7 @@ impl BatchPool {
             spare.unwrap_or_else(|| Vec::with_capacity(HEADER_BYTES + BATCH_BYTES + SLACK_BYTES));
         buffer.clear();
         buffer.resize(HEADER_BYTES, 0);
-        Batch { buffer, messages: 0, origin: None }
+        Batch { buffer, messages: 0, last_message: None, origin: None }
     }
 
     /// Gives a batch's buffer back.

@@ -203,7 +203,7 @@ async fn load_and_exchange(
     let shared = Arc::new(streams::Shared {
         queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some(), |i| filters.is_ready(i)),
         filters,
-        workers: Arc::default(),
+        workers: Arc::new(pipeline::Workers::new(streams)),
         plan: plan.clone(),
         snapshot,
         splits: Splits::default(),

@@ -1,18 +1,15 @@
 //! One chunk from source to staging: a reading task and a writing one, joined by a bounded channel of batches.
 //!
-//! Rows that are judged on their way are cut into whole rows by the reading task, worked on by a pool of threads, several
+//! Rows that are judged on their way are cut into whole rows by the reading task, worked on by a thread of a pool, several
 //! batches in one go, and handed on in the order in which they came. This is the one file that knows both tokio, which
-//! does the I/O, and rayon, which does the computing; they meet at [`Workers::run`].
+//! does the I/O, and rayon, which does the computing; they meet at the two channels of a [`Station`].
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesOrdered;
-use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::filter::{Done, Part, Work};
@@ -240,45 +237,110 @@ pub(super) const GO_BYTES_MAX: usize = 2 * BATCHES_PER_GO * BATCH_BYTES;
 /// Goes of one stream that are at work at once: one while the next is being read.
 const GOES_AT_WORK: usize = 2;
 
-/// The threads that rows are worked on by, one for each core; started when first needed.
-#[derive(Debug, Default)]
+/// The threads that rows are worked on by; started when first needed.
+#[derive(Debug)]
 pub(super) struct Workers {
+    threads: usize,
     pool: OnceLock<std::result::Result<rayon::ThreadPool, String>>,
 }
 
 impl Workers {
-    /// Has batches of whole rows worked on. A panic in it is an error.
+    /// For so many streams. Each may keep a thread for itself while it is at a chunk ([`Station`]), and one is left for what is
+    /// done once.
+    pub(super) fn new(streams: usize) -> Self {
+        Self { threads: streams + 1, pool: OnceLock::new() }
+    }
+
+    /// Has batches of whole rows worked on, once. A panic in it is an error.
     pub(super) fn run(
         &self,
         work: &Arc<Work>,
         rows: Vec<Rows>,
         pool: &BatchPool,
     ) -> impl Future<Output = Result<Done>> + Send + use<> {
-        let (sender, receiver) = oneshot::channel();
-        let (work, pool) = (work.clone(), pool.clone());
-        let job = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                fail::fail_point!("load.transform");
-                work.run(rows, &pool)
-            }));
-            // Before the result is: who has it may count on nobody else using the program.
-            drop(work);
-            // Nobody waits for it any more if the chunk was given up.
-            let _ = sender.send(outcome.unwrap_or_else(|_| Err(broken("a worker panicked"))));
-        };
-        let started = self.pool().map(|pool| pool.spawn(job));
+        let station = self.station(work.clone(), pool.clone());
         async move {
-            started?;
-            receiver.await.unwrap_or_else(|_| Err(broken("a worker went away")))
+            let mut station = station?;
+            station.put(rows).await?;
+            let done = station.next().await;
+            station.close().await;
+            done
         }
+    }
+
+    /// A thread for one attempt at a chunk.
+    fn station(&self, work: Arc<Work>, pool: BatchPool) -> Result<Station> {
+        let (to, mut rows) = mpsc::channel(GOES_AT_WORK);
+        let (outcomes, from) = mpsc::channel(GOES_AT_WORK);
+        self.pool()?.spawn(move || {
+            while let Some(rows) = rows.blocking_recv() {
+                let outcome = attempt(&work, rows, &pool);
+                let is_failed = outcome.is_err();
+                // Nobody waits for it any more if the chunk was given up.
+                if outcomes.blocking_send(outcome).is_err() || is_failed {
+                    break;
+                }
+            }
+            // Before it is seen to have ended: who waits for that may count on nobody else using the program.
+            drop(work);
+            drop(outcomes);
+        });
+        Ok(Station { to, from, at_work: 0 })
     }
 
     fn pool(&self) -> Result<&rayon::ThreadPool> {
         let start = || {
-            let builder = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("transform-{number}"));
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(self.threads);
+            let builder = builder.thread_name(|number| format!("transform-{number}"));
             builder.build().map_err(|error| error.to_string())
         };
         self.pool.get_or_init(start).as_ref().map_err(|error| broken(error))
+    }
+}
+
+/// Works on batches of whole rows. A panic in it is an error.
+fn attempt(work: &Work, rows: Vec<Rows>, pool: &BatchPool) -> Result<Done> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        fail::fail_point!("load.transform");
+        work.run(rows, pool)
+    }));
+    outcome.unwrap_or_else(|_| Err(broken("a worker panicked")))
+}
+
+/// A thread of the pool that works on the rows of one attempt at a chunk until this is dropped, between two bounded channels.
+///
+/// A pool's thread that has nothing to do looks for something for a while, time and again: with a job for every go, that alone
+/// took the servers several percent of a small machine. One that waits at a channel sleeps.
+struct Station {
+    to: mpsc::Sender<Vec<Rows>>,
+    from: mpsc::Receiver<Result<Done>>,
+    /// Goes that were put and not taken yet.
+    at_work: usize,
+}
+
+impl Station {
+    /// Gives it a go. No more than [`GOES_AT_WORK`] are kept.
+    async fn put(&mut self, rows: Vec<Rows>) -> Result<()> {
+        // If it has ended, its last outcome says why.
+        if self.to.send(rows).await.is_ok() {
+            self.at_work += 1;
+        } else if self.at_work == 0 {
+            return Err(broken("a worker went away"));
+        }
+        Ok(())
+    }
+
+    /// What came of the go that was put first.
+    async fn next(&mut self) -> Result<Done> {
+        self.at_work = self.at_work.saturating_sub(1);
+        self.from.recv().await.unwrap_or_else(|| Err(broken("a worker went away")))
+    }
+
+    /// Waits for its end.
+    async fn close(self) {
+        let Self { to, mut from, .. } = self;
+        drop(to);
+        while from.recv().await.is_some() {}
     }
 }
 
@@ -398,7 +460,7 @@ struct Line<H> {
     cutter: RowCutter,
     ready: Vec<Rows>,
     batches_per_go: usize,
-    at_work: FuturesOrdered<BoxFuture<'static, Result<Done>>>,
+    station: Option<Station>,
     worked_on: u64,
     hand: H,
 }
@@ -412,7 +474,7 @@ impl<H: Hand> Line<H> {
             pool,
             ready: Vec::with_capacity(BATCHES_PER_GO),
             batches_per_go: 1,
-            at_work: FuturesOrdered::new(),
+            station: None,
             worked_on: 0,
             hand,
         }
@@ -424,18 +486,28 @@ impl<H: Hand> Line<H> {
             return Ok(());
         }
         let rows = std::mem::replace(&mut self.ready, Vec::with_capacity(BATCHES_PER_GO));
-        let Filter { work, workers, .. } = &self.filter;
-        self.at_work.push_back(workers.run(work, rows, &self.pool).boxed());
-        while self.at_work.len() >= GOES_AT_WORK {
+        let station = match &mut self.station {
+            Some(station) => station,
+            None => {
+                let Filter { work, workers, .. } = &self.filter;
+                self.station.insert(workers.station(work.clone(), self.pool.clone())?)
+            }
+        };
+        station.put(rows).await?;
+        while self.at_work() >= GOES_AT_WORK {
             self.advance().await?;
         }
         Ok(())
     }
 
+    fn at_work(&self) -> usize {
+        self.station.as_ref().map_or(0, |station| station.at_work)
+    }
+
     /// Waits for what has been at work longest and hands on what passed.
     async fn advance(&mut self) -> Result<()> {
-        let Some(done) = self.at_work.next().await else { return Ok(()) };
-        let done = done?;
+        let Some(station) = &mut self.station else { return Ok(()) };
+        let done = station.next().await?;
         let has_many_rejects = done.rejects.lines().len() > REJECT_BYTES_PER_BATCH * self.batches_per_go;
         self.batches_per_go = if has_many_rejects { 1 } else { BATCHES_PER_GO.min(2 * self.batches_per_go) };
         self.worked_on += done.tally.rows_in;
@@ -460,16 +532,19 @@ impl<H: Hand> Outlet for Line<H> {
         let (rest, cut) = self.cutter.finish()?;
         self.ready.extend(rest);
         self.go().await?;
-        while !self.at_work.is_empty() {
+        while self.at_work() > 0 {
             self.advance().await?;
         }
         let worked_on = self.worked_on;
         if (cut, worked_on) != (rows, rows) {
             return Err(broken(&format!("the source sent {rows} rows, {worked_on} were worked on")));
         }
-        let Self { filter, hand, .. } = self;
+        let Self { filter, station, hand, .. } = self;
         // Before the end is heard of: who hears it may count on nobody else using the program.
         drop(filter);
+        if let Some(station) = station {
+            station.close().await;
+        }
         hand.end().await
     }
 

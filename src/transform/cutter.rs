@@ -116,6 +116,7 @@ impl RowCutter {
     /// If the stream is not COPY data of this format with so many fields.
     pub fn cut(&mut self, batch: Batch, pool: &BatchPool, ready: &mut Vec<Rows>) -> Result<()> {
         let mut start = self.take_header(batch.data())?;
+        let is_between_rows = start == 0 && self.pending.is_none();
         if let Some(mut pending) = self.pending.take() {
             let Some(taken) = self.complete(&mut pending, &batch.data()[start..])? else {
                 self.pending = Some(pending);
@@ -128,7 +129,10 @@ impl RowCutter {
         if self.ended && start < batch.len() {
             return Err(after_the_end());
         }
-        let (end, rows) = self.whole_rows(batch.data(), start)?;
+        let (end, rows) = match batch.last_message.filter(|_| is_between_rows) {
+            Some(last) if self.format == Format::Binary => self.whole_messages(&batch, last),
+            _ => self.whole_rows(batch.data(), start)?,
+        };
         let is_whole = self.ended || end == batch.len();
         let rows = Rows { batch, range: start..end, first: self.next, rows };
         self.next += rows.rows;
@@ -232,6 +236,17 @@ impl RowCutter {
             Some(missing) if missing > 0 => Ok(Look::More(missing)),
             _ => Ok(Look::Row),
         }
+    }
+
+    /// The same where it is known without a look at the rows: a server sends a message for each of them (manual, 55.2.6 "COPY
+    /// Operations"). Whoever splits them finds out if it did not.
+    fn whole_messages(&mut self, batch: &Batch, last: usize) -> (usize, u64) {
+        self.partial = Partial::default();
+        if batch.data()[last..] == *TRAILER {
+            self.ended = true;
+            return (last, batch.messages - 1);
+        }
+        (batch.len(), batch.messages)
     }
 
     /// Where the last whole row of `data` ends, and how many there are from `start` on.

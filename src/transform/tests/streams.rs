@@ -66,6 +66,57 @@ fn whole_rows_are_handed_out_at_once_and_only_the_cut_row_is_copied() {
 }
 
 #[test]
+fn messages_that_arrive_whole_are_rows_and_messages_that_do_not_are_looked_at() {
+    let (format, rows) = (Format::Binary, sample());
+    // A row whose bytes look like the end.
+    let rows: Vec<Vec<Cell>> =
+        rows.into_iter().chain([vec![Cell::Null, Cell::Null, Cell::Int(-1)]]).collect();
+    let mut messages: Vec<Vec<u8>> = rows
+        .iter()
+        .map(|row| {
+            let mut message = Vec::new();
+            put_row(format, row, &mut message);
+            message
+        })
+        .collect();
+    messages[0].splice(0..0, header(format).iter().copied());
+    messages.push(trailer(format).to_vec());
+    // In batches of so many messages; from the split one on, a message is in two batches.
+    for per_batch in 1..=messages.len() {
+        for split in 0..=messages.len() {
+            let pool = BatchPool::default();
+            let mut cutter = RowCutter::new(format, 3);
+            let mut ready = Vec::new();
+            let mut feed = |pieces: &[&[u8]], is_whole: bool| {
+                let mut batch = pool.take();
+                pieces.iter().for_each(|piece| batch.extend(piece));
+                batch.messages = pieces.len() as u64;
+                batch.last_message = is_whole.then(|| batch.len() - pieces[pieces.len() - 1].len());
+                cutter.cut(batch, &pool, &mut ready).unwrap();
+            };
+            let (whole, rest) = messages.split_at(split);
+            for batch in whole.chunks(per_batch) {
+                feed(&batch.iter().map(Vec::as_slice).collect::<Vec<_>>(), true);
+            }
+            if let Some((first, rest)) = rest.split_first() {
+                feed(&[&first[..1]], false);
+                feed(&[&first[1..]], false);
+                for batch in rest.chunks(per_batch) {
+                    feed(&batch.iter().map(Vec::as_slice).collect::<Vec<_>>(), true);
+                }
+            }
+            let (last, count) = cutter.finish().unwrap();
+            ready.extend(last);
+            let found: Wires =
+                ready.iter().flat_map(|rows| fields(format, 3, rows.data()).unwrap()).collect();
+            assert_eq!((&found, count), (&wires(format, &rows), rows.len() as u64), "{per_batch}, {split}");
+            let counts: u64 = ready.iter().map(Rows::count).sum();
+            assert_eq!(counts, count, "{per_batch}, {split}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_stream_has_no_rows() {
     for format in FORMATS {
         let stream = stream(format, &[]);
