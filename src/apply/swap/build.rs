@@ -39,7 +39,7 @@ pub(in crate::apply) struct Built<'a> {
 
 /// A table while its new one is being made.
 pub(super) struct Making<'a> {
-    pub(super) table: &'a Ready<'a>,
+    pub(super) plan: &'a TablePlan,
     pub(super) new: TableName,
     pub(super) attached: Attached,
 }
@@ -136,8 +136,8 @@ async fn build_all<'a>(
     }
     tracing::info!(phase = %Phase::Apply, tables = tables.len(), "building the new tables");
     context.books.doing("vacuuming");
-    let vacuum = if session.server_version >= FREEZES_CHEAPLY { "vacuum (freeze)" } else { "vacuum" };
-    workers.run(making.iter().map(|table| table.job(&[format!("{vacuum} {}", table.new)])).collect()).await?;
+    let vacuum = |table: &Making<'_>| table.job(&[vacuum_sql(session, &table.new)]);
+    workers.run(making.iter().map(vacuum).collect()).await?;
     fail::fail_point!("swap.filled");
     context.books.doing("building indexes");
     workers.run(constraints::indexes(client, &making).await?).await?;
@@ -154,9 +154,9 @@ async fn build_all<'a>(
         .run(making.iter().map(|table| table.job(&constraints::validation(table, rewritten))).collect())
         .await?;
     let mut built = Vec::with_capacity(making.len());
-    for table in &making {
-        let late = dress::dress(client, context.schemas, table, &making).await?;
-        built.push(complete(client, context.schemas, table, late).await?);
+    for (table, new) in tables.iter().zip(&making) {
+        let late = dress::dress(client, context.schemas, new, &making).await?;
+        built.push(complete(client, context.schemas, (table, new), late).await?);
     }
     context.books.doing("");
     client
@@ -172,6 +172,12 @@ async fn build_all<'a>(
 
 /// Since this version all rows of a page are frozen by a few bytes of WAL; before, each of them takes a dozen.
 const FREEZES_CHEAPLY: u32 = 160_000;
+
+/// What vacuums a new table.
+fn vacuum_sql(session: &Session, new: &TableName) -> String {
+    let freeze = if session.server_version >= FREEZES_CHEAPLY { "(freeze) " } else { "" };
+    format!("vacuum {freeze}{new}")
+}
 
 /// Reads what is attached to the live table; where rows are elsewhere, brings them into a new one.
 async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>) -> Result<Making<'a>> {
@@ -193,7 +199,7 @@ async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>)
         create(client, plan, &attached, &new).await?;
         fill(client, schemas, table, &new).await?;
     }
-    Ok(Making { table, new, attached })
+    Ok(Making { plan, new, attached })
 }
 
 /// INSERT … SELECT from staging, without a lock on the live table.
@@ -232,10 +238,10 @@ pub(super) async fn with_empty_path<T>(client: &Client, read: impl Future<Output
 async fn complete<'a>(
     client: &Client,
     schemas: &Schemas,
-    making: &Making<'a>,
+    (table, making): (&'a Ready<'a>, &Making<'_>),
     late: Vec<String>,
 ) -> Result<Built<'a>> {
-    let plan = making.table.plan;
+    let plan = making.plan;
     let row = client
         .query_one("select $1::text::pg_catalog.regclass::pg_catalog.oid", &[&making.new.to_string()])
         .await
@@ -247,7 +253,7 @@ async fn complete<'a>(
         format!("index {index} is invalid, as CREATE INDEX CONCURRENTLY leaves one when it fails: it is not carried over")
     });
     Ok(Built {
-        table: making.table,
+        table,
         pair: Pair {
             live: plan.oid,
             new,
@@ -266,7 +272,7 @@ async fn complete<'a>(
 impl Making<'_> {
     /// The live table's name as people write it.
     pub(super) fn name(&self) -> String {
-        self.table.plan.name.plain()
+        self.plan.name.plain()
     }
 
     /// Statements to be run one after the other, each a transaction.
@@ -276,7 +282,7 @@ impl Making<'_> {
 
     /// What statements are read for.
     pub(super) fn target<'t>(&'t self, name: &'t TableName) -> Target<'t> {
-        Target { live: self.table.plan.oid, live_name: &self.attached.table.live, new: name }
+        Target { live: self.plan.oid, live_name: &self.attached.table.live, new: name }
     }
 }
 

@@ -71,7 +71,7 @@ async fn constraints(client: &Client, table: &Making<'_>, kinds: &[&str]) -> Res
 
 /// NOT NULL and all constraints but foreign keys, by one scan of the rows; statistics objects and targets.
 pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) -> Result<()> {
-    let notes = Notes::of(schemas, table.table.plan.entry);
+    let notes = Notes::of(schemas, table.plan.entry);
     if notes.has(client, Note::Constrained).await? {
         return Ok(());
     }
@@ -138,7 +138,7 @@ pub(super) async fn add_foreign_keys(
     let is_there = |constraint: &&Constraint| there.iter().any(|(name, _)| *name == constraint.name);
     for constraint in foreign_keys(table).filter(|constraint| !is_there(constraint)) {
         let definition = match &constraint.referenced {
-            Some((oid, name)) => match all.iter().find(|other| other.table.plan.oid == *oid) {
+            Some((oid, name)) => match all.iter().find(|other| other.plan.oid == *oid) {
                 Some(other) => retarget(&constraint.definition, "REFERENCES", name, &other.new.to_string())
                     .ok_or_else(|| {
                     let message = format!("{}: not understood: {}", table.name(), constraint.definition);

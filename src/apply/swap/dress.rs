@@ -23,7 +23,7 @@ pub(super) async fn dress(
     all: &[Making<'_>],
 ) -> Result<Vec<String>> {
     let names: Vec<&str> = all.iter().map(|other| other.attached.table.live.as_str()).collect();
-    let notes = Notes::of(schemas, table.table.plan.entry);
+    let notes = Notes::of(schemas, table.plan.entry);
     let is_dressed = notes.has(client, Note::Dressed).await?;
     let failed = |e: tokio_postgres::Error| {
         Error::pg(Phase::Apply, format!("building the new table of {}", table.name()), &e)
@@ -60,7 +60,7 @@ async fn code(client: &Client, table: &Making<'_>, names: &[&str]) -> Result<Dre
     if !now.iter().any(|statement| names.iter().any(|name| statement.contains(name))) {
         return Ok(Dress { now, late: Vec::new() });
     }
-    let target = table.target(&table.table.plan.name);
+    let target = table.target(&table.plan.name);
     let mut late = target.code(client).await?;
     late.extend(target.comments(client).await?.1);
     Ok(Dress { now: Vec::new(), late })
@@ -84,7 +84,7 @@ async fn rights(client: &Client, table: &Making<'_>, is_dressed: bool) -> Result
         let (granted, _) = parted(table.target(&table.new).rights(client).await?);
         now.extend(granted.into_iter().map(|right| right.statement));
     }
-    let (_, granted) = parted(table.target(&table.table.plan.name).rights(client).await?);
+    let (_, granted) = parted(table.target(&table.plan.name).rights(client).await?);
     let late = granted.into_iter().flat_map(|Right { statement, grantor, .. }| match grantor {
         Some(grantor) => vec![format!("set local role {grantor}"), statement, "reset role".to_owned()],
         None => vec![statement],

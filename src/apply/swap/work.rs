@@ -23,6 +23,19 @@ pub(super) struct Job {
     pub(super) statements: Vec<String>,
 }
 
+impl Job {
+    async fn run(&self, client: &Client) -> Result<()> {
+        for statement in &self.statements {
+            client.batch_execute(statement).await.map_err(|e| self.failed(&e))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &tokio_postgres::Error) -> Error {
+        Error::pg(Phase::Apply, &self.what, error)
+    }
+}
+
 /// The group's own session, and as many others as are to be had.
 pub(super) struct Workers<'a> {
     context: &'a Context<'a>,
@@ -62,7 +75,7 @@ impl<'a> Workers<'a> {
     pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Result<()> {
         let jobs: VecDeque<Job> = jobs.into_iter().filter(|job| !job.statements.is_empty()).collect();
         self.open_others(jobs.len().min(self.context.builders)).await;
-        let count = i64::try_from(1 + self.others.len()).unwrap_or(1);
+        let count = 1 + self.others.len();
         let jobs = Mutex::new(jobs);
         let clients = std::iter::once(self.own).chain(&self.others).map(|session| &session.client);
         try_join_all(clients.map(|client| work(client, &jobs, (count, self.context.lock_wait))))
@@ -90,25 +103,23 @@ impl<'a> Workers<'a> {
 async fn work(
     client: &Client,
     jobs: &Mutex<VecDeque<Job>>,
-    (sessions, lock_wait): (i64, Duration),
+    (sessions, lock_wait): (usize, Duration),
 ) -> Result<()> {
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut is_ready = false;
     while let Some(job) = next() {
-        let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, &job.what, &e);
         if !std::mem::replace(&mut is_ready, true) {
-            client.batch_execute(&memory_sql(sessions, lock_wait)).await.map_err(failed)?;
+            client.batch_execute(&equip_sql(sessions, lock_wait)).await.map_err(|e| job.failed(&e))?;
         }
-        for statement in &job.statements {
-            client.batch_execute(statement).await.map_err(failed)?;
-        }
+        job.run(client).await?;
     }
     Ok(())
 }
 
-/// Locks are waited for as long as may be at all: nobody queues behind those that jobs take on tables of others. Raises the memory for index builds. What the server may take is not known: its shared buffers are a quarter of it or less
-/// (manual, 20.4.1), and all sessions together get no more than that.
-fn memory_sql(sessions: i64, lock_wait: Duration) -> String {
+/// Readies a session for jobs, of so many that do some at once. Locks are waited for as long as may be at all: nobody queues
+/// behind those that jobs take on tables of others. Raises the memory for index builds. What the server may take is not known:
+/// its shared buffers are a quarter of it or less (manual, 20.4.1), and these sessions together get no more than that.
+fn equip_sql(sessions: usize, lock_wait: Duration) -> String {
     let lock_wait = lock_wait.as_millis();
     format!(
         "set default_tablespace = '';
