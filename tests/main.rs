@@ -45,6 +45,7 @@ mod state;
 mod status;
 mod strategies;
 mod swap_build;
+mod swap_early;
 mod swap_exchange;
 mod swap_faults;
 mod swap_oddities;

@@ -66,6 +66,8 @@ pub(crate) struct Context<'a> {
     pub(crate) schemas: &'a swap::Schemas,
     /// The most sessions that build indexes at once.
     pub(crate) builders: usize,
+    /// What of the new tables is done.
+    pub(crate) early: &'a swap::Early,
     /// Ends the transaction unless it is already being committed.
     pub(crate) cancel: &'a CancellationToken,
 }

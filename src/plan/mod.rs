@@ -98,6 +98,8 @@ pub struct Plan {
     pub streams: usize,
     /// Why so many.
     pub streams_reason: String,
+    /// The most sessions that build indexes while rows are loaded; 0 where connections are scarce.
+    pub builders_early: usize,
     /// The entries of the config, in its order.
     pub tables: Vec<TablePlan>,
     /// What is applied together, in the order in which groups may be applied.
@@ -378,6 +380,11 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
         target_label: facts.target_label.clone(),
         streams,
         streams_reason,
+        builders_early: builders_early(
+            facts.target.server.free_connections as usize,
+            streams_wanted(&config.run, facts.cores),
+            streams,
+        ),
         tables,
         groups,
         run: config.run.clone(),
@@ -429,4 +436,29 @@ fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(
         reason
     };
     Ok((streams, reason))
+}
+
+/// What the target has left when all other connections are open, those of a group's own builders among them.
+fn builders_early(free: usize, streams_wanted: usize, streams: usize) -> usize {
+    free.saturating_sub(OTHER_CONNECTIONS + streams_wanted + streams).min(streams)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_built_early_only_with_connections_that_nobody_needs() {
+        for (free, wanted, streams, builders) in [
+            (97, 8, 8, 8),
+            (97, 8, 1, 1),
+            (22, 8, 8, 3),
+            (19, 8, 8, 0),
+            (11, 8, 3, 0),
+            (5, 2, 2, 0),
+            (4, 1, 1, 0),
+        ] {
+            assert_eq!(builders_early(free, wanted, streams), builders, "{free} {wanted} {streams}");
+        }
+    }
 }

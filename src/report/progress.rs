@@ -206,6 +206,19 @@ impl TableProgress {
         self.state.store(State::Loaded as u8, Relaxed);
     }
 
+    /// Says what is done to a loaded table while it waits for the others, and when that is over (`None`). Of one that they need not
+    /// wait for any more nothing is said.
+    pub fn early(&self, note: Option<&str>) {
+        let (from, to, phase) = match note {
+            Some(_) => (State::Loaded, State::Early, Phase::Apply),
+            None => (State::Early, State::Loaded, Phase::Verify),
+        };
+        let mut doing = lock(&self.doing);
+        if self.state.compare_exchange(from as u8, to as u8, Relaxed, Relaxed).is_ok() {
+            *doing = (phase, note.map(str::to_owned));
+        }
+    }
+
     /// Says what it is waiting for or trying, such as `waiting for lock, attempt 3`; empty for nothing special.
     pub fn note(&self, note: impl Into<String>) {
         lock(&self.doing).1 = Some(note.into()).filter(|note| !note.is_empty());

@@ -14,7 +14,11 @@ use super::queue::Job;
 use super::stage::Staged;
 use super::streams::{Event, Shared};
 use crate::error::{Error, Kind, Phase};
+use crate::load;
 use crate::report::{millis, result};
+
+/// A smaller table has its indexes before a session is open to build them.
+const EARLY_BYTES_MIN: u64 = 1 << 20;
 
 /// Loads, verifies and applies until every group has ended.
 pub(super) async fn run<'p>(
@@ -72,12 +76,26 @@ fn hear(event: Event, board: &mut Board<'_>, shared: &Shared) {
             shared.progress.table(table).chunk_done();
             if board.landed(*landed) {
                 shared.progress.table(table).loaded();
+                if board.error(table).is_none() && may_begin_early(shared, table) {
+                    shared.early.begin(table);
+                }
                 tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
                     rows = board.extracted(table), "loaded");
             }
         }
         Event::Failed { table, error } => fail(board, shared, table, error),
     }
+}
+
+/// Whether a table all of whose rows have landed can be worked on: they are in the table that takes the live one's place, and stay
+/// there as they are.
+fn may_begin_early(shared: &Shared, table: usize) -> bool {
+    let plan = &shared.plan.tables[table];
+    let staging = shared.staging[table].clone();
+    let streamed = shared.filters.streamed(plan, table);
+    plan.fills_new_table()
+        && shared.progress.table(table).bytes().1 >= EARLY_BYTES_MIN
+        && !load::needs_judging(&[vec![load::Staged { table, plan, staging, is_kept: false, streamed }]])
 }
 
 fn fail(board: &mut Board<'_>, shared: &Shared, table: usize, error: Error) {
@@ -97,6 +115,7 @@ fn give_up(shared: &Shared, tables: &[usize]) {
         shared.progress.table(table).finish(false);
     }
     shared.queue.forget(tables);
+    shared.early.give_up(tables);
     // Whoever waited for their keys must not wait for ever.
     shared.filters.fail(tables);
     shared.queue.release(|table| shared.filters.is_ready(table));
@@ -137,6 +156,7 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
             }
         }
         Fate::Incomplete(table, chunks) => {
+            shared.early.end(&[table]).await;
             if board.lost(table, &chunks) > shared.plan.run.retries {
                 return fail(board, shared, table, emptied(shared.plan.run.retries));
             }

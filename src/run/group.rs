@@ -12,6 +12,7 @@ use super::board::Board;
 use super::feed::{feed, source_has_rows};
 use super::stage::Staged;
 use super::streams::Shared;
+use crate::apply::swap;
 use crate::apply::{self, Applied, Books, Context, Loaded, Outcome, Ready, Verdict};
 use crate::backoff::Backoff;
 use crate::config::OnEmpty;
@@ -90,6 +91,7 @@ impl<'a> GroupWork<'a> {
             };
             if error.is_out_of_slots() && began.elapsed() < self.shared.plan.run.lock_wait {
                 // Not a failed attempt: a stream will give its slot when it has finished its chunk.
+                self.shared.early.close().await;
                 self.shared.slots.want();
             } else {
                 attempt += 1;
@@ -176,6 +178,8 @@ impl<'a> GroupWork<'a> {
         if !load::needs_judging(&order) {
             return Ok(None);
         }
+        // It has tables analysed, which waits for an index that is being built on them.
+        let _ = self.early().await;
         let judged = match self.judge_once(&order).await {
             // Judged, but the reply to the commit was lost: asked again, the ledger tells whether it was committed.
             Err(error) if error.is_transient() && !self.judged.is_empty() => self.judge_once(&order).await?,
@@ -262,6 +266,18 @@ impl<'a> GroupWork<'a> {
         }
     }
 
+    /// What was done to the group's new tables before, once nobody is at it any more. A table that has changed since is as good
+    /// as untouched.
+    async fn early(&self) -> swap::Early {
+        let tables: Vec<usize> = self.plan().tables().collect();
+        let mut early = self.shared.early.finish(&tables).await;
+        let is_judged = |entry: &usize| {
+            self.judged.iter().any(|(table, _)| self.shared.plan.tables[*table].entry == *entry)
+        };
+        early.vacuumed.retain(|entry| !is_judged(entry));
+        early
+    }
+
     async fn apply(&self, ready: &[(usize, Box<Ready<'_>>)]) -> Result<Applied> {
         ready.iter().for_each(|(table, _)| self.shared.progress.table(*table).phase(Phase::Apply));
         let find = |i: &usize| ready.iter().find(|(table, _)| table == i).map(|(_, ready)| &**ready);
@@ -271,6 +287,7 @@ impl<'a> GroupWork<'a> {
         let books =
             RunBooks { staged: self.staged, shared: self.shared, known: &self.known, judged: &self.judged };
         let run = &self.shared.plan.run;
+        let early = &self.early().await;
         let context = Context {
             connect: &self.shared.target.info,
             settings: &self.staged.sessions.apply(),
@@ -278,6 +295,7 @@ impl<'a> GroupWork<'a> {
             lock_wait: run.lock_wait,
             schemas: &self.staged.schemas,
             builders: self.shared.plan.streams,
+            early,
             books: &books,
             cancel: &self.shared.cancel,
         };

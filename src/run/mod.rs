@@ -4,7 +4,8 @@
 //! 2. **stage** ([`stage`]): state tables, advisory locks, leftovers of dead runs, staging tables.
 //! 3. **snapshot** ([`crate::extract::Snapshot`]): source tables locked, snapshot exported.
 //! 4. **load** ([`streams`]): chunks of all tables through one queue, each exactly once.
-//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load.
+//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load; what can be done
+//!    to a new table as soon as its own are is done before ([`mod@early`]).
 //! 6. **record, clean**: figures and failures written, staging dropped.
 
 mod board;
@@ -12,6 +13,7 @@ mod check;
 mod claim;
 mod clean;
 mod constants;
+mod early;
 mod exchange;
 mod feed;
 mod filter;
@@ -214,6 +216,7 @@ async fn load_and_exchange(
         target: staged.target.clone(),
         load_settings: staged.sessions.load(&plan),
         pool: BatchPool::default(),
+        early: early::Early::new(&staged, &progress, &options.cancel),
         progress: progress.clone(),
         cancel: options.cancel.clone(),
         alive: AtomicUsize::new(streams),
@@ -229,6 +232,7 @@ async fn load_and_exchange(
 
     let mut board = exchange::run(&staged, &shared, received, started.1).await;
 
+    shared.early.close().await;
     shared.queue.close();
     for worker in workers {
         if worker.await.is_err() {

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
+use super::early::Early;
 use super::filter::{Filters, Part, Work};
 use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
@@ -59,6 +60,8 @@ pub(super) struct Shared {
     pub(super) target: Target,
     pub(super) load_settings: SessionSettings,
     pub(super) pool: BatchPool,
+    /// What is done to new tables meanwhile.
+    pub(super) early: Arc<Early>,
     pub(super) progress: Arc<Progress>,
     pub(super) cancel: CancellationToken,
     /// Streams that are still at work.
@@ -200,6 +203,9 @@ async fn load(shared: &Arc<Shared>, links: &mut Links, job: Job, stream: usize) 
             Err(error) => error,
         };
         *links = Links::default();
+        if error.is_out_of_slots() {
+            shared.early.close().await;
+        }
         if !was_tracing && shared.is_refusal(&job, &error) {
             shared.filters.begin_tracing(job.table);
             continue;

@@ -29,7 +29,7 @@ pub(in crate::apply) struct Built<'a> {
     pub(super) pair: Pair,
     /// Its sequences.
     pub(super) sequences: Vec<Step>,
-    /// How long that took.
+    /// How long that took, with what was done of it early.
     pub(super) took: Duration,
     /// What the operator should know.
     pub(super) warnings: Vec<String>,
@@ -82,7 +82,7 @@ async fn create(client: &Client, plan: &TablePlan, attached: &Attached, new: &Ta
 }
 
 /// The plan may be hours old, and so may a new table.
-fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Result<()> {
+pub(super) fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Result<()> {
     let planned = plan.live.columns.iter().map(|column| &column.name);
     if attached.columns.iter().map(|column| &column.name).eq(planned) {
         return Ok(());
@@ -136,10 +136,14 @@ async fn build_all<'a>(
     }
     tracing::info!(phase = %Phase::Apply, tables = tables.len(), "building the new tables");
     context.books.doing("vacuuming");
+    let is_due = |table: &&Making<'_>| !context.early.vacuumed.contains(&table.plan.entry);
     let vacuum = |table: &Making<'_>| table.job(&[vacuum_sql(session, &table.new)]);
-    workers.run(making.iter().map(vacuum).collect()).await?;
+    workers.run(making.iter().filter(is_due).map(vacuum).collect()).await?;
     fail::fail_point!("swap.filled");
     context.books.doing("building indexes");
+    for table in &making {
+        constraints::drop_outdated(client, table).await?;
+    }
     workers.run(constraints::indexes(client, &making).await?).await?;
     fail::fail_point!("swap.indexed");
     context.books.doing("checking constraints");
@@ -165,7 +169,7 @@ async fn build_all<'a>(
         .map_err(|e| Error::pg(Phase::Apply, "ending the building of new tables", &e))?;
     fail::fail_point!("swap.built");
     let took = began.elapsed();
-    built.iter_mut().for_each(|table| table.took = took);
+    built.iter_mut().for_each(|table| table.took = context.early.took + took);
     tracing::info!(phase = %Phase::Apply, tables = tables.len(), "built in {took:.1?}");
     Ok(built)
 }
@@ -174,7 +178,7 @@ async fn build_all<'a>(
 const FREEZES_CHEAPLY: u32 = 160_000;
 
 /// What vacuums a new table.
-fn vacuum_sql(session: &Session, new: &TableName) -> String {
+pub(super) fn vacuum_sql(session: &Session, new: &TableName) -> String {
     let freeze = if session.server_version >= FREEZES_CHEAPLY { "(freeze) " } else { "" };
     format!("vacuum {freeze}{new}")
 }

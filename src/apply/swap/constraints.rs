@@ -32,6 +32,28 @@ pub(super) async fn indexes(client: &Client, tables: &[Making<'_>]) -> Result<Ve
     Ok(jobs)
 }
 
+/// Drops the indexes of a new table that were built early and that the live one has not any more, or has otherwise.
+pub(super) async fn drop_outdated(client: &Client, table: &Making<'_>) -> Result<()> {
+    let read = async {
+        let sql =
+            "select c.relname::text, pg_catalog.pg_get_indexdef(c.oid), i.indrelid::pg_catalog.regclass::text
+             from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+             where i.indrelid = $1::text::pg_catalog.regclass
+               and not exists (select from pg_catalog.pg_constraint k where k.conindid = c.oid)";
+        client.query(sql, &[&table.new.to_string()]).await.map_err(|e| failed(table, &e))
+    };
+    for row in with_empty_path(client, read).await? {
+        let (name, definition, new) = (Ident::new(row.get::<_, String>(0)), row.get(1), row.get(2));
+        let definition = retarget(definition, "ON", new, &table.attached.table.live);
+        let is_it = |index: &Index| index.name == name && Some(&index.definition) == definition.as_ref();
+        if !table.attached.indexes.iter().any(is_it) {
+            let sql = format!("drop index {}.{name}", table.new.schema);
+            client.batch_execute(&sql).await.map_err(|e| failed(table, &e))?;
+        }
+    }
+    Ok(())
+}
+
 fn create(table: &Making<'_>, index: &Index) -> Result<String> {
     renamed(table, &index.definition, "ON")
 }

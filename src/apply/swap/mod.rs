@@ -5,6 +5,7 @@
 //!    ([`crate::plan::TablePlan::fills_new_table`] says when not).
 //! 2. **Build** ([`mod@build`]), outside any lock on the live table, after the rows were judged and counted: everything that is
 //!    attached to the live table ([`attached`]), under its final names, then VACUUM and ANALYZE.
+//!    Indexes do not need to wait for that where rows stay as they were copied ([`early`]).
 //! 3. **Exchange** ([`mod@exchange`]), in the group's transaction: the live table goes to the schema of old ones, the new one
 //!    to where that was; what is bound to the old table's OID is bound to the new one's.
 //! 4. **Settle**, after the commit: foreign keys to the table are validated, the old table is dropped. What a kill leaves of
@@ -14,6 +15,7 @@ mod attached;
 mod build;
 mod constraints;
 mod dress;
+mod early;
 mod exchange;
 mod notes;
 mod refusal;
@@ -25,6 +27,7 @@ use tokio_postgres::Client;
 
 pub(crate) use build::stage;
 pub(super) use build::{Built, build};
+pub(crate) use early::{Done, Early, Step, equip};
 pub(crate) use exchange::{Patience, dispose, validate};
 pub(super) use exchange::{Prepared, settle};
 pub(crate) use schema::{Schemas, drop_empty, runs, tables};

@@ -16,7 +16,7 @@ const MEMORY_KB_MAX: i64 = 1 << 20;
 
 /// Statements that are run one after the other, each a transaction of its own.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     /// What they are for.
     pub(super) what: String,
     /// The statements.
@@ -24,7 +24,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    async fn run(&self, client: &Client) -> Result<()> {
+    pub(super) async fn run(&self, client: &Client) -> Result<()> {
         for statement in &self.statements {
             client.batch_execute(statement).await.map_err(|e| self.failed(&e))?;
         }
@@ -119,7 +119,7 @@ async fn work(
 /// Readies a session for jobs, of so many that do some at once. Locks are waited for as long as may be at all: nobody queues
 /// behind those that jobs take on tables of others. Raises the memory for index builds. What the server may take is not known:
 /// its shared buffers are a quarter of it or less (manual, 20.4.1), and these sessions together get no more than that.
-fn equip_sql(sessions: usize, lock_wait: Duration) -> String {
+pub(super) fn equip_sql(sessions: usize, lock_wait: Duration) -> String {
     let lock_wait = lock_wait.as_millis();
     format!(
         "set default_tablespace = '';

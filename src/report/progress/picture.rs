@@ -29,6 +29,8 @@ pub(super) enum State {
     Waiting,
     Active,
     Loaded,
+    /// Loaded, and worked on while it waits for others.
+    Early,
     Done,
     Failed,
 }
@@ -39,7 +41,8 @@ impl State {
             0 => Self::Waiting,
             1 => Self::Active,
             2 => Self::Loaded,
-            3 => Self::Done,
+            3 => Self::Early,
+            4 => Self::Done,
             _ => Self::Failed,
         }
     }
@@ -66,7 +69,7 @@ impl TableSnapshot {
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         match self.state {
             State::Waiting => 0.0,
-            State::Loaded | State::Done | State::Failed => 1.0,
+            State::Loaded | State::Early | State::Done | State::Failed => 1.0,
             State::Active if self.phase > Phase::Load => 1.0,
             State::Active => {
                 let estimate = match (self.expected.rows, self.expected.bytes) {
@@ -90,7 +93,7 @@ impl Snapshot {
     pub(super) fn phase(&self) -> Phase {
         let phase = |table: &TableSnapshot| match table.state {
             State::Waiting => Some(Phase::Load),
-            State::Active | State::Loaded => Some(table.phase),
+            State::Active | State::Loaded | State::Early => Some(table.phase),
             State::Done | State::Failed => None,
         };
         self.tables.iter().filter_map(phase).min().unwrap_or(Phase::Record)
@@ -148,7 +151,7 @@ fn active(snapshot: &Snapshot, speeds: &Speeds, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut together: Vec<(&TableSnapshot, usize)> = Vec::new();
     for (index, table) in snapshot.tables.iter().enumerate() {
-        if table.state != State::Active {
+        if !matches!(table.state, State::Active | State::Early) {
             continue;
         }
         if table.phase <= Phase::Load {

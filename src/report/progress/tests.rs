@@ -52,6 +52,33 @@ fn a_run_at_work_fits_eighty_columns() {
 }
 
 #[test]
+fn what_is_built_early_is_shown_below_what_loads_until_it_is_done_or_due() {
+    let progress = three_tables();
+    let shown = || {
+        let lines = plain(&picture::lines(&progress.snapshot(), &Speeds::default(), 79, 8));
+        lines.into_iter().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let table = progress.table(0);
+    table.phase(Phase::Load);
+    table.early(Some("building indexes"));
+    assert_eq!(shown().collect::<Vec<_>>(), ["jobtasks ░░░░░░░░░░ 0% 0 rows 0.0 kB/s"], "it is not loaded");
+    table.loaded();
+    progress.table(1).phase(Phase::Load);
+    table.early(Some("building indexes"));
+    assert_eq!(
+        shown().collect::<Vec<_>>(),
+        ["jobshead ░░░░░░░░░░ 0% 0 rows 0.0 kB/s", "jobtasks apply: building indexes"]
+    );
+    assert_eq!(progress.snapshot().phase(), Phase::Load);
+    table.early(None);
+    assert_eq!(shown().count(), 1);
+    table.early(Some("building indexes"));
+    table.phase(Phase::Verify);
+    table.early(None);
+    assert_eq!(shown().next_back().as_deref(), Some("jobtasks verify"));
+}
+
+#[test]
 fn huge_figures_and_narrow_terminals_never_make_a_line_too_wide() {
     let progress = three_tables();
     progress.table(0).phase(Phase::Load);
