@@ -4,8 +4,8 @@
 //! 2. **stage** ([`stage`]): state tables, advisory locks, leftovers of dead runs, staging tables.
 //! 3. **snapshot** ([`crate::extract::Snapshot`]): source tables locked, snapshot exported.
 //! 4. **load** ([`streams`]): chunks of all tables through one queue, each exactly once.
-//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load; what can be done
-//!    to a new table as soon as its own are is done before ([`mod@early`]).
+//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load. The indexes of a
+//!    new table are built as soon as its own rows are ([`mod@early`]).
 //! 6. **record, clean**: figures and failures written, staging dropped.
 
 mod board;
