@@ -204,12 +204,12 @@ fn a_report_that_could_not_be_written_is_refused_before_the_run() {
         &program(),
         &["sync", "--report", "no/such/dir.json"],
         "error: --report no/such/dir.json: its directory does not exist\n  \
-         hint: Name a file in a directory that exists.\n",
+         hint: Name a file in a directory that exists and may be written to.\n",
     );
     refused(
         &program(),
         &["sync", "--report", "."],
-        "error: --report .: this is a directory\n  hint: Name a file in a directory that exists.\n",
+        "error: --report .: this is a directory\n  hint: Name a file in a directory that exists and may be written to.\n",
     );
 }
 

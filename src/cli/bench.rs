@@ -104,7 +104,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write a page with charts to a file
+    /// Write a page with charts to a file; - means stdout
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -129,11 +129,7 @@ SIGTERM, when everything of its own is dropped.";
 impl Bench {
     /// Measures, prints, and writes the files.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
-        for (option, path) in [("--json", &self.json), ("--html", &self.html)] {
-            if let Some(path) = path {
-                refuse_unwritable(option, path)?;
-            }
-        }
+        self.refuse_unwritable()?;
         let (place, subject) = self.place_and_subject()?;
         let program = std::env::current_exe()
             .map_err(|e| Error::io(Phase::Config, "cannot find this program's own file", &e))?;
@@ -158,6 +154,22 @@ impl Bench {
             exit = Exit::TableFailed;
         }
         Ok(exit)
+    }
+
+    /// Neither file may be the other one, nor both the standard output: one of them would be lost.
+    fn refuse_unwritable(&self) -> Result<()> {
+        for (option, path) in [("--json", &self.json), ("--html", &self.html)] {
+            if let Some(path) = path {
+                refuse_unwritable(option, path)?;
+            }
+        }
+        match (&self.json, &self.html) {
+            (Some(json), Some(html)) if file::is_same(json, html) => {
+                let is = if is_stdout(Some(json)) { "stdout".to_owned() } else { json.display().to_string() };
+                Err(usage(format!("--json and --html are both {is}")).hint("Give each a file of its own."))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn place_and_subject(&self) -> Result<(Place, Subject)> {
@@ -197,7 +209,7 @@ impl Bench {
     fn tell(&self, findings: &Findings) -> Vec<Error> {
         let mut failed = Vec::new();
         let text = findings.render(terminal::width());
-        if self.json.as_deref().or(self.html.as_deref()) == Some(Path::new("-")) {
+        if is_stdout(self.json.as_deref()) || is_stdout(self.html.as_deref()) {
             terminal::print_aside(text);
         } else {
             failed.extend(terminal::print(text).err());
@@ -210,6 +222,10 @@ impl Bench {
         }
         failed
     }
+}
+
+fn is_stdout(path: Option<&Path>) -> bool {
+    path == Some(Path::new("-"))
 }
 
 fn json(findings: &Findings) -> Result<Vec<u8>> {

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::options::{Globals, LogFormat};
 use super::terminal;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::report::{Report, result};
+use crate::report::{Report, file, result};
 
 /// Prints the result and writes the report to `path`, if that is wanted. By now tables are applied: if nobody can be told,
 /// that is a failure, but not one to start with.
@@ -35,7 +35,7 @@ pub(super) fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -
 pub(super) fn refuse_unwritable(option: &str, path: &Path) -> Result<()> {
     let error = |why: &str| {
         Err(Error::new(Phase::Config, Kind::Config, format!("{option} {}: {why}", path.display()))
-            .hint("Name a file in a directory that exists."))
+            .hint("Name a file in a directory that exists and may be written to."))
     };
     if path == Path::new("-") {
         return Ok(());
@@ -45,6 +45,6 @@ pub(super) fn refuse_unwritable(option: &str, path: &Path) -> Result<()> {
     }
     match path.parent() {
         Some(parent) if parent != Path::new("") && !parent.is_dir() => error("its directory does not exist"),
-        _ => Ok(()),
+        _ => file::try_out(path).or_else(|e| error(&format!("it cannot be written: {e}"))),
     }
 }

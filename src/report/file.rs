@@ -38,20 +38,52 @@ pub(crate) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Whether [`publish`] could write to `path` now: makes a file beside it, which vanishes again. What is not a regular file
+/// is not tried: opening a pipe may wait for its reader.
+pub(crate) fn try_out(path: &Path) -> io::Result<()> {
+    if is_special(path) {
+        return Ok(());
+    }
+    beside(&real(path)).map(drop)
+}
+
+/// Whether two paths name one file, of which [`publish`] would leave what is written last.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let path = real(path);
+        let directory = fs::canonicalize(directory(&path)).ok()?;
+        Some(directory.join(path.file_name()?))
+    };
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+}
+
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+    if is_special(path) {
         return fs::OpenOptions::new().write(true).open(path)?.write_all(content);
     }
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut file = tempfile::Builder::new()
-        .prefix(".report-")
-        // As for any new file: the umask decides. The default would be readable by its owner only.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory(&path))?;
+    let path = real(path);
+    let mut file = beside(&path)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())
+}
+
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file())
+}
+
+/// The file that a symbolic link points to.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".report-")
+        // As for any new file: the umask decides. The default would be readable by its owner only.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory(path))
 }
 
 fn directory(path: &Path) -> PathBuf {
@@ -98,6 +130,30 @@ mod tests {
         report("new").write(&link).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::read_to_string(&file).unwrap().contains("\"run_id\": \"new\""));
+    }
+
+    #[test]
+    fn trying_a_path_out_leaves_it_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.json");
+        try_out(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        fs::write(&path, "old").unwrap();
+        try_out(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        // Not even root may make files there.
+        assert!(try_out(Path::new("/proc/report.json")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_whatever_path_and_another_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("x.json"), dir.path().join("link"));
+        assert!(is_same(&file, &dir.path().join(".").join("x.json")), "neither exists yet");
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(is_same(&link, &file));
+        assert!(!is_same(&file, &dir.path().join("y.json")));
     }
 
     #[test]

@@ -82,6 +82,9 @@ fn what_cannot_be_measured_is_refused_before_anything_is_made() {
         (&["--source", "host=127.0.0.1 port=1"], "neither --target nor TARGET_DATABASE_URL is given"),
         (&["--json", "no/such/file.json"], "--json no/such/file.json: its directory does not exist"),
         (&["--html", "."], "--html .: this is a directory"),
+        (&["--json", "/proc/bench.json"], "--json /proc/bench.json: it cannot be written: "),
+        (&["--json", "-", "--html", "-"], "--json and --html are both stdout"),
+        (&["--json", "a", "--html", "./a"], "--json and --html are both a"),
         (&["--source", "host=127.0.0.1 port=1", "--target", "host=127.0.0.1 port=1"], "the source: "),
     ] {
         let outcome = program.run(&[&["bench"], args].concat());
