@@ -33,6 +33,8 @@ pub struct Findings {
     pub others_share: Option<Spread>,
     /// The settings, the base first.
     pub settings: Vec<SettingFigures>,
+    /// The recommended values together, where several lists have one that is not the base's.
+    pub together: Option<Together>,
     /// What was not measured, or not as often as it should have been, and why.
     pub left_out: Vec<LeftOut>,
     /// What limits the best setting.
@@ -81,12 +83,12 @@ pub struct Facts {
 #[derive(Debug, Clone, Serialize)]
 pub struct Effort {
     /// Rows in staging per second.
-    pub rows_per_s: f64,
+    pub rows_per_s: Option<f64>,
     /// Megabytes (10^6) from the source per second.
-    pub mb_per_s: f64,
+    pub mb_per_s: Option<f64>,
     /// CPU time of the client.
     pub client_cpu_s: Option<Spread>,
-    /// The same for each gigabyte (10^9) from the source.
+    /// The same for each gigabyte (10^9) from the source; of less than a megabyte it says nothing.
     pub client_cpu_s_per_gb: Option<f64>,
     /// The same as a multiple of that of the two psql processes of one pipe.
     pub client_cpu_ratio_to_pipe: Option<Spread>,
@@ -98,7 +100,7 @@ pub struct Effort {
     pub peak_memory_bytes: Option<u64>,
     /// Time to staging as a multiple of that of one pipe, measured round by round.
     pub ratio_to_pipe: Option<Spread>,
-    /// The same, of as many pipes as the best setting has streams.
+    /// The same, of several pipes at once.
     pub ratio_to_pipes: Option<Spread>,
     /// The same, of the floor.
     pub ratio_to_floor: Option<Spread>,
@@ -147,8 +149,8 @@ pub struct SettingFigures {
     pub streams: u64,
     /// Parts that it was extracted in.
     pub chunks: u64,
-    /// From the first COPY to the last row in staging.
-    pub load_s: Spread,
+    /// From the first COPY to the last row in staging. `direct` has none: it loads while it applies.
+    pub load_s: Option<Spread>,
     /// Building indexes.
     pub index_s: Spread,
     /// The applying transaction.
@@ -162,6 +164,19 @@ pub struct SettingFigures {
     /// What it took.
     #[serde(flatten)]
     pub effort: Effort,
+}
+
+/// The recommended values together and the base, in the same further rounds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Together {
+    /// What tells them from the base, for people.
+    pub label: String,
+    /// To the last row in staging.
+    pub seconds: Spread,
+    /// The base's.
+    pub base_s: Spread,
+    /// Both, measured round by round.
+    pub ratio_to_base: Spread,
 }
 
 /// What was not measured as it should have been.
@@ -193,6 +208,13 @@ impl Findings {
     #[must_use]
     pub fn plain(&self, what: &str, is_single: bool) -> Option<&PlainFigures> {
         self.plain.iter().find(|plain| plain.what == what && (plain.streams == 1) == is_single)
+    }
+
+    /// Whether something has figures in spite of what was left out of it, by its label.
+    #[must_use]
+    pub fn has_measured(&self, label: &str) -> bool {
+        self.settings.iter().any(|setting| setting.label == label)
+            || self.plain.iter().any(|plain| plain.label == label)
     }
 
     /// The settings of a list, the base among them where it belongs, in the order of `by`.

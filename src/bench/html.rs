@@ -13,7 +13,7 @@ impl Findings {
     pub fn to_html(&self) -> String {
         let charts: String = self.charts().iter().map(Chart::to_html).collect();
         let base = self.base().map_or_else(String::new, |base| {
-            let rounds = figures::counted(base.load_s.n as u64, "round");
+            let rounds = figures::counted(base.whole_s.n as u64, "round");
             format!(
                 "base: {}; medians of {rounds}, thin lines from the least to the greatest",
                 words::base(base)
@@ -26,8 +26,9 @@ impl Findings {
              <header><h1>bulkload bench: {table}</h1><p>{subject}; {place}.</p>\
              <p class=\"quiet\">{when}, bulkload {version}; {base}.</p></header>\n\
              <section id=\"recommended\"><h2>Recommended</h2><pre>{lines}</pre></section>\n\
-             <section id=\"limit\"><h2>What limits: {limit}</h2><p>{because}</p>{disturbed}</section>\n\
-             <div class=\"charts\">\n{charts}</div>\n{staging}{whole}{left_out}</body></html>\n",
+             <section id=\"limit\"><h2>What limits: {limit}</h2><p>{because}</p>{further}</section>\n\
+             <div class=\"charts\">\n{charts}</div>\n{staging}{whole}\
+             <p id=\"legend\" class=\"quiet\">{legend}</p>\n{left_out}</body></html>\n",
             table = escaped(&self.scenario.table),
             css = include_str!("page.css"),
             subject = escaped(&words::subject(self)),
@@ -38,29 +39,31 @@ impl Findings {
             lines = escaped(&self.recommendation.to_toml()),
             limit = self.limit.what.name(),
             because = escaped(&self.limit.because),
-            disturbed = words::disturbed(self).map_or_else(String::new, |line| format!("<p>{line}</p>")),
+            further = paragraphs([words::disturbed(self), words::together(self)].into_iter().flatten()),
+            legend = escaped(&words::legend(self)),
             staging = table("staging", "Into staging", &words::staging(self)),
             whole = table("whole", "The whole job", &words::whole(self)),
             left_out = self.left_out_html(),
         )
     }
 
-    fn charts(&self) -> [Chart; 4] {
-        [self.by_streams(), self.by_chunk(), self.by_phase(), self.by_method()]
+    /// Those that have something to show.
+    fn charts(&self) -> Vec<Chart> {
+        let mut charts = vec![self.by_streams(), self.by_chunk(), self.by_phase(), self.by_method()];
+        charts.retain(|chart| !chart.bars.is_empty());
+        charts
     }
 
     fn by_streams(&self) -> Chart {
         let plain = self.plain.iter().filter(|plain| plain.what == "pipe");
         let ours = self.along("jobs", |setting| setting.jobs);
-        let ours = ours
-            .into_iter()
-            .map(|setting| self.speed(figures::counted(setting.jobs as u64, "stream"), setting));
+        let ours = ours.into_iter().filter_map(|setting| self.speed(words::streams(setting), setting));
         Chart {
             id: "streams",
             title: "Throughput by streams",
             note: "Rows per second into staging; grey: psql | psql.".to_owned(),
             legend: &[],
-            bars: plain.map(|plain| self.plain_speed(plain)).chain(ours).collect(),
+            bars: plain.filter_map(|plain| self.plain_speed(plain)).chain(ours).collect(),
         }
     }
 
@@ -74,20 +77,21 @@ impl Findings {
             title: "Throughput by chunk size",
             note: "Rows per second into staging.".to_owned(),
             legend: &[],
-            bars: ours.into_iter().map(|setting| self.speed(name(setting), setting)).collect(),
+            bars: ours.into_iter().filter_map(|setting| self.speed(name(setting), setting)).collect(),
         }
     }
 
     fn by_phase(&self) -> Chart {
         let bar = |setting: &SettingFigures| {
-            let phases = [setting.load_s, setting.index_s, setting.apply_s].map(|phase| phase.median);
+            let load = setting.load_s.map_or(0.0, |load| load.median);
+            let phases = [load, setting.index_s.median, setting.apply_s.median];
             let rest = (setting.whole_s.median - phases.iter().sum::<f64>()).max(0.0);
             Bar {
-                label: words::label(setting),
+                label: words::label(self, setting),
                 value: words::time(setting.whole_s.median),
                 detail: Some(format!(
                     "load {}, index {}, apply {}, rest {}",
-                    words::time(phases[0]),
+                    words::median(setting.load_s, words::time),
                     words::time(phases[1]),
                     words::time(phases[2]),
                     words::time(rest)
@@ -130,27 +134,22 @@ impl Findings {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn speed(&self, label: String, setting: &SettingFigures) -> Bar {
-        let rows = self.scenario.rows as f64;
-        Bar {
-            label,
-            value: format!("{} rows/s", words::rows_per_second(setting.effort.rows_per_s)),
-            detail: None,
-            parts: vec![("ours", setting.effort.rows_per_s)],
-            range: range(rows, setting.load_s),
-        }
+    fn speed(&self, label: String, setting: &SettingFigures) -> Option<Bar> {
+        Some(self.speed_bar(label, ("ours", setting.effort.rows_per_s?), setting.load_s?))
+    }
+
+    fn plain_speed(&self, plain: &PlainFigures) -> Option<Bar> {
+        Some(self.speed_bar(plain.label.clone(), ("other", plain.effort.rows_per_s?), plain.seconds))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    fn plain_speed(&self, plain: &PlainFigures) -> Bar {
-        let rows = self.scenario.rows as f64;
+    fn speed_bar(&self, label: String, part: (&'static str, f64), time: super::Spread) -> Bar {
         Bar {
-            label: plain.label.clone(),
-            value: format!("{} rows/s", words::rows_per_second(plain.effort.rows_per_s)),
+            label,
+            value: format!("{} rows/s", words::rows_per_second(part.1)),
             detail: None,
-            parts: vec![("other", plain.effort.rows_per_s)],
-            range: range(rows, plain.seconds),
+            parts: vec![part],
+            range: range(self.scenario.rows as f64, time),
         }
     }
 
@@ -158,13 +157,13 @@ impl Findings {
         if self.left_out.is_empty() {
             return String::new();
         }
-        let items: String = self
-            .left_out
-            .iter()
-            .map(|left| format!("<p>{}: {}</p>", escaped(&left.what), escaped(&left.why)))
-            .collect();
-        format!("<section id=\"left-out\"><h2>Left out</h2>{items}</section>\n")
+        let items = paragraphs(words::left_out(self).into_iter());
+        format!("<section id=\"left-out\"><h2>What is missing</h2>{items}</section>\n")
     }
+}
+
+fn paragraphs(lines: impl Iterator<Item = String>) -> String {
+    lines.map(|line| format!("<p>{}</p>", escaped(&line))).collect()
 }
 
 /// The least and the greatest speed that belong to a range of times.
@@ -188,6 +187,7 @@ fn table(id: &str, title: &str, grid: &Grid) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::sample;
+    use super::*;
 
     #[test]
     fn the_page_is_well_formed_and_has_every_chart_and_every_value() {
@@ -215,6 +215,18 @@ mod tests {
         for word in ["<script", "http:", "https:", "url(", "@import", "NaN"] {
             assert!(!page.contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn a_bar_by_streams_says_how_many_had_work_and_one_without_a_speed_is_not_drawn() {
+        let mut findings = sample::findings();
+        findings.settings[0].streams = 1;
+        let labels = |findings: &Findings| -> Vec<String> {
+            findings.by_streams().bars.into_iter().map(|bar| bar.label).collect()
+        };
+        assert_eq!(labels(&findings), ["psql | psql", "1 stream", "1 stream (jobs 2)"]);
+        (findings.settings[1].load_s, findings.settings[1].effort.rows_per_s) = (None, None);
+        assert_eq!(labels(&findings), ["psql | psql", "1 stream (jobs 2)"]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::words::time;
+
 /// What is in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +46,13 @@ pub struct Limit {
     pub because: String,
 }
 
+impl Limit {
+    /// It cannot be told, and why.
+    pub(super) fn unknown(because: impl Into<String>) -> Self {
+        Self { what: What::Unknown, because: because.into() }
+    }
+}
+
 /// The figures of one load that tell. Seconds; bytes per second.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clues {
@@ -59,8 +68,10 @@ pub(super) struct Clues {
     pub(super) source: Option<f64>,
     /// CPU time of the target's server for the load, if it runs on this machine.
     pub(super) target: Option<f64>,
-    /// The share of the cores' time that they waited for a disk.
+    /// The share of the run's time that this machine's cores waited for a disk, where the servers run on it.
     pub(super) disk_share: Option<f64>,
+    /// The share of the cores' time that something else took, if it is too much.
+    pub(super) disturbed: Option<f64>,
     /// COPY TO alone, on the clock, with one stream.
     pub(super) read: Option<f64>,
     /// COPY FROM alone, on the clock, with one stream.
@@ -82,24 +93,53 @@ const DISK_BUSY: f64 = 0.2;
 /// A way that is used to this share of what it was seen to carry is full.
 const LINK_FULL: f64 = 0.7;
 
+/// Shorter loads, in seconds, are not judged: CPU time is counted in steps of 10 ms, and that of starting, connecting and
+/// planning is in it.
+const LOAD_MIN: f64 = 1.0;
+
+/// A load that takes this many times as long as the slower of its halves waits for something else.
+const NEITHER_HALF: f64 = 1.5;
+
 /// Judges by what is known: CPU times on this machine, else the ways to the servers and the two halves alone.
 pub(super) fn judge(clues: &Clues) -> Limit {
-    by_disk(clues)
+    in_vain(clues)
+        .or_else(|| by_disk(clues))
         .or_else(|| by_cpu(clues))
         .or_else(|| by_client(clues))
         .or_else(|| by_link(clues))
         .or_else(|| by_halves(clues))
-        .unwrap_or_else(|| Limit {
-            what: What::Unknown,
-            because: "The servers' CPU time cannot be read from here, and without psql there is nothing to \
-                      compare with."
-                .to_owned(),
+        .unwrap_or_else(|| {
+            Limit::unknown(
+                "The servers' CPU time cannot be read from here, and without psql there is nothing to \
+                 compare with.",
+            )
         })
+}
+
+/// Where no figure tells.
+fn in_vain(clues: &Clues) -> Option<Limit> {
+    if let Some(share) = clues.disturbed {
+        let because = format!(
+            "Something else took {} of the cores' time: what the load waited for cannot be told.",
+            percent(share)
+        );
+        return Some(Limit::unknown(because));
+    }
+    (clues.load < LOAD_MIN).then(|| {
+        Limit::unknown(format!(
+            "The fastest load takes {}, and CPU time is counted in steps of 10 ms, that of start and end included: below \
+             {LOAD_MIN:.0} s it tells nothing. Measure more rows (--rows), or a larger table.",
+            time(clues.load)
+        ))
+    })
 }
 
 fn by_disk(clues: &Clues) -> Option<Limit> {
     let share = clues.disk_share.filter(|&share| share > DISK_BUSY)?;
-    let because = format!("This machine's cores waited for a disk during {} of the time.", percent(share));
+    let because = format!(
+        "This machine's cores waited for a disk during {} of the run, its commit included.",
+        percent(share)
+    );
     Some(Limit { what: What::Disk, because })
 }
 
@@ -109,7 +149,7 @@ fn by_cpu(clues: &Clues) -> Option<Limit> {
     let parts = [(What::Target, target), (What::Source, source), (What::Client, client)];
     let (what, most) = parts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let all = source + target + client;
-    if all <= 0.0 || clues.load <= 0.0 {
+    if all <= 0.0 {
         return None;
     }
     let busy = all / (clues.cores * clues.load);
@@ -147,16 +187,29 @@ fn by_cpu(clues: &Clues) -> Option<Limit> {
     Some(Limit { what, because })
 }
 
+/// Where the servers work elsewhere, or are one.
 fn by_client(clues: &Clues) -> Option<Limit> {
-    let busy = clues.client? / (clues.cores * clues.load);
-    (busy >= BUSY).then(|| Limit {
-        what: What::Client,
-        because: format!(
+    let client = clues.client?;
+    let busy = client / (clues.cores * clues.load);
+    let each = client / (clues.streams * clues.load);
+    let because = if busy >= BUSY {
+        format!(
             "The client keeps this machine's {} cores busy for {} of the load.",
             clues.cores,
+            percent(busy.min(1.0))
+        )
+    } else if each >= BUSY {
+        format!(
+            "The client's part of each stream is busy for {} of the load, while this machine's {} cores are for {}: more \
+             streams may help.",
+            percent(each.min(1.0)),
+            clues.cores,
             percent(busy)
-        ),
-    })
+        )
+    } else {
+        return None;
+    };
+    Some(Limit { what: What::Client, because })
 }
 
 fn by_link(clues: &Clues) -> Option<Limit> {
@@ -181,11 +234,14 @@ fn by_halves(clues: &Clues) -> Option<Limit> {
     } else {
         (What::Source, "COPY TO nowhere", read, write)
     };
-    let because = format!(
-        "{half} alone takes {more:.2} s with one stream, the other half {less:.2} s, the load {:.2} s with {}.",
+    let figures = format!(
+        "{half} alone takes {more:.2} s with one stream, the other half {less:.2} s, the load {:.2} s with {}",
         clues.load, clues.streams
     );
-    Some(Limit { what, because })
+    if clues.load > more * NEITHER_HALF {
+        return Some(Limit::unknown(format!("{figures}: neither half is what it waits for.")));
+    }
+    Some(Limit { what, because: format!("{figures}.") })
 }
 
 fn percent(share: f64) -> String {
@@ -204,6 +260,7 @@ mod tests {
         source: Some(7.0),
         target: Some(11.0),
         disk_share: Some(0.01),
+        disturbed: None,
         read: Some(8.0),
         write: Some(11.0),
         rate: 100e6,
@@ -248,5 +305,37 @@ mod tests {
         says(&Clues { target_link: Some(110e6), ..remote }, What::Network, "to the target carried 110 MB/s");
         says(&Clues { client: Some(19.0), ..remote }, What::Client, "busy for 95 %");
         says(&Clues { read: None, ..remote }, What::Unknown, "psql");
+    }
+
+    #[test]
+    fn a_client_that_fills_one_core_is_the_limit_of_one_stream_to_servers_elsewhere() {
+        let remote = Clues { source: None, target: None, cores: 16.0, streams: 1.0, ..LOCAL };
+        let busy = Clues { client: Some(9.8), ..remote };
+        says(
+            &busy,
+            What::Client,
+            "part of each stream is busy for 98 % of the load, while this machine's 16 cores are for 6 %",
+        );
+        says(&Clues { client: Some(5.0), ..remote }, What::Target, "COPY FROM");
+    }
+
+    #[test]
+    fn a_load_that_is_far_slower_than_both_halves_waits_for_neither() {
+        let slow = Clues { source: None, target: None, load: 30.0, ..LOCAL };
+        says(&slow, What::Unknown, "neither half is what it waits for");
+    }
+
+    #[test]
+    fn a_short_load_is_not_judged() {
+        let short = Clues { load: 0.05, client: Some(0.03), source: Some(0.08), target: Some(0.01), ..LOCAL };
+        says(&short, What::Unknown, "takes 50 ms");
+        says(&Clues { load: 0.0, source: None, ..short }, What::Unknown, "Measure more rows (--rows)");
+    }
+
+    #[test]
+    fn a_machine_that_was_busy_with_something_else_tells_nothing() {
+        let disturbed = Clues { disturbed: Some(0.65), source: Some(3.0), target: Some(3.0), ..LOCAL };
+        says(&disturbed, What::Unknown, "Something else took 65 %");
+        says(&Clues { disk_share: Some(0.4), ..disturbed }, What::Unknown, "Something else took 65 %");
     }
 }

@@ -3,7 +3,7 @@
 //! 1. [`ground`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
 //! 2. [`scenario`]: the rows, made up or the user's, and a table for each method that takes them.
 //! 3. [`rounds`]: every setting as a run of the program of its own, every plain copy as a pipe of psql, in turns.
-//! 4. [`summary`]: medians and spreads, ratios round by round, what limits, what to recommend.
+//! 4. [`summary`]: medians and spreads, ratios round by round, what limits; [`advice`]: what to recommend.
 //! 5. [`text`], [`html`], and the JSON, which is [`Findings`] as it stands.
 //!
 //! # The JSON
@@ -21,16 +21,21 @@
 //! - `others_share`, a spread: the share of the cores' time that something else took
 //! - `settings`, a list, the base first: `label`, `list`, `jobs`, `chunk_bytes`, `format`, `apply`, `method`, `wire_format`,
 //!   `streams`, `chunks`, the spreads `load_s`, `index_s`, `apply_s`, `lock_s`, `whole_s` and `whole_ratio` (to the pipe with
-//!   an index), and the *effort*
+//!   an index), and the *effort*; `direct` loads while it applies and has no `load_s`
+//! - `together`: the recommended values, where they were measured together: `label`, and in the same rounds the spreads
+//!   `seconds`, `base_s` and `ratio_to_base`
 //! - the *effort*: `rows_per_s`, `mb_per_s`, `client_cpu_s_per_gb`, `peak_memory_bytes`, the spreads `client_cpu_s`,
 //!   `client_cpu_ratio_to_pipe`, `source_cpu_s`, `target_cpu_s`, `ratio_to_pipe` (one `psql | psql`), `ratio_to_pipes` (as
-//!   many as the best setting has streams) and `ratio_to_floor`
+//!   many at once as the base has streams, or else the most that a setting has) and `ratio_to_floor`
 //! - `left_out`, a list of `what` and `why`
 //! - `limit`: `what` (`source`, `target`, `client`, `network`, `disk`, `unknown`) and `because`
-//! - `recommendation`: `run`, a list of `key`, `value`, `is_sure`, `because`; and `apply`, the same or `null`
+//! - `recommendation`: `run`, a list of `key`, `value`, `certainty` (`sure`, `likely`, `not_sure`), `because`; and `apply`,
+//!   the same or `null`
 
+mod advice;
 mod budget;
 mod chart;
+mod contest;
 mod findings;
 mod ground;
 mod html;
@@ -57,10 +62,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-pub use findings::{Effort, Facts, Findings, LeftOut, Machine, PlainFigures, SettingFigures};
+pub use findings::{Effort, Facts, Findings, LeftOut, Machine, PlainFigures, SettingFigures, Together};
 pub use ground::Place;
 pub use limit::{Limit, What};
-pub use recommendation::{Choice, Recommendation};
+pub use recommendation::{Certainty, Choice, Recommendation};
 pub use scenario::Subject;
 pub use settings::{Axis, Setting, Sweep, parse_chunk, parse_format, parse_method};
 pub use shape::Shape;
@@ -153,6 +158,7 @@ async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, I
         loads: Vec::new(),
         copies: Vec::new(),
         done: 0,
+        swept: 0,
     };
     for plan in [Plan::Read, Plan::Write, Plan::Pipe(1)] {
         rounds.add_copy(plan);
@@ -318,6 +324,7 @@ fn conclude(
         floor_s: summary.floor(),
         others_share: summary.others_share(),
         settings: summary.settings(),
+        together: summary.together(),
         left_out,
         limit: Limit { what: What::Unknown, because: String::new() },
         recommendation: summary.recommendation(),

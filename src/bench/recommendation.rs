@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::contest::times;
 use super::statistics::Spread;
 
 /// The `[run]` lines, and the method.
@@ -20,29 +21,52 @@ pub struct Choice {
     pub key: &'static str,
     /// The value as TOML writes it.
     pub value: String,
-    /// Whether the measurements show that it is the better one: in every round, in at least three.
-    pub is_sure: bool,
+    /// How far the measurements bear it out.
+    pub certainty: Certainty,
     /// The figures, as a clause.
     pub because: String,
+    /// The base's value, and the time as a multiple of the base's, where it is not the base's.
+    #[serde(skip)]
+    pub(super) instead_of: Option<(String, f64)>,
 }
 
-/// A value that was tried.
-#[derive(Debug, Clone)]
-pub(super) struct Tried {
-    /// As TOML writes it.
-    pub(super) value: String,
-    /// Its median in seconds, of the phase that the key is about.
-    pub(super) median: f64,
-    /// Its time as a multiple of the base's, round by round; of the base itself none.
-    pub(super) to_base: Option<Spread>,
+/// How far measurements bear a value out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// It beat every other value of its list in every round, in at least five. Of two values that are alike one looks so
+    /// once in 16 times.
+    Sure,
+    /// It beat the base in every round, in at least three; or it is the base, and beat all others so.
+    Likely,
+    /// It may be chance, or a trade.
+    NotSure,
 }
 
 impl Recommendation {
     /// Nothing is sure any more, and why.
     pub(super) fn doubt(&mut self, why: &str) {
         for choice in self.run.iter_mut().chain(&mut self.apply) {
-            choice.is_sure = false;
-            choice.because = format!("{}; {why}", choice.because);
+            choice.doubt(why);
+        }
+    }
+
+    /// The values together were measured too, and took `together` times the base's time. Where that is no less, they do not
+    /// add up: the one that gained most alone stays.
+    pub(super) fn add_up(&mut self, together: Spread) {
+        if together.median < 1.0 {
+            return;
+        }
+        let changed = self.run.iter_mut().filter(|choice| choice.instead_of.is_some());
+        let gain = |choice: &&mut Choice| choice.instead_of.as_ref().map_or(1.0, |(_, ratio)| *ratio);
+        let mut changed: Vec<&mut Choice> = changed.collect();
+        changed.sort_by(|a, b| gain(a).total_cmp(&gain(b)));
+        for choice in changed.into_iter().skip(1) {
+            if let Some((base, ratio)) = choice.instead_of.take() {
+                let alone = std::mem::replace(&mut choice.value, base);
+                choice.because = format!("{alone} alone took {ratio:.2} times its time");
+                choice.doubt(&format!("the faster values together took {}", times(together)));
+            }
         }
     }
 
@@ -66,105 +90,71 @@ impl Choice {
     /// How sure it is, and why.
     #[must_use]
     pub fn reason(&self) -> String {
-        format!("{}: {}", if self.is_sure { "sure" } else { "not sure" }, self.because)
+        format!("{}: {}", self.certainty.name(), self.because)
+    }
+
+    /// It is not sure any more, and why.
+    pub(super) fn doubt(&mut self, why: &str) {
+        self.certainty = Certainty::NotSure;
+        self.because = format!("{}; {why}", self.because);
     }
 }
 
-/// Chooses among the values of one key, the base first: another one only if it was faster in every round, and there
-/// were some.
-pub(super) fn choose(key: &'static str, tried: &[Tried]) -> Option<Choice> {
-    let (base, others) = tried.split_first()?;
-    let choice =
-        |tried: &Tried, is_sure, because| Choice { key, value: tried.value.clone(), is_sure, because };
-    let compared: Vec<(&Tried, Spread)> =
-        others.iter().filter_map(|other| Some((other, other.to_base?))).collect();
-    let Some((best, ratio)) = compared.into_iter().min_by(|a, b| a.1.median.total_cmp(&b.1.median)) else {
-        return Some(choice(base, false, "nothing else was measured".to_owned()));
-    };
-    let rounds = crate::report::figures::counted(ratio.n as u64, "round");
-    let between = format!("{:.2} to {:.2} times its time in {rounds}", ratio.min, ratio.max);
-    Some(if !ratio.is_enough() {
-        let because = format!("{:.2} s; {} took {between}, too few to tell", base.median, best.value);
-        choice(base, false, because)
-    } else if ratio.max < 1.0 {
-        let because = format!(
-            "{:.2} s, {:.0} % less than with {}, {between}",
-            best.median,
-            (1.0 - ratio.median) * 100.0,
-            base.value
-        );
-        choice(best, true, because)
-    } else if ratio.min > 1.0 {
-        let because = format!("{:.2} s; the next best, {}, took {between}", base.median, best.value);
-        choice(base, true, because)
-    } else {
-        let because = format!(
-            "{:.2} s; {} took {between}: the spread overlaps, no difference is shown",
-            base.median, best.value
-        );
-        choice(base, false, because)
-    })
+impl Certainty {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sure => "sure",
+            Self::Likely => "likely",
+            Self::NotSure => "not sure",
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tried(value: &str, to_base: Option<(f64, f64, f64)>) -> Tried {
-        let to_base = to_base.map(|(min, median, max)| Spread { n: 5, median, min, max });
-        Tried { value: value.to_owned(), median: 1.0, to_base }
-    }
-
-    #[track_caller]
-    fn chosen(tried: &[Tried]) -> (String, bool, String) {
-        let choice = choose("jobs", tried).unwrap();
-        (choice.value, choice.is_sure, choice.because)
-    }
-
-    #[test]
-    fn another_value_is_chosen_if_it_was_faster_in_every_round() {
-        let (value, is_sure, because) = chosen(&[
-            tried("2", None),
-            tried("1", Some((1.3, 1.4, 1.5))),
-            tried("4", Some((0.8, 0.9, 0.95))),
-        ]);
-        assert_eq!((value.as_str(), is_sure), ("4", true));
-        assert!(because.contains("10 % less than with 2"), "{because}");
+    fn choice(key: &'static str, value: &str, instead_of: Option<(&str, f64)>) -> Choice {
+        Choice {
+            key,
+            value: value.to_owned(),
+            certainty: Certainty::Sure,
+            because: "x".to_owned(),
+            instead_of: instead_of.map(|(base, ratio)| (base.to_owned(), ratio)),
+        }
     }
 
     #[test]
-    fn the_base_stays_where_no_difference_is_shown_and_that_is_said() {
-        let (value, is_sure, because) = chosen(&[tried("2", None), tried("4", Some((0.9, 0.95, 1.01)))]);
-        assert_eq!((value.as_str(), is_sure), ("2", false));
-        assert!(because.contains("the spread overlaps"), "{because}");
-        let (value, is_sure, _) = chosen(&[tried("2", None), tried("4", Some((1.1, 1.2, 1.3)))]);
-        assert_eq!((value.as_str(), is_sure), ("2", true));
-    }
-
-    #[test]
-    fn few_rounds_make_nothing_sure() {
-        let once =
-            Tried { to_base: Some(Spread { n: 1, median: 0.5, min: 0.5, max: 0.5 }), ..tried("4", None) };
-        let (value, is_sure, because) = chosen(&[tried("2", None), once]);
-        assert!(because.contains("in 1 round, too few to tell"), "{because}");
-        assert_eq!((value.as_str(), is_sure), ("2", false));
-        assert_eq!(
-            chosen(&[tried("2", None)]),
-            ("2".to_owned(), false, "nothing else was measured".to_owned())
-        );
+    fn values_that_are_no_faster_together_do_not_stay_together() {
+        let alone = Recommendation {
+            run: vec![
+                choice("jobs", "4", Some(("2", 0.9))),
+                choice("chunk", "\"32MiB\"", Some(("\"128MiB\"", 0.7))),
+                choice("format", "\"auto\"", None),
+            ],
+            apply: None,
+        };
+        let values = |together: f64| {
+            let mut both = alone.clone();
+            both.add_up(Spread { n: 5, median: together, min: together, max: together });
+            let values = both.run.iter().map(|choice| (choice.value.clone(), choice.certainty));
+            (values.collect::<Vec<_>>(), both.to_toml())
+        };
+        assert_eq!(values(0.6).1, alone.to_toml());
+        let (lines, text) = values(1.05);
+        let is = |value: &str, certainty| (value.to_owned(), certainty);
+        assert_eq!(lines[0], is("2", Certainty::NotSure));
+        assert_eq!(lines[1], is("\"32MiB\"", Certainty::Sure));
+        assert!(text.contains("together took 1.05 times its time in 5 rounds"), "{text}");
     }
 
     #[test]
     fn the_lines_are_toml() {
-        let choice = |key, value: &str| Choice {
-            key,
-            value: value.to_owned(),
-            is_sure: true,
-            because: "x".to_owned(),
-        };
         let recommendation = Recommendation {
-            run: vec![choice("jobs", "2"), choice("chunk", "\"32MiB\"")],
-            apply: Some(choice("apply", "\"delta\"")),
+            run: vec![choice("jobs", "2", None), choice("chunk", "\"32MiB\"", None)],
+            apply: Some(choice("apply", "\"delta\"", None)),
         };
         let text = recommendation.to_toml();
         let parsed: toml::Table = text.parse().unwrap();

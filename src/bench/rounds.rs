@@ -10,8 +10,12 @@ use super::scenario::Scenario;
 use super::settings::{Axis, Setting};
 use super::statistics::Spread;
 use super::yardstick::{Copied, Plan, Yardstick};
+use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::report::figures;
+
+/// A figure, by round.
+pub(super) type Figure = Vec<(usize, f64)>;
 
 /// Something that is measured, and what came of it in each round.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl<T> Default for Series<T> {
 
 impl<T> Series<T> {
     /// A figure, by round.
-    pub(super) fn figure(&self, of: impl Fn(&T) -> Option<f64>) -> Vec<(usize, f64)> {
+    pub(super) fn figure(&self, of: impl Fn(&T) -> Option<f64>) -> Figure {
         self.rounds.iter().filter_map(|(round, measured)| Some((*round, of(measured)?))).collect()
     }
 }
@@ -75,6 +79,8 @@ pub(super) struct Rounds<'a> {
     pub(super) copies: Vec<Copies>,
     /// How many there have been.
     pub(super) done: usize,
+    /// How many of them, the first ones, were of everything.
+    pub(super) swept: usize,
 }
 
 /// One of them.
@@ -98,8 +104,8 @@ impl Rounds<'_> {
         self.loads.len() - 1
     }
 
-    /// So many rounds of everything, every second one backwards. After the first one the pipe with as many streams as the best
-    /// setting joins in.
+    /// So many rounds of everything, every second one backwards. After the first one, when it is known how many streams have
+    /// work, a pipe with as many joins in.
     ///
     /// # Errors
     /// `Kind::Cancelled` if the user stops it. When the time is over it returns.
@@ -109,11 +115,12 @@ impl Rounds<'_> {
             turns.extend((0..self.loads.len()).map(Turn::Load));
             self.round(&turns, (number, repeat)).await?;
             if number == 0
-                && let Some(pipes) = self.best_streams().and_then(|n| self.add_copy(Plan::Pipe(n)))
+                && let Some(pipes) = self.streams().and_then(|n| self.add_copy(Plan::Pipe(n)))
             {
                 self.turn(Turn::Copy(pipes), (number, repeat)).await?;
             }
             self.done += 1;
+            self.swept = self.done;
         }
         Ok(())
     }
@@ -164,7 +171,7 @@ impl Rounds<'_> {
             Turn::Load(i) => {
                 let measured = self.load(self.loads[i].setting).await;
                 note(&mut self.loads[i].series, round, measured, began)
-                    .map(|load| Duration::from_millis(load.table.load_ms))
+                    .map(|load| load_time(load).map_or(load.whole, Duration::from_secs_f64))
             }
             Turn::Copy(i) => {
                 let measured = self.copy(self.copies[i].plan).await;
@@ -197,13 +204,10 @@ impl Rounds<'_> {
         }
     }
 
-    /// The streams of the setting that loads fastest, if they are several.
-    fn best_streams(&self) -> Option<usize> {
-        let load = |loads: &&Loads| spread(&loads.series.figure(|load| Some(seconds(load.table.load_ms))));
-        let timed = self.loads.iter().filter_map(|loads| Some((loads, load(&loads)?)));
-        let (best, _) = timed.min_by(|a, b| a.1.median.total_cmp(&b.1.median))?;
-        let (_, load) = best.series.rounds.last()?;
-        usize::try_from(load.table.streams).ok().filter(|&streams| streams > 1)
+    /// How many streams the base has, or else the most that any setting has; if they are several.
+    fn streams(&self) -> Option<usize> {
+        let streams = self.loads.iter().filter_map(|loads| Some(loads.series.rounds.last()?.1.table.streams));
+        pipes_at_once(streams.collect())
     }
 
     /// What was not measured in every round, and why.
@@ -237,6 +241,18 @@ fn gap(
         ),
     };
     Some(LeftOut { what, why })
+}
+
+/// Of the streams of the settings, the base first. It does not depend on what was measured: that may change with every round.
+fn pipes_at_once(streams: Vec<u64>) -> Option<usize> {
+    let base = streams.first().copied().filter(|&base| base > 1);
+    usize::try_from(base.or(streams.into_iter().max())?).ok().filter(|&streams| streams > 1)
+}
+
+/// Seconds until the last row was in staging; nothing of `direct`, which loads while it applies.
+pub(super) fn load_time(load: &Load) -> Option<f64> {
+    let is_direct = load.table.apply.as_deref() == Some(ApplyMethod::Direct.name());
+    (!is_direct).then(|| seconds(load.table.load_ms))
 }
 
 /// Takes down what was measured. A failure ends the series; `Err` carries what ends more than that.
@@ -278,6 +294,13 @@ mod tests {
         let theirs = [(1, 4.0), (0, 2.0)];
         assert_eq!(ratios(&ours, &theirs), Some(Spread { n: 2, median: 0.5, min: 0.5, max: 0.5 }));
         assert_eq!(ratios(&ours, &[]), None);
+    }
+
+    #[test]
+    fn as_many_pipes_run_at_once_as_the_base_has_streams_or_else_the_most_there_are() {
+        let pipes = |streams: &[u64]| pipes_at_once(streams.to_vec());
+        assert_eq!((pipes(&[2, 1, 4]), pipes(&[1, 2, 4])), (Some(2), Some(4)));
+        assert_eq!((pipes(&[1, 1]), pipes(&[])), (None, None));
     }
 
     #[test]

@@ -2,7 +2,54 @@
 
 use std::time::SystemTime;
 
+use super::loader::{Load, TableFigures};
+use super::recommendation::Certainty;
+use super::rounds::{Loads, Series};
 use super::*;
+
+/// The base.
+pub(super) const SETTING: Setting =
+    Setting { jobs: 2, chunk: 128 << 20, format: FormatChoice::Auto, apply: ApplyMethod::Auto };
+
+/// So many rows, 100 MB in all.
+pub(super) fn amount(rows: u64) -> Amount {
+    Amount { rows, binary_bytes: 100_000_000 }
+}
+
+/// A run that loads for so long, or applies for so long where it loads while it applies; half a second is its start and end.
+pub(super) fn load(seconds: f64, method: &str) -> Load {
+    let part = |share: f64| Some(Duration::from_secs_f64(seconds * share));
+    let ms = part(1000.0).map_or(0, |part| part.as_secs());
+    let (load_ms, apply_ms) = if method == "direct" { (0, ms) } else { (ms, 50) };
+    Load {
+        whole: Duration::from_secs_f64(seconds + 0.5),
+        client_cpu: part(0.2),
+        source_cpu: part(0.6),
+        target_cpu: part(1.0),
+        peak_memory: Some(20 << 20),
+        disk_share: Some(0.0),
+        others_share: Some(0.0),
+        table: TableFigures {
+            apply: Some(method.to_owned()),
+            format: "binary".to_owned(),
+            streams: 2,
+            chunks: 2,
+            extracted: 1000,
+            bytes_in: 100_000_000,
+            load_ms,
+            index_ms: 0,
+            apply_ms,
+            lock_ms: 20,
+        },
+    }
+}
+
+/// A setting with its runs, from the first round on.
+pub(super) fn loads(axis: Axis, setting: Setting, runs: Vec<Load>) -> Loads {
+    let mut series = Series::default();
+    series.rounds = runs.into_iter().enumerate().collect();
+    Loads { axis, setting, series }
+}
 
 fn spread(median: f64) -> Spread {
     Spread { n: 3, median, min: median * 0.9, max: median * 1.1 }
@@ -10,8 +57,8 @@ fn spread(median: f64) -> Spread {
 
 fn effort(time: f64, pipe: f64) -> Effort {
     Effort {
-        rows_per_s: 1e6 / time,
-        mb_per_s: 213.0 / time,
+        rows_per_s: Some(1e6 / time),
+        mb_per_s: Some(213.0 / time),
         client_cpu_s: Some(spread(0.2)),
         client_cpu_s_per_gb: Some(0.94),
         client_cpu_ratio_to_pipe: Some(spread(0.4)),
@@ -49,7 +96,7 @@ fn setting(label: &str, list: &'static str, load: f64) -> SettingFigures {
         wire_format: "binary".to_owned(),
         streams: 2,
         chunks: 2,
-        load_s: spread(load),
+        load_s: Some(spread(load)),
         index_s: spread(0.0),
         apply_s: spread(0.4),
         lock_s: spread(0.123),
@@ -75,8 +122,9 @@ pub(super) fn findings() -> Findings {
     let choice = |key, value: &str| Choice {
         key,
         value: value.to_owned(),
-        is_sure: true,
+        certainty: Certainty::Likely,
         because: "1.71 s; the next best, 1, took 1.20 to 1.30 times its time in 3 rounds".to_owned(),
+        instead_of: None,
     };
     Findings {
         version: "0.1.0",
@@ -108,6 +156,7 @@ pub(super) fn findings() -> Findings {
         floor_s: Some(spread(1.6)),
         others_share: Some(spread(0.5)),
         settings,
+        together: None,
         left_out: vec![LeftOut {
             what: "psql | psql, 2 streams".to_owned(),
             why: "0 of 3 rounds".to_owned(),

@@ -1,18 +1,14 @@
-//! From what was measured to what it says: figures, what limits, what to recommend.
+//! From what was measured to what it says: figures, and what limits.
 
 use std::time::Duration;
 
 use super::findings::{Effort, Findings, PlainFigures, SettingFigures};
 use super::limit::{Clues, Limit, judge};
 use super::loader::Load;
-use super::recommendation::{Recommendation, Tried, choose};
-use super::rounds::{Copies, Loads, Rounds, ratios, seconds, spread};
-use super::settings::{Axis, Setting, format_name, size};
+use super::rounds::{Copies, Figure, Loads, Rounds, Series, load_time, ratios, seconds, spread};
+use super::settings::{Axis, Setting, format_name};
 use super::statistics::{Spread, ratio};
 use super::yardstick::{Copied, Plan};
-
-/// A figure, by round.
-type Figure = Vec<(usize, f64)>;
 
 /// What everything is compared with, by round.
 #[derive(Default)]
@@ -33,28 +29,41 @@ pub(super) struct Amount {
     pub(super) binary_bytes: u64,
 }
 
-fn secs(duration: Duration) -> f64 {
-    duration.as_secs_f64()
-}
+/// Fewer bytes do not tell what a gigabyte costs: CPU time comes in steps of 10 ms.
+const BYTES_TELL: u64 = 1_000_000;
 
-fn loaded(load: &Load) -> Option<f64> {
-    Some(seconds(load.table.load_ms))
+pub(super) fn secs(duration: Duration) -> f64 {
+    duration.as_secs_f64()
 }
 
 /// The figures of all that was measured at least once.
 pub(super) struct Summary<'a> {
-    rounds: &'a Rounds<'a>,
-    amount: Amount,
+    /// The base first.
+    pub(super) loads: &'a [Loads],
+    copies: &'a [Copies],
+    /// The rounds of everything; the values that are recommended together have further ones, with the base.
+    swept: usize,
+    pub(super) amount: Amount,
     marks: Marks,
     cores: f64,
 }
 
 impl<'a> Summary<'a> {
     /// Of finished rounds, on a machine of so many cores.
-    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
     pub(super) fn of(rounds: &'a Rounds<'a>, amount: Amount, cores: usize) -> Self {
+        Self::over((&rounds.loads, &rounds.copies), rounds.swept, amount, cores)
+    }
+
+    /// Of settings and plain copies, of which the first `swept` rounds were of everything.
+    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+    pub(super) fn over(
+        (loads, copies): (&'a [Loads], &'a [Copies]),
+        swept: usize,
+        amount: Amount,
+        cores: usize,
+    ) -> Self {
         let cores = cores as f64;
-        let find = |plan: &dyn Fn(Plan) -> bool| rounds.copies.iter().find(|copies| plan(copies.plan));
+        let find = |plan: &dyn Fn(Plan) -> bool| copies.iter().find(|copies| plan(copies.plan));
         let figure = |copies: Option<&Copies>, of: &dyn Fn(&Copied) -> Option<f64>| {
             copies.map(|copies| copies.series.figure(of)).unwrap_or_default()
         };
@@ -73,7 +82,18 @@ impl<'a> Summary<'a> {
             floor: both.collect(),
             pipe_cpu: figure(pipe, &|copied| copied.client_cpu.map(secs)),
         };
-        Self { rounds, amount, marks, cores }
+        Self { loads, copies, swept, amount, marks, cores }
+    }
+
+    /// A figure of a setting. Of the base without the further rounds: what is shown side by side was measured side by side.
+    pub(super) fn swept(&self, loads: &Loads, of: &dyn Fn(&Load) -> Option<f64>) -> Figure {
+        if loads.axis == Axis::Combined { loads.series.figure(of) } else { self.first(&loads.series, of) }
+    }
+
+    fn first<T>(&self, series: &Series<T>, of: &dyn Fn(&T) -> Option<f64>) -> Figure {
+        let mut figure = series.figure(of);
+        figure.retain(|(round, _)| *round < self.swept);
+        figure
     }
 
     /// The floor.
@@ -83,18 +103,18 @@ impl<'a> Summary<'a> {
 
     /// What something else took of the cores, over all runs.
     pub(super) fn others_share(&self) -> Option<Spread> {
-        let shares = self.rounds.loads.iter().flat_map(|l| l.series.figure(|load| load.others_share));
+        let shares = self.loads.iter().flat_map(|l| l.series.figure(|load| load.others_share));
         Spread::of(shares.map(|(_, share)| share))
     }
 
     /// The plain copies.
     pub(super) fn plain(&self) -> Vec<PlainFigures> {
-        self.rounds.copies.iter().filter_map(|copies| self.plain_of(copies)).collect()
+        self.copies.iter().filter_map(|copies| self.plain_of(copies)).collect()
     }
 
     fn plain_of(&self, copies: &Copies) -> Option<PlainFigures> {
         let series = &copies.series;
-        let figure = |of: &dyn Fn(&Copied) -> Option<f64>| series.figure(of);
+        let figure = |of: &dyn Fn(&Copied) -> Option<f64>| self.first(series, of);
         let wall = figure(&|copied| Some(secs(copied.wall)));
         let (what, streams) = match copies.plan {
             Plan::Read => ("read", 1),
@@ -114,19 +134,19 @@ impl<'a> Summary<'a> {
             seconds: spread(&wall)?,
             index_s: spread(&figure(&|copied| copied.index.map(secs))),
             with_index_s: spread(&figure(&|copied| Some(secs(copied.wall) + secs(copied.index?)))),
-            effort: self.effort(&wall, cpu, peak, self.amount.binary_bytes)?,
+            effort: self.effort(&wall, cpu, peak, self.amount.binary_bytes),
         })
     }
 
     /// The settings, those that were measured.
     pub(super) fn settings(&self) -> Vec<SettingFigures> {
-        self.rounds.loads.iter().filter_map(|loads| self.setting_of(loads)).collect()
+        self.loads.iter().filter_map(|loads| self.setting_of(loads)).collect()
     }
 
     fn setting_of(&self, loads: &Loads) -> Option<SettingFigures> {
         let series = &loads.series;
         let (_, last) = series.rounds.last()?;
-        let figure = |of: &dyn Fn(&Load) -> Option<f64>| series.figure(of);
+        let figure = |of: &dyn Fn(&Load) -> Option<f64>| self.swept(loads, of);
         let whole = figure(&|load| Some(secs(load.whole)));
         let peak = series.rounds.iter().filter_map(|(_, load)| load.peak_memory).max();
         let cpu = [
@@ -135,10 +155,10 @@ impl<'a> Summary<'a> {
             figure(&|load| load.target_cpu.map(secs)),
         ];
         let Setting { jobs, chunk, format, apply } = loads.setting;
-        let load = figure(&loaded);
+        let load = figure(&load_time);
         let ms = |of: fn(&Load) -> u64| spread(&figure(&|load| Some(seconds(of(load)))));
         Some(SettingFigures {
-            label: loads.setting.label(&self.rounds.loads[0].setting),
+            label: loads.setting.label(&self.loads[0].setting),
             list: loads.axis.name(),
             jobs,
             chunk_bytes: chunk,
@@ -148,13 +168,13 @@ impl<'a> Summary<'a> {
             wire_format: last.table.format.clone(),
             streams: last.table.streams,
             chunks: last.table.chunks,
-            load_s: spread(&load)?,
+            load_s: spread(&load),
             index_s: ms(|load| load.table.index_ms)?,
             apply_s: ms(|load| load.table.apply_ms)?,
             lock_s: ms(|load| load.table.lock_ms)?,
             whole_s: spread(&whole)?,
             whole_ratio: ratios(&whole, &self.marks.pipe_with_index),
-            effort: self.effort(&load, cpu, peak, last.table.bytes_in)?,
+            effort: self.effort(&load, cpu, peak, last.table.bytes_in),
         })
     }
 
@@ -165,15 +185,16 @@ impl<'a> Summary<'a> {
         [client, source, target]: [Figure; 3],
         peak_memory_bytes: Option<u64>,
         bytes: u64,
-    ) -> Option<Effort> {
-        let median = spread(time)?.median;
+    ) -> Effort {
+        let speed = |amount: f64| ratio(amount, spread(time)?.median).filter(|_| self.amount.rows > 0);
         let gb = bytes as f64 / 1e9;
+        let tells = bytes >= BYTES_TELL;
         let client_cpu_ratio_to_pipe = ratios(&client, &self.marks.pipe_cpu);
         let client = spread(&client);
-        Some(Effort {
-            rows_per_s: ratio(self.amount.rows as f64, median).unwrap_or(0.0),
-            mb_per_s: ratio(gb * 1000.0, median).unwrap_or(0.0),
-            client_cpu_s_per_gb: client.and_then(|client| ratio(client.median, gb)),
+        Effort {
+            rows_per_s: speed(self.amount.rows as f64),
+            mb_per_s: speed(gb * 1000.0),
+            client_cpu_s_per_gb: client.filter(|_| tells).and_then(|client| ratio(client.median, gb)),
             client_cpu_s: client,
             client_cpu_ratio_to_pipe,
             source_cpu_s: spread(&source),
@@ -182,96 +203,118 @@ impl<'a> Summary<'a> {
             ratio_to_pipe: ratios(time, &self.marks.pipe),
             ratio_to_pipes: ratios(time, &self.marks.pipes),
             ratio_to_floor: ratios(time, &self.marks.floor),
-        })
+        }
     }
 
     /// What limits the setting that loads fastest. What applying costs the target's server is not the load's: its part is
     /// taken from COPY FROM alone.
     #[expect(clippy::cast_precision_loss, reason = "a number of streams")]
     pub(super) fn limit(&self, findings: &Findings, links: (Option<f64>, Option<f64>)) -> Limit {
-        let fastest = |a: &&SettingFigures, b: &&SettingFigures| a.load_s.median.total_cmp(&b.load_s.median);
-        let Some(best) = findings.settings.iter().min_by(fastest) else { return judge(&Clues::default()) };
+        if self.amount.rows == 0 {
+            return Limit::unknown("There were no rows to load.");
+        }
+        let timed = findings.settings.iter().filter_map(|setting| Some((setting, setting.load_s?.median)));
+        let Some((best, load)) = timed.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+            return Limit::unknown("direct loads while it applies: its load has no time of its own.");
+        };
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         let write = findings.plain("write", true);
         let plain_target = write.and_then(|write| median(write.effort.target_cpu_s));
         let target = median(best.effort.target_cpu_s);
-        let same = self.rounds.loads.iter().find(|loads| {
-            let base = self.rounds.loads[0].setting;
+        let same = self.loads.iter().find(|loads| {
+            let base = self.loads[0].setting;
             loads.setting.label(&base) == best.label
         });
-        let disk = same.and_then(|loads| spread(&loads.series.figure(|load| load.disk_share)));
+        // The whole machine's: without servers on it, it is not this load that waits.
+        let disk = same.filter(|_| findings.machine.servers_cpu_is_known);
+        let disk = disk.and_then(|loads| spread(&loads.series.figure(|load| load.disk_share)));
         judge(&Clues {
-            load: best.load_s.median,
+            load,
             streams: best.streams as f64,
             cores: self.cores,
             client: median(best.effort.client_cpu_s),
             source: median(best.effort.source_cpu_s),
             target: target.map(|target| plain_target.map_or(target, |plain| plain.min(target))),
             disk_share: median(disk),
+            disturbed: median(findings.others_share.filter(|_| findings.is_disturbed())),
             read: findings.plain("read", true).map(|read| read.seconds.median),
             write: write.map(|write| write.seconds.median),
-            rate: best.effort.mb_per_s * 1e6,
+            rate: best.effort.mb_per_s.unwrap_or(0.0) * 1e6,
             source_link: links.0,
             target_link: links.1,
         })
     }
+}
 
-    /// What to write into the config.
-    pub(super) fn recommendation(&self) -> Recommendation {
-        let text = |value: &str| format!("\"{value}\"");
-        let run = [
-            self.choice("jobs", Axis::Jobs, &loaded, &|s| s.jobs.to_string()),
-            self.choice("chunk", Axis::Chunk, &loaded, &|s| text(&size(s.chunk))),
-            self.choice("format", Axis::Format, &loaded, &|s| text(format_name(s.format))),
-        ];
-        let whole = |load: &Load| Some(secs(load.whole));
-        let apply = self
-            .choice("apply", Axis::Apply, &whole, &|s| text(s.apply.name()))
-            .filter(|_| self.rounds.loads.iter().any(|loads| loads.axis == Axis::Apply));
-        Recommendation { run: run.into_iter().flatten().collect(), apply }
+#[cfg(test)]
+mod tests {
+    use super::super::limit::What;
+    use super::super::sample::{self, SETTING, amount, load, loads};
+    use super::*;
+    use crate::config::ApplyMethod;
+
+    fn base_and_direct() -> [Loads; 2] {
+        let runs = |seconds, method| (0..5).map(|_| load(seconds, method)).collect();
+        let direct = Setting { apply: ApplyMethod::Direct, ..SETTING };
+        [
+            loads(Axis::Base, SETTING, runs(4.0, "delta")),
+            loads(Axis::Apply, direct, runs(2.0, ApplyMethod::Direct.name())),
+        ]
     }
 
-    fn choice(
-        &self,
-        key: &'static str,
-        axis: Axis,
-        figure: &dyn Fn(&Load) -> Option<f64>,
-        value: &dyn Fn(&Setting) -> String,
-    ) -> Option<super::recommendation::Choice> {
-        let base = self.rounds.loads.first()?.series.figure(figure);
-        let on_axis = self.rounds.loads.iter().filter(|l| l.axis == axis || l.axis == Axis::Base);
-        let tried: Vec<Tried> = on_axis
-            .filter_map(|loads| {
-                let own = loads.series.figure(figure);
-                let to_base = (loads.axis != Axis::Base).then(|| ratios(&own, &base)).flatten();
-                Some(Tried { value: value(&loads.setting), median: spread(&own)?.median, to_base })
-            })
-            .collect();
-        choose(key, &tried)
+    #[test]
+    fn what_loads_while_it_applies_has_no_load_of_its_own() {
+        let loads = base_and_direct();
+        let settings = Summary::over((&loads, &[]), 5, amount(1000), 2).settings();
+        assert_eq!(settings[0].load_s.unwrap().median, 4.0);
+        assert_eq!(settings[0].effort.rows_per_s, Some(250.0));
+        let direct = &settings[1];
+        assert_eq!((direct.load_s, direct.effort.rows_per_s, direct.effort.mb_per_s), (None, None, None));
+        assert!(direct.whole_s.median > 2.0);
     }
 
-    /// The recommended values together, where that has not been measured yet.
-    pub(super) fn combined(&self) -> Option<Setting> {
-        let recommended = self.recommendation();
-        let base = self.rounds.loads.first()?.setting;
-        let mut combined = base;
-        for loads in &self.rounds.loads {
-            let is = |key: &str, value: String| {
-                recommended.run.iter().any(|choice| choice.key == key && choice.value == value)
-            };
-            let setting = &loads.setting;
-            match loads.axis {
-                Axis::Jobs if is("jobs", setting.jobs.to_string()) => combined.jobs = setting.jobs,
-                Axis::Chunk if is("chunk", format!("\"{}\"", size(setting.chunk))) => {
-                    combined.chunk = setting.chunk;
-                }
-                Axis::Format if is("format", format!("\"{}\"", format_name(setting.format))) => {
-                    combined.format = setting.format;
-                }
-                _ => {}
-            }
+    #[test]
+    fn what_loads_while_it_applies_is_not_what_the_limit_is_of() {
+        let loads = base_and_direct();
+        let summary = Summary::over((&loads, &[]), 5, amount(1000), 2);
+        let findings = |settings| Findings { settings, others_share: None, ..sample::findings() };
+        let limit = summary.limit(&findings(summary.settings()), (None, None));
+        assert!(limit.what == What::Source && limit.because.contains("2 cores are"), "{limit:?}");
+        assert!(!limit.because.contains("inf"), "{limit:?}");
+        let alone = summary.limit(&findings(summary.settings().split_off(1)), (None, None));
+        assert!(alone.what == What::Unknown && alone.because.starts_with("direct loads"), "{alone:?}");
+    }
+
+    #[test]
+    fn a_disturbed_machine_has_no_limit() {
+        let loads = base_and_direct();
+        let summary = Summary::over((&loads, &[]), 5, amount(1000), 2);
+        // In the sample half of the cores' time was others'.
+        let findings = Findings { settings: summary.settings(), ..sample::findings() };
+        let limit = summary.limit(&findings, (None, None));
+        assert!(limit.what == What::Unknown && limit.because.contains("took 50 %"), "{limit:?}");
+    }
+
+    #[test]
+    fn nothing_is_made_of_a_table_without_rows() {
+        let loads = base_and_direct();
+        let summary = Summary::over((&loads, &[]), 5, amount(0), 2);
+        let findings = Findings { settings: summary.settings(), ..sample::findings() };
+        assert_eq!(summary.limit(&findings, (None, None)), Limit::unknown("There were no rows to load."));
+        assert_eq!(findings.settings[0].effort.rows_per_s, None);
+    }
+
+    #[test]
+    fn few_bytes_do_not_tell_what_a_gigabyte_costs() {
+        let mut loads = base_and_direct();
+        let per_gb = |loads: &[Loads]| {
+            let settings = Summary::over((loads, &[]), 5, amount(1000), 2).settings();
+            settings[0].effort.client_cpu_s_per_gb
+        };
+        assert!(per_gb(&loads).is_some());
+        for (_, load) in &mut loads[0].series.rounds {
+            load.table.bytes_in = 21;
         }
-        let is_known = self.rounds.loads.iter().any(|loads| loads.setting == combined);
-        (!is_known).then_some(combined)
+        assert_eq!(per_gb(&loads), None);
     }
 }

@@ -13,61 +13,29 @@ const HEADER: Style = Style::new().bold();
 const GAP: &str = "  ";
 
 impl Findings {
-    /// All of it, ending with the lines that are recommended. Sentences are broken at `width` columns; tables are as wide as
-    /// they are.
+    /// All of it, ending with the lines that are recommended. Sentences are broken at `width` columns, tables between theirs.
     #[must_use]
     pub fn render(&self, width: usize) -> String {
         let mut text = String::new();
         paragraph(&mut text, &format!("{}; {}.", words::subject(self), words::place(self)), width);
         if let Some(base) = self.base() {
-            let rounds = figures::counted(base.load_s.n as u64, "round");
+            let rounds = figures::counted(base.whole_s.n as u64, "round");
             paragraph(&mut text, &format!("base: {}; medians of {rounds}.", words::base(base)), width);
         }
-        text.push('\n');
-        grid(&mut text, &words::staging(self));
-        text.push('\n');
-        grid(&mut text, &words::whole(self));
-        text.push('\n');
-        for line in self.legend() {
-            paragraph(&mut text, &line, width);
+        for grid in [words::staging(self), words::whole(self)] {
+            text.push('\n');
+            write_grid(&mut text, &grid, width);
         }
+        text.push('\n');
+        paragraph(&mut text, &words::legend(self), width);
         text.push('\n');
         let limit = format!("What limits: {}. {}", self.limit.what.name(), self.limit.because);
-        paragraph(&mut text, &limit, width);
-        if let Some(line) = words::disturbed(self) {
-            paragraph(&mut text, &line, width);
-        }
-        for left in &self.left_out {
-            paragraph(&mut text, &format!("Left out: {}: {}.", left.what, left.why), width);
-        }
-        if let Some(combined) = self.settings.iter().find(|setting| setting.list == "combined") {
-            let took = combined.load_s.median;
-            let base = self.base().map_or(took, |base| base.load_s.median);
-            let line = format!(
-                "The recommended values together ({}) took {}, the base {}.",
-                combined.label,
-                words::time(took),
-                words::time(base)
-            );
+        let further = [words::disturbed(self), words::together(self)];
+        for line in [limit].into_iter().chain(further.into_iter().flatten()).chain(words::left_out(self)) {
             paragraph(&mut text, &line, width);
         }
         text.push('\n');
         text + &self.recommendation.to_toml()
-    }
-
-    /// What the columns mean.
-    fn legend(&self) -> Vec<String> {
-        let floor = match self.floor_s {
-            Some(floor) => format!(
-                "floor: times {}, what the servers' CPU alone takes on all cores together",
-                words::time(floor.median)
-            ),
-            None => "floor: not known, the servers' CPU time cannot be read from here".to_owned(),
-        };
-        vec![format!(
-            "pipe: times that of one psql | psql; pipes: of as many as the best setting has streams; {floor}; pipe+index: times one pipe and an index on the key; CPU \
-             s/GB and peak: of the client."
-        )]
     }
 }
 
@@ -78,33 +46,61 @@ fn paragraph(out: &mut String, text: &str, width: usize) {
     out.push('\n');
 }
 
-fn grid(out: &mut String, grid: &Grid) {
-    let width = |column: usize| {
+/// A table; if it is wider than `width`, in several parts, each of which has the first column.
+fn write_grid(out: &mut String, grid: &Grid, width: usize) {
+    let width_of = |column: usize| {
         let cells = grid.rows.iter().map(|row| row[column].as_str()).chain([grid.header[column]]);
         cells.map(console::measure_text_width).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..grid.header.len()).map(width).collect();
-    let mut line = |cells: &[&str], style: Style| {
-        let mut text = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let padding = " ".repeat(widths[column] - console::measure_text_width(cell));
-            // Writing to a String cannot fail.
-            let _ = match column {
-                0 => write!(text, "{cell}{padding}"),
-                _ => write!(text, "{GAP}{padding}{cell}"),
-            };
+    let widths: Vec<usize> = (0..grid.header.len()).map(width_of).collect();
+    for (number, part) in parts(&widths, width).iter().enumerate() {
+        if number > 0 {
+            out.push('\n');
         }
-        let _ = writeln!(out, "{style}{}{style:#}", text.trim_end());
-    };
-    line(&grid.header, HEADER);
-    for row in &grid.rows {
-        line(&row.iter().map(String::as_str).collect::<Vec<_>>(), Style::new());
+        write_line(out, &grid.header, (part, &widths), HEADER);
+        for row in &grid.rows {
+            let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+            write_line(out, &cells, (part, &widths), Style::new());
+        }
     }
+}
+
+/// The columns of each part: the first one, and as many others as fit, at least one.
+fn parts(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for (column, taken) in widths.iter().enumerate().skip(1) {
+        let needed = GAP.len() + taken;
+        match parts.last_mut() {
+            Some(part) if needed <= room => part.push(column),
+            _ => {
+                parts.push(vec![0, column]);
+                room = width.saturating_sub(widths[0]);
+            }
+        }
+        room = room.saturating_sub(needed);
+    }
+    parts
+}
+
+fn write_line(out: &mut String, cells: &[&str], (part, widths): (&[usize], &[usize]), style: Style) {
+    let mut text = String::new();
+    for &column in part {
+        let cell = cells[column];
+        let padding = " ".repeat(widths[column] - console::measure_text_width(cell));
+        // Writing to a String cannot fail.
+        let _ = match column {
+            0 => write!(text, "{cell}{padding}"),
+            _ => write!(text, "{GAP}{padding}{cell}"),
+        };
+    }
+    let _ = writeln!(out, "{style}{}{style:#}", text.trim_end());
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::sample;
+    use super::*;
 
     #[test]
     fn the_text_has_every_setting_and_ends_with_lines_for_the_config() {
@@ -119,8 +115,25 @@ mod tests {
         assert!(before.contains("What limits: target. "), "{text}");
         assert!(before.contains("Disturbed: something else took 50 % of the cores'"), "{text}");
         assert!(before.contains("Left out: psql | psql, 2 streams: "), "{text}");
-        for line in before.lines().filter(|line| !line.contains("  ")) {
-            assert!(line.chars().count() <= 80, "{line}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_down_to_sixty_columns() {
+        for width in [60, 80, 120] {
+            let text = anstream::adapter::strip_str(&sample::findings().render(width)).to_string();
+            let (before, _) = text.split_once("\n[run]\n").unwrap();
+            let widest = before.lines().map(console::measure_text_width).max().unwrap();
+            assert!(widest <= width, "{widest} of {width}\n{before}");
+            // However many parts a table has, each figure is there once for each row.
+            assert_eq!(before.matches("rows/s").count(), 1, "{before}");
+            assert!(before.matches("apply truncate").count() >= 1, "{before}");
         }
+    }
+
+    #[test]
+    fn a_table_is_broken_between_columns_and_each_part_has_the_first() {
+        assert_eq!(parts(&[10, 4, 4, 4], 28), [vec![0, 1, 2, 3]]);
+        assert_eq!(parts(&[10, 4, 4, 4], 27), [vec![0, 1, 2], vec![0, 3]]);
+        assert_eq!(parts(&[10, 40, 4], 20), [vec![0, 1], vec![0, 2]]);
     }
 }

@@ -1,6 +1,6 @@
 //! Figures as people read them, on the terminal and on the page alike.
 
-use super::findings::{Findings, PlainFigures, SettingFigures};
+use super::findings::{Findings, LeftOut, PlainFigures, SettingFigures};
 use super::settings::size;
 use super::statistics::Spread;
 use crate::report::figures;
@@ -106,13 +106,98 @@ pub(super) fn base(setting: &SettingFigures) -> String {
     )
 }
 
-/// A setting's label, and how many streams had work where that differs.
-pub(super) fn label(setting: &SettingFigures) -> String {
-    if setting.list == "jobs" && setting.streams != setting.jobs as u64 {
-        format!("{} ({} had work)", setting.label, setting.streams)
-    } else {
-        setting.label.clone()
+/// A setting's label; how many streams had work, and how many rounds it had, where that differs.
+pub(super) fn label(findings: &Findings, setting: &SettingFigures) -> String {
+    let mut notes = Vec::new();
+    if setting.streams != setting.jobs as u64 && !matches!(setting.list, "chunk" | "format" | "apply") {
+        notes.push(format!("{} had work", figures::counted(setting.streams, "stream")));
     }
+    if setting.list == "combined" {
+        notes.push(format!("{} later", figures::counted(setting.whole_s.n as u64, "round")));
+    } else {
+        notes.extend(rounds(findings, setting.whole_s.n));
+    }
+    noted(&setting.label, &notes)
+}
+
+/// The same of a plain copy.
+fn plain_label(findings: &Findings, plain: &PlainFigures) -> String {
+    noted(&plain.label, &Vec::from_iter(rounds(findings, plain.seconds.n)))
+}
+
+fn noted(label: &str, notes: &[String]) -> String {
+    if notes.is_empty() { label.to_owned() } else { format!("{label} ({})", notes.join(", ")) }
+}
+
+/// How many rounds something had, where the base had another number.
+fn rounds(findings: &Findings, n: usize) -> Option<String> {
+    let base = findings.base()?.whole_s.n;
+    (n != base).then(|| figures::counted(n as u64, "round"))
+}
+
+/// Streams that had work, and how many there might have been.
+pub(super) fn streams(setting: &SettingFigures) -> String {
+    let streams = figures::counted(setting.streams, "stream");
+    if setting.streams == setting.jobs as u64 {
+        streams
+    } else {
+        format!("{streams} (jobs {})", setting.jobs)
+    }
+}
+
+/// What the columns mean, and why one is empty.
+pub(super) fn legend(findings: &Findings) -> String {
+    let pipe = findings.plain("pipe", true);
+    let mut parts = Vec::new();
+    if pipe.is_some() {
+        parts.push("pipe: times that of one psql | psql".to_owned());
+    }
+    if let Some(pipes) = findings.plain("pipe", false) {
+        parts.push(format!("pipes: of {} at once", pipes.streams));
+    }
+    parts.push(match findings.floor_s {
+        Some(floor) => {
+            let took = time(floor.median);
+            format!("floor: times {took}, what the servers' CPU alone takes on all cores together")
+        }
+        None if findings.machine.servers_cpu_is_known => {
+            "floor: not known, COPY TO and COPY FROM alone could not be measured".to_owned()
+        }
+        None => "floor: not known, the servers' CPU time cannot be read from here".to_owned(),
+    });
+    if let Some(pipe) = pipe {
+        parts.push(match pipe.index_s {
+            Some(_) => "pipe+index: times one pipe and an index on the key".to_owned(),
+            None => "pipe+index: not known, the table has no key".to_owned(),
+        });
+    }
+    parts.push("CPU s/GB and peak: of the client".to_owned());
+    if findings.settings.iter().any(|setting| setting.load_s.is_none()) {
+        parts.push("direct loads while it applies".to_owned());
+    }
+    format!("{}.", parts.join("; "))
+}
+
+/// The values that are recommended, where they were measured together.
+pub(super) fn together(findings: &Findings) -> Option<String> {
+    let together = findings.together.as_ref()?;
+    Some(format!(
+        "Together, {} took {} and the base {} in {} of their own: {} times.",
+        together.label,
+        time(together.seconds.median),
+        time(together.base_s.median),
+        figures::counted(together.seconds.n as u64, "round"),
+        two(together.ratio_to_base.median)
+    ))
+}
+
+/// What is missing, line by line: altogether, or some rounds of it.
+pub(super) fn left_out(findings: &Findings) -> Vec<String> {
+    let line = |left: &LeftOut| {
+        let how = if findings.has_measured(&left.what) { "Incomplete" } else { "Left out" };
+        format!("{how}: {}: {}.", left.what, left.why)
+    };
+    findings.left_out.iter().map(line).collect()
 }
 
 /// A table: its first column is text, the others are figures.
@@ -123,17 +208,30 @@ pub(super) struct Grid {
     pub(super) rows: Vec<Vec<String>>,
 }
 
+impl Grid {
+    /// Without columns that have nothing to show.
+    fn told(mut self) -> Self {
+        for column in (1..self.header.len()).rev() {
+            if self.rows.iter().all(|row| row[column] == NONE) {
+                self.header.remove(column);
+                self.rows.iter_mut().for_each(|row| drop(row.remove(column)));
+            }
+        }
+        self
+    }
+}
+
 /// Up to the last row in staging.
 pub(super) fn staging(findings: &Findings) -> Grid {
     let header =
         vec!["into staging", "time", "range", "rows/s", "MB/s", "pipe", "pipes", "floor", "CPU s/GB", "peak"];
-    let row = |label: String, time_of: Spread, effort: &super::Effort| {
+    let row = |label: String, time_of: Option<Spread>, effort: &super::Effort| {
         vec![
             label,
-            time(time_of.median),
-            range(time_of),
-            rows_per_second(effort.rows_per_s),
-            format!("{:.0}", effort.mb_per_s),
+            median(time_of, time),
+            time_of.map_or_else(|| NONE.to_owned(), range),
+            effort.rows_per_s.map_or_else(|| NONE.to_owned(), rows_per_second),
+            effort.mb_per_s.map_or_else(|| NONE.to_owned(), |speed| format!("{speed:.0}")),
             median(effort.ratio_to_pipe, two),
             median(effort.ratio_to_pipes, two),
             median(effort.ratio_to_floor, two),
@@ -141,10 +239,10 @@ pub(super) fn staging(findings: &Findings) -> Grid {
             memory(effort.peak_memory_bytes),
         ]
     };
-    let plain = |plain: &PlainFigures| row(plain.label.clone(), plain.seconds, &plain.effort);
-    let setting = |setting: &SettingFigures| row(label(setting), setting.load_s, &setting.effort);
+    let plain = |plain: &PlainFigures| row(plain_label(findings, plain), Some(plain.seconds), &plain.effort);
+    let setting = |setting: &SettingFigures| row(label(findings, setting), setting.load_s, &setting.effort);
     let loads = findings.settings.iter().filter(|setting| setting.list != "apply");
-    Grid { header, rows: findings.plain.iter().map(plain).chain(loads.map(setting)).collect() }
+    Grid { header, rows: findings.plain.iter().map(plain).chain(loads.map(setting)).collect() }.told()
 }
 
 /// From start to end.
@@ -165,7 +263,7 @@ pub(super) fn whole(findings: &Findings) -> Grid {
     let pipe = findings.plain("pipe", true).and_then(|pipe| {
         let both = pipe.with_index_s?;
         Some(vec![
-            format!("{} + index", pipe.label),
+            noted(&format!("{} + index", pipe.label), &Vec::from_iter(rounds(findings, both.n))),
             time(both.median),
             range(both),
             two(1.0),
@@ -180,11 +278,11 @@ pub(super) fn whole(findings: &Findings) -> Grid {
     let setting = |setting: &SettingFigures| {
         let by = if setting.list == "apply" { String::new() } else { format!(", {}", setting.method) };
         vec![
-            format!("{}{by}", label(setting)),
+            format!("{}{by}", label(findings, setting)),
             time(setting.whole_s.median),
             range(setting.whole_s),
             median(setting.whole_ratio, two),
-            time(setting.load_s.median),
+            median(setting.load_s, time),
             time(setting.index_s.median),
             time(setting.apply_s.median),
             time(setting.lock_s.median),
@@ -192,11 +290,12 @@ pub(super) fn whole(findings: &Findings) -> Grid {
             cpu(setting.effort.target_cpu_s),
         ]
     };
-    Grid { header, rows: pipe.into_iter().chain(findings.settings.iter().map(setting)).collect() }
+    Grid { header, rows: pipe.into_iter().chain(findings.settings.iter().map(setting)).collect() }.told()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
 
     #[test]
@@ -212,5 +311,73 @@ mod tests {
             ["0", "12", "1,230", "473,000", "12,300,000"]
         );
         assert_eq!((version(150_018).as_str(), version(90_624).as_str()), ("15.18", "9.6.24"));
+    }
+
+    #[test]
+    fn a_row_says_how_many_rounds_it_had_where_that_differs_and_how_many_streams_had_work() {
+        let mut findings = sample::findings();
+        findings.settings[0].streams = 1;
+        findings.settings[1].whole_s.n = 2;
+        findings.settings[2].list = "combined";
+        findings.settings[2].whole_s.n = 5;
+        findings.plain[0].seconds.n = 1;
+        let labels: Vec<String> =
+            staging(&findings).rows.into_iter().map(|mut row| row.swap_remove(0)).collect();
+        assert_eq!(
+            labels,
+            [
+                "COPY TO alone (1 round)",
+                "COPY FROM alone",
+                "psql | psql",
+                "base (1 stream had work)",
+                "jobs 1 (2 rounds)",
+                "chunk 32MiB (5 rounds later)",
+                "format text",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_legend_says_why_something_is_not_known() {
+        let mut findings = sample::findings();
+        assert!(!legend(&findings).contains("pipes") && !legend(&findings).contains("not known"));
+        let mut pipes = findings.plain[2].clone();
+        pipes.streams = 4;
+        findings.plain.push(pipes);
+        assert!(legend(&findings).contains("pipes: of 4 at once"));
+        findings.plain[2].index_s = None;
+        assert!(legend(&findings).contains("pipe+index: not known, the table has no key"));
+        findings.floor_s = None;
+        assert!(
+            legend(&findings).contains("floor: not known, COPY TO and COPY FROM alone could not be measured")
+        );
+        findings.machine.servers_cpu_is_known = false;
+        assert!(legend(&findings).contains("floor: not known, the servers' CPU time cannot be read"));
+        findings.plain.clear();
+        assert!(!legend(&findings).contains("pipe"));
+    }
+
+    #[test]
+    fn what_was_measured_in_some_rounds_is_not_called_left_out() {
+        let mut findings = sample::findings();
+        findings.left_out.push(LeftOut { what: "base".to_owned(), why: "1 of 3 rounds fit".to_owned() });
+        assert_eq!(
+            left_out(&findings),
+            ["Left out: psql | psql, 2 streams: 0 of 3 rounds.", "Incomplete: base: 1 of 3 rounds fit."]
+        );
+    }
+
+    #[test]
+    fn a_column_without_a_figure_is_not_shown() {
+        let mut findings = sample::findings();
+        assert!(
+            !staging(&findings).header.contains(&"pipes") && staging(&findings).header.contains(&"floor")
+        );
+        findings.settings.truncate(1);
+        (findings.settings[0].load_s, findings.settings[0].effort.rows_per_s) = (None, None);
+        let grid = whole(&findings);
+        assert!(grid.rows.iter().all(|row| row.len() == grid.header.len()), "{:?}", grid.rows);
+        findings.plain.clear();
+        assert!(!staging(&findings).header.contains(&"rows/s") && !whole(&findings).header.contains(&"load"));
     }
 }
