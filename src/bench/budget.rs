@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{Error, Phase, Result};
+
 /// The time that a bench may take, its preparation included.
 pub(super) struct Budget {
     ends: Instant,
@@ -44,6 +46,18 @@ impl Budget {
     }
 }
 
+/// `work`, given up when all is to stop: for what may be dropped at any await.
+pub(super) async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    phase: Phase,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Error::cancelled(phase)),
+    }
+}
+
 impl Drop for Budget {
     fn drop(&mut self) {
         self.alarm.abort();
@@ -70,5 +84,15 @@ mod tests {
         let budget = Budget::begin(Duration::from_hours(1), &asked);
         asked.cancel();
         assert!(budget.stop().is_cancelled() && !budget.is_used_up());
+    }
+
+    #[tokio::test]
+    async fn what_would_last_for_ever_is_given_up_when_all_is_to_stop() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let stopped = unless_stopped(&stop, Phase::Load, std::future::pending::<Result<()>>()).await;
+        assert_eq!(stopped.unwrap_err().kind(), crate::error::Kind::Cancelled);
+        let done = unless_stopped(&CancellationToken::new(), Phase::Load, async { Ok(7) }).await;
+        assert_eq!(done.unwrap(), 7);
     }
 }

@@ -1,10 +1,14 @@
 //! Where is measured: two servers, a schema of our own on each, a directory; all of it gone afterwards.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
+use super::Failure;
+use super::budget::unless_stopped;
+use super::directory::Directory;
 use super::proc;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Phase, Result};
@@ -35,10 +39,11 @@ const SCHEMA_PREFIX: &str = "bulkload_bench_";
 /// Advisory locks of benches have this as their first number, "benc" in ASCII.
 const LOCK_CLASS: i32 = 0x6265_6e63;
 
-/// How long anybody may queue behind us when a schema is dropped, how often that is tried, and the pause in between.
-const DROP_BUDGET: Duration = Duration::from_secs(2);
-const DROP_TRIES: u32 = 15;
+/// How long anybody may queue behind us when a schema is dropped, the pause until that is tried again, and for how long it
+/// is: who looks at one of our tables may do so for hours, and who has stopped us waits.
+const DROP_BUDGET: Duration = Duration::from_millis(500);
 const DROP_PAUSE: Duration = Duration::from_millis(200);
+const DROP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Both ends, and what is ours on them.
 pub(super) struct Ground {
@@ -63,7 +68,7 @@ pub(super) struct Ground {
 enum Home {
     /// To be dropped on a thread that may wait.
     Servers(Box<[Cluster; 2]>),
-    Directory(tempfile::TempDir),
+    Directory(Directory),
 }
 
 /// One end: a session of ours, and how others connect.
@@ -86,14 +91,26 @@ impl Ground {
     /// Connects to both ends; makes the schemas, the source's only if it `fills_source`.
     ///
     /// # Errors
-    /// No servers, no connection, no right to create a schema.
-    pub(super) async fn open(place: &Place, fills_source: bool, stop: &CancellationToken) -> Result<Self> {
+    /// No servers, no connection, one database for both, no right to create a schema.
+    pub(super) async fn open(
+        place: &Place,
+        fills_source: bool,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let ground = unless_stopped(stop, Phase::Connect, Box::pin(Self::connect(place))).await?;
+        match ground.create_schemas(fills_source, stop).await {
+            Ok(()) => Ok(ground),
+            Err(error) => Err(Failure { error, left: ground.close().await }),
+        }
+    }
+
+    /// Makes nothing that stays if it is given up.
+    async fn connect(place: &Place) -> Result<Self> {
         let id = RunId::now();
         let (urls, home, directory) = match place {
             Place::ThrowAway => throw_away().await?,
             Place::Given { source, target } => {
-                let directory = tempfile::tempdir()
-                    .map_err(|e| Error::io(Phase::Stage, "cannot make a temporary directory", &e))?;
+                let directory = Directory::make()?;
                 let path = directory.path().to_owned();
                 ([source.clone(), target.clone()], Home::Directory(directory), path)
             }
@@ -103,8 +120,13 @@ impl Ground {
             End::open(Side::Source, source, id.as_str()),
             End::open(Side::Target, target, id.as_str())
         )?;
+        // Whatever names and addresses say, only the very same database shares its advisory locks.
+        if !(target.claim(&id).await? && source.claim(&id).await?) {
+            return Err(Error::new(Phase::Connect, Kind::Refused, "source and target are the same database")
+                .hint("Check the two URLs: bench measures from one database to another."));
+        }
         let name = |suffix: &str| Ident::new(format!("{SCHEMA_PREFIX}{id}{suffix}"));
-        let ground = Self {
+        Ok(Self {
             source,
             target,
             schema: name(""),
@@ -112,21 +134,14 @@ impl Ground {
             directory,
             is_throw_away: matches!(place, Place::ThrowAway),
             home,
-        };
-        match ground.create_schemas(fills_source, stop).await {
-            Ok(()) => Ok(ground),
-            Err(error) => {
-                ground.close().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     async fn create_schemas(&self, fills_source: bool, stop: &CancellationToken) -> Result<()> {
         let ends = [Some(&self.target), fills_source.then_some(&self.source)];
         for end in ends.into_iter().flatten() {
             if !self.is_throw_away {
-                end.remove_dead().await?;
+                unless_stopped(stop, Phase::Clean, end.remove_dead()).await?;
             }
             end.run(&format!("create schema {}", self.schema), stop).await?;
         }
@@ -143,25 +158,28 @@ impl Ground {
     }
 
     /// Removes everything that is ours, whatever became of the work; tells what could not be removed.
-    pub(super) async fn close(self) -> Option<Error> {
-        if self.is_throw_away {
-            let Self { source, target, home, .. } = self;
-            drop((source, target));
-            let _ = tokio::task::spawn_blocking(move || drop(home)).await;
-            return None;
-        }
-        let mut failed = None;
-        for end in [&self.target, &self.source] {
-            if let Err(error) = end.drop_schemas(&[&self.schema, &self.staging_schema]).await {
-                failed = Some(error.hint(format!(
-                    "Drop it by hand on the {}: drop schema if exists {}, {} cascade",
-                    end.side.name(),
-                    self.schema,
-                    self.staging_schema
-                )));
-            }
-        }
-        failed
+    pub(super) async fn close(self) -> Vec<Error> {
+        let left = if self.is_throw_away {
+            Vec::new()
+        } else {
+            let (target, source) = tokio::join!(self.clear(&self.target), self.clear(&self.source));
+            [target, source].into_iter().filter_map(Result::err).collect()
+        };
+        let Self { source, target, home, .. } = self;
+        drop((source, target));
+        let _ = tokio::task::spawn_blocking(move || drop(home)).await;
+        left
+    }
+
+    async fn clear(&self, end: &End) -> Result<()> {
+        end.drop_schemas(&[&self.schema, &self.staging_schema]).await.map_err(|error| {
+            error.context("what was made for it is not removed").hint(format!(
+                "Drop it by hand on the {}: drop schema if exists {}, {} cascade",
+                end.side.name(),
+                self.schema,
+                self.staging_schema
+            ))
+        })
     }
 
     /// A file of ours.
@@ -181,13 +199,16 @@ impl End {
         pooler::refuse_transaction_pooling(&info, &settings).await.map_err(context)?;
         let session = session::connect(&info, &settings).await.map_err(context)?;
         let failed = |e| Error::pg(Phase::Connect, format!("the {}", side.name()), &e);
-        let sql = format!(
-            "select current_database()::text from (select pg_advisory_lock({LOCK_CLASS}, hashtext({}))) l",
-            literal(id)
-        );
-        let row = session.client.query_one(&sql, &[]).await.map_err(failed)?;
+        let row = session.client.query_one("select current_database()::text", &[]).await.map_err(failed)?;
         let server = proc::Server::of_backend(session.backend_pid, row.get(0));
         Ok(Self { side, url, libpq, session, server, info, application })
+    }
+
+    /// Takes the advisory lock that says that the bench with this id lives; `false` if the other end has it.
+    async fn claim(&self, id: &RunId) -> Result<bool> {
+        let sql = format!("select pg_try_advisory_lock({LOCK_CLASS}, hashtext({}))", literal(id.as_str()));
+        let row = self.session.client.query_one(&sql, &[]).await.map_err(|e| self.failed(&e))?;
+        Ok(row.get(0))
     }
 
     /// Another session, for the user's SQL: it keeps the role's search_path.
@@ -198,7 +219,30 @@ impl End {
 
     /// Runs statements; cancels them when all is to stop.
     pub(super) async fn run(&self, sql: &str, stop: &CancellationToken) -> Result<()> {
-        let work = self.session.client.batch_execute(sql);
+        self.unless_stopped(stop, self.session.client.batch_execute(sql)).await
+    }
+
+    /// The first value of every row, as text; cancelled as [`End::run`].
+    pub(super) async fn values(&self, sql: &str, stop: &CancellationToken) -> Result<Vec<String>> {
+        let messages = self.unless_stopped(stop, self.session.client.simple_query(sql)).await?;
+        let values = messages.iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok(values.collect())
+    }
+
+    /// A number that the server tells; 0 if it tells none.
+    pub(super) async fn number(&self, sql: &str, stop: &CancellationToken) -> Result<u64> {
+        let values = self.values(sql, stop).await?;
+        Ok(values.first().and_then(|value| value.parse().ok()).unwrap_or(0))
+    }
+
+    async fn unless_stopped<T>(
+        &self,
+        stop: &CancellationToken,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
         tokio::select! {
             done = work => done.map_err(|e| self.failed(&e)),
             () = stop.cancelled() => {
@@ -206,16 +250,6 @@ impl End {
                 Err(Error::cancelled(Phase::Stage))
             }
         }
-    }
-
-    /// One value as text.
-    pub(super) async fn value(&self, sql: &str) -> Result<String> {
-        let messages = self.session.client.simple_query(sql).await.map_err(|e| self.failed(&e))?;
-        let value = messages.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        });
-        Ok(value.unwrap_or_default())
     }
 
     /// An error of this end's server.
@@ -258,16 +292,27 @@ impl End {
         if found == 0 {
             return Ok(());
         }
-        let mut dropped = session.client.batch_execute(&sql).await;
-        for _ in 1..DROP_TRIES {
-            if dropped.is_ok() {
-                break;
+        let gives_up = Instant::now() + DROP_WITHIN;
+        let mut is_told = false;
+        while let Err(error) = session.client.batch_execute(&sql).await {
+            if Instant::now() >= gives_up {
+                return Err(failed(error));
             }
             // A backend of ours that was cancelled, or whose program was killed, may take a moment to let go.
+            if is_told || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                tracing::debug!(phase = %Phase::Clean, "{}", failed(error));
+            } else {
+                is_told = true;
+                let limit = humantime::format_duration(DROP_WITHIN);
+                tracing::warn!(
+                    phase = %Phase::Clean,
+                    "somebody has locked what is to be removed on the {}: trying for {limit}",
+                    self.side.name()
+                );
+            }
             tokio::time::sleep(DROP_PAUSE).await;
-            dropped = session.client.batch_execute(&sql).await;
         }
-        dropped.map_err(failed)
+        Ok(())
     }
 }
 

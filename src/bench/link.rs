@@ -4,21 +4,36 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::budget::unless_stopped;
 use super::ground::{End, Ground};
-use crate::error::Result;
+use crate::error::{Phase, Result};
 use crate::pg::name::TableName;
 
 /// Enough to fill what lies between, and not to be seen in the time limit.
 const BYTES: usize = 64 << 20;
 const TIME_MAX: Duration = Duration::from_secs(3);
 
+/// A way over which it has not been done by then is stuck: nothing is known of it.
+const STUCK_AFTER: Duration = Duration::from_secs(20);
+
 /// A row is as wide as fits a message that servers send at once.
 const ROW_BYTES: usize = 8000;
 
-/// Bytes per second from the source, and to the target.
-pub(super) async fn speeds(ground: &Ground) -> (Option<f64>, Option<f64>) {
-    (from(&ground.source).await.ok().flatten(), to(ground).await.ok().flatten())
+/// Bytes per second from the source, and to the target, as far as they can be had.
+///
+/// # Errors
+/// `Kind::Cancelled`
+pub(super) async fn speeds(ground: &Ground, stop: &CancellationToken) -> Result<(Option<f64>, Option<f64>)> {
+    let both = Box::pin(async { Ok((had(from(&ground.source)).await, had(to(ground)).await)) });
+    unless_stopped(stop, Phase::Load, both).await
+}
+
+/// A speed, unless a server refuses or the way is stuck.
+async fn had(speed: impl Future<Output = Result<Option<f64>>>) -> Option<f64> {
+    timeout(STUCK_AFTER, speed).await.ok()?.ok()?
 }
 
 /// Rows of one letter.

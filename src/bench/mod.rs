@@ -36,6 +36,7 @@ mod advice;
 mod budget;
 mod chart;
 mod contest;
+mod directory;
 mod findings;
 mod ground;
 mod html;
@@ -106,21 +107,41 @@ pub struct Outcome {
     pub failures: Vec<Error>,
 }
 
-/// Measures. Whatever comes of it, what it made on the servers is gone afterwards.
+/// Why nothing came of it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What kept it from measuring, or `Kind::Cancelled`.
+    pub error: Error,
+    /// What could not be removed from the servers nevertheless, and how to do it by hand.
+    pub left: Vec<Error>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, left: Vec::new() }
+    }
+}
+
+/// Measures. Whatever comes of it, what it made on the servers is gone afterwards, or it is said that it is not.
 ///
 /// # Errors
-/// Nothing could be measured, or `Kind::Cancelled`.
-pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome> {
+/// Nothing could be measured.
+pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome, Failure> {
     let started = (SystemTime::now(), Instant::now());
     let budget = Budget::begin(job.time_limit, cancel);
     let ground = Ground::open(&job.place, job.subject.fills_source(), budget.stop()).await;
-    let ground = ground.map_err(|error| in_time(error, &budget, job))?;
+    let in_time = |failure: Failure| Failure { error: in_time(failure.error, &budget, job), ..failure };
+    let ground = ground.map_err(in_time)?;
     let measured = Box::pin(on(&ground, job, &budget, started)).await;
     tracing::info!(phase = %Phase::Clean, "removing what was made for it");
     let left = ground.close().await;
-    let mut outcome = measured.map_err(|error| in_time(error, &budget, job))?;
-    outcome.failures.extend(left);
-    Ok(outcome)
+    match measured {
+        Ok(mut outcome) => {
+            outcome.failures.extend(left);
+            Ok(outcome)
+        }
+        Err(error) => Err(in_time(Failure { error, left })),
+    }
 }
 
 /// What ended because the time was over says so.
@@ -148,7 +169,7 @@ async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, I
     let loader = Loader { program: job.program.clone(), ground, scenario: &scenario };
     let mut failures = Vec::new();
     let settings = possible(job, &loader, (&mut left_out, &mut failures), stop).await?;
-    let links = if ground.is_throw_away { (None, None) } else { link::speeds(ground).await };
+    let links = if ground.is_throw_away { (None, None) } else { link::speeds(ground, stop).await? };
     let mut rounds = Rounds {
         ground,
         scenario: &scenario,

@@ -106,14 +106,15 @@ async fn prepare_made(
         }
     }
     let entry = if has_rules { rules::config(&ground.schema) } else { String::new() };
-    let bytes = ground.source.value(&format!("select pg_table_size({})", regclass(&table))).await?;
+    let size = format!("select pg_table_size({})", regclass(&table));
+    let bytes = ground.source.number(&size, stop).await?;
     Ok(Scenario {
         name: shape.name().to_owned(),
         plain: Plain {
             query: format!("select * from {table}"),
             columns: columns_of(ground, &format!("select * from {table}")).await?,
             key: key_of(ground, &table).await?,
-            bytes: bytes.parse().unwrap_or(0),
+            bytes,
             heap: Some(table.clone()),
         },
         run: toml::Table::new(),

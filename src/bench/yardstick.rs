@@ -1,6 +1,7 @@
 //! What `bulkload` is compared with: `psql -c "copy … to stdout" | psql -c "copy … from stdin"`, and each half alone.
 
 use std::fs::File;
+use std::io::Seek as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -62,8 +63,9 @@ pub(super) struct Yardstick<'a> {
     ground: &'a Ground,
     scenario: &'a Scenario,
     table: TableName,
-    /// The rows as COPY TO writes them, if there is room for them.
-    file: Option<PathBuf>,
+    /// The rows as COPY TO writes them, if there is room for them. It has no name: nobody else can open it, and it goes
+    /// with us whatever ends us.
+    file: Option<File>,
     /// The pages of the source's heap.
     pages: u64,
 }
@@ -90,20 +92,19 @@ impl<'a> Yardstick<'a> {
                 let sql = format!(
                     "select pg_relation_size({relation}::regclass) / current_setting('block_size')::int"
                 );
-                ground.source.value(&sql).await?.parse().unwrap_or(0)
+                ground.source.number(&sql, stop).await?
             }
             None => 0,
         };
         let mut yardstick = Self { psql: psql()?, ground, scenario, table, file: None, pages };
-        let path = ground.file("rows.copy");
         // A row in binary can be larger than in the heap, but never by so much.
         let needed = scenario.plain.bytes.saturating_mul(3);
         if free_space(&ground.directory).is_some_and(|free| free > needed) {
-            let file = File::create(&path)
-                .map_err(|e| Error::io(Phase::Stage, format!("cannot write {}", path.display()), &e))?;
+            let file = tempfile::tempfile_in(&ground.directory).map_err(|e| no_file(&e))?;
+            let copy = file.try_clone().map_err(|e| no_file(&e))?;
             let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
-            measure(Work::One(program.writing(file)), stop).await?;
-            yardstick.file = Some(path);
+            measure(Work::One(program.writing(copy)), stop).await?;
+            yardstick.file = Some(file);
         } else {
             let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
             measure(Work::One(program), stop).await?;
@@ -113,7 +114,7 @@ impl<'a> Yardstick<'a> {
 
     /// Bytes of the rows in binary, if they are known.
     pub(super) fn bytes(&self) -> Option<u64> {
-        Some(std::fs::metadata(self.file.as_ref()?).ok()?.len())
+        Some(self.file.as_ref()?.metadata().ok()?.len())
     }
 
     /// Whether it can be measured here.
@@ -156,9 +157,10 @@ impl<'a> Yardstick<'a> {
         let write_sql = format!("copy {} from stdin (format binary)", self.table);
         match (plan, &self.file) {
             (Plan::Read, _) => Ok(Work::One(self.program(source, &self.read_sql(None))?)),
-            (Plan::Write, Some(path)) => {
-                let file = File::open(path)
-                    .map_err(|e| Error::io(Phase::Load, format!("cannot read {}", path.display()), &e))?;
+            (Plan::Write, Some(file)) => {
+                // One psql at a time reads it, from its beginning.
+                let file = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+                let file = file.map_err(|e| no_file(&e))?;
                 Ok(Work::One(self.program(target, &write_sql)?.reading(file)))
             }
             (Plan::Write, None) => {
@@ -224,6 +226,10 @@ impl<'a> Yardstick<'a> {
         }
         Program::new(command)
     }
+}
+
+fn no_file(why: &std::io::Error) -> Error {
+    Error::io(Phase::Stage, "the temporary file of the rows cannot be had", why)
 }
 
 /// psql where the server's programs are, else in PATH: there Debian has a script that looks for it first.

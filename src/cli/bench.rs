@@ -10,7 +10,7 @@ use super::options::{ConfigFile, Globals, table_name};
 use super::publish::refuse_unwritable;
 use super::signals::Signals;
 use super::terminal;
-use crate::bench::{self, Findings, Job, Outcome, Place, Shape, Subject, Sweep};
+use crate::bench::{self, Failure, Findings, Job, Outcome, Place, Shape, Subject, Sweep};
 use crate::config::{
     ApplyMethod, FormatChoice, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE, process_env,
 };
@@ -150,7 +150,11 @@ impl Bench {
             time_limit: self.time_limit,
             program,
         };
-        let Outcome { findings, failures } = Box::pin(bench::bench(&job, &signals.token())).await?;
+        let measured = Box::pin(bench::bench(&job, &signals.token())).await;
+        let Outcome { findings, failures } = measured.map_err(|Failure { error, left }| {
+            left.iter().for_each(|error| terminal::show_error(error, globals.log_format));
+            error
+        })?;
         let mut exit = if failures.is_empty() { Exit::Done } else { Exit::TableFailed };
         let told = self.tell(&findings);
         for error in failures.into_iter().chain(told) {

@@ -1,7 +1,10 @@
 //! A bench that is stopped, killed or refused leaves nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
 use super::{assert_tidy, between, program, schemas};
-use crate::support::{Bulkload, Pair, Running, pair, wait_until};
+use crate::support::{Bulkload, Pair, Proxy, Running, pair, wait_until};
 
 type Stop = fn(&Running);
 
@@ -59,6 +62,87 @@ fn a_bench_of_which_nothing_fits_into_its_time_says_so_and_leaves_nothing() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
     assert!(outcome.stderr.contains("error: nothing could be measured within --time-limit 1s"), "{outcome}");
     assert_tidy(&pair);
+}
+
+#[test]
+fn from_a_database_to_itself_is_refused_as_sync_refuses_it() {
+    let pair = pair();
+    let target = pair.target.url();
+    let outcome = Bulkload::new().run(&["bench", "--source", target, "--target", target, "--rows=10"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
+    assert!(outcome.stderr.contains("error: source and target are the same database"), "{outcome}");
+    assert_tidy(&pair);
+}
+
+#[test]
+fn a_stop_and_the_end_of_the_time_are_heard_while_it_connects() {
+    let pair = pair();
+    let proxy = Proxy::to(pair.target.port());
+    proxy.freeze(true);
+    let target = pair.target.url_through(proxy.port());
+    let args = ["bench", "--source", pair.source.url(), "--target", &target];
+    let running = Bulkload::new().spawn(&args);
+    wait_until("it connects", || proxy.accepted() > 0);
+    running.terminate();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(143), "{outcome}");
+    assert!(outcome.stderr.contains("error: stopped on request"), "{outcome}");
+    let outcome = Bulkload::new().run(&[&args[..], &["--time-limit=1s"]].concat());
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("error: nothing could be measured within --time-limit 1s"), "{outcome}");
+}
+
+#[test]
+fn servers_that_are_stopped_while_they_start_leave_nothing() {
+    let program = program();
+    let mut running = program.spawn(&["bench", "--rows=10"]);
+    running.wait_for_stderr("starting two throw-away PostgreSQL servers");
+    running.interrupt();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(130), "{outcome}");
+    assert!(!outcome.stderr.contains("making up the table"), "{outcome}");
+    wait_until("its files go", || std::fs::read_dir(program.dir()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_schema_that_somebody_has_locked_is_told_of_when_it_is_stopped() {
+    let pair = pair();
+    let mut running = Bulkload::new().spawn(&between(&pair, &["--rows=3000", "--repeat=1000"]));
+    running.wait_for_stderr("round 1 of ");
+    let schema = schemas(&pair.target).into_iter().find(|name| !name.ends_with("_staging")).unwrap();
+    let other = pair.target.session();
+    other.run(&format!("begin; declare c cursor for select * from {schema}.plain; fetch c"));
+    running.terminate();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(143), "{outcome}");
+    assert!(outcome.stderr.contains("somebody has locked what is to be removed on the target"), "{outcome}");
+    assert!(outcome.stderr.contains("error: what was made for it is not removed: the target: "), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("drop schema if exists \"{schema}\"")), "{outcome}");
+    assert!(outcome.stderr.contains("error: stopped on request"), "{outcome}");
+    assert_eq!(schemas(&pair.source), Vec::<String>::new());
+    assert!(schemas(&pair.target).contains(&schema));
+}
+
+/// Directories of files of ours in a program's TMPDIR.
+fn directories(program: &Bulkload) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(program.dir()).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("bulkload-bench-"))
+        .collect()
+}
+
+#[test]
+fn files_with_rows_are_nobody_elses_and_go_with_a_bench_that_is_killed() {
+    let pair = pair();
+    let program = program();
+    let mut running = program.spawn(&between(&pair, &["--rows=3000", "--repeat=1000"]));
+    running.wait_for_stderr("round 1 of ");
+    let directory = directories(&program).pop().unwrap();
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    // The rows themselves have no name: nothing of them stays, even if nobody is left to remove it.
+    assert!(!directory.join("rows.copy").exists());
+    running.kill_9();
+    wait_until("its files go", || directories(&program).is_empty());
 }
 
 #[test]

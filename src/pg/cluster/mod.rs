@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 pub use binaries::{BINDIR_VARIABLE, Binaries};
-use process::{Account, Reaper};
+use process::Account;
+pub(crate) use process::Reaper;
 
 use crate::error::{Error, Kind, Phase, Result};
 

@@ -185,7 +185,7 @@ fn stat(id: u32) -> Option<(char, u32)> {
 /// signal handler would not run after SIGKILL. A line of input sends it home. A server that still runs when its
 /// files are gone stops by itself when it misses its lock file (checked every minute).
 #[derive(Debug)]
-pub(super) struct Reaper {
+pub(crate) struct Reaper {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
@@ -202,7 +202,7 @@ done"#;
 
 impl Reaper {
     /// Sets out to remove `dir`.
-    pub(super) fn watch(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn watch(dir: &Path) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", REAP, "bulkload-reaper"])
             .arg(dir)
