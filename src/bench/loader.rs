@@ -1,6 +1,6 @@
 //! One run of the program with one setting, as a process of its own: what it used is then the loading's alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::proc::Cores;
 use super::process::{Program, Work, measure};
 use super::scenario::Scenario;
 use super::settings::Setting;
-use crate::config::{Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
+use crate::config::{ApplyMethod, Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::run::{self, Options};
 
@@ -57,6 +57,17 @@ struct ReportFigures {
     tables: Vec<TableFigures>,
 }
 
+/// What the report says of a table that failed.
+#[derive(Deserialize)]
+struct ReportErrors {
+    tables: Vec<TableError>,
+}
+
+#[derive(Deserialize)]
+struct TableError {
+    error: Option<String>,
+}
+
 /// How runs are started.
 pub(super) struct Loader<'a> {
     /// This program's own file.
@@ -70,16 +81,29 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// Why it is not.
-    pub(super) async fn plan(&self, setting: &Setting) -> Result<crate::config::ApplyMethod> {
+    pub(super) async fn plan(&self, setting: &Setting, stop: &CancellationToken) -> Result<ApplyMethod> {
         let text = self.scenario.config(self.ground, setting)?;
         let environment = |name: &str| match name {
             SOURCE_URL_VARIABLE => Some(self.ground.source.url.expose().to_owned()),
             TARGET_URL_VARIABLE => Some(self.ground.target.url.expose().to_owned()),
             other => crate::config::process_env(other),
         };
-        let config = Config::parse(&text, "the config of a run", &environment)?;
-        let plan = Box::pin(run::plan(config, Options::default())).await?;
-        Ok(plan.tables[0].apply)
+        let planned = async {
+            let config = Config::parse(&text, "the config of a run", &environment)?;
+            let options = Options { cancel: stop.clone(), ..Options::default() };
+            Box::pin(run::plan(config, options)).await
+        };
+        match planned.await {
+            Ok(plan) => Ok(plan.tables[0].apply),
+            Err(error) => Err(self.told(setting, error)),
+        }
+    }
+
+    /// An error of a run, of a config that nobody has seen, with the table as the user knows it.
+    fn told(&self, setting: &Setting, error: Error) -> Error {
+        let table = self.scenario.live(self.ground, setting.apply).plain();
+        let message = error.message().replace(&table, &self.scenario.name);
+        error.instead(message).nowhere()
     }
 
     /// Runs it once.
@@ -90,13 +114,16 @@ impl Loader<'_> {
         let ground = self.ground;
         let (config, report) = (ground.file("run.toml"), ground.file("report.json"));
         write(&config, &self.scenario.config(ground, setting)?)?;
+        // One of the last run would be taken for this one's, if this one does not come so far.
+        let _ = std::fs::remove_file(&report);
         let mut command = Command::new(&self.program);
         command.args(["sync", "--quiet", "--no-progress", "-c"]).arg(&config).arg("--report").arg(&report);
         command.env(SOURCE_URL_VARIABLE, ground.source.url.expose());
         command.env(TARGET_URL_VARIABLE, ground.target.url.expose());
         let before = Servers::now(ground);
         let cores = Cores::now();
-        let used = measure(Work::One(Program::new(command)?), stop).await?;
+        let used = measure(Work::One(Program::new(command)?), stop).await;
+        let used = used.map_err(|error| self.told(setting, with_reason(error, &report)))?;
         let cores = cores.zip(Cores::now());
         let disk_share = cores.and_then(|(then, now)| now.disk_share_since(then));
         let (source_cpu, target_cpu) = Servers::now(ground).since(&before);
@@ -147,8 +174,21 @@ impl Servers {
     }
 }
 
+/// What the report says of the failure instead of what the program wrote, if it came to a report.
+fn with_reason(error: Error, report: &Path) -> Error {
+    if error.kind() == Kind::Cancelled {
+        return error;
+    }
+    let text = std::fs::read_to_string(report).unwrap_or_default();
+    let errors = serde_json::from_str::<ReportErrors>(&text).ok();
+    match errors.and_then(|errors| errors.tables.into_iter().find_map(|table| table.error)) {
+        Some(reason) => error.instead(reason),
+        None => error,
+    }
+}
+
 /// Readable by nobody else: a config of the user's may hold what is nobody else's business.
-fn write(path: &std::path::Path, text: &str) -> Result<()> {
+fn write(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();

@@ -234,9 +234,7 @@ async fn possible(
                 possible.push((axis, setting));
             }
             Err(error) if axis != Axis::Base && error.kind() != Kind::Cancelled => {
-                let table = loader.scenario.live(loader.ground, setting.apply).plain();
-                let why = error.message().replace(&table, &loader.scenario.name);
-                left_out.push(LeftOut { what: setting.label(&base), why });
+                left_out.push(LeftOut { what: setting.label(&base), why: error.message().to_owned() });
                 if error.phase() == Phase::Load {
                     failures.push(error.context(setting.in_full()));
                 }
@@ -258,11 +256,11 @@ async fn make_ready(
     if !filled.contains(&setting.apply) {
         filled.push(setting.apply);
         loader.scenario.create_live(loader.ground, setting.apply, stop).await?;
-        loader.plan(setting).await?;
+        loader.plan(setting, stop).await?;
         tracing::info!(phase = %Phase::Load, "warming up: {}", setting.in_full());
         loader.run(setting, stop).await?;
     }
-    loader.plan(setting).await
+    loader.plan(setting, stop).await
 }
 
 /// What the user has set, or else what a config has that says nothing.

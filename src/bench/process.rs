@@ -15,6 +15,9 @@ use crate::error::{Error, Kind, Phase, Result};
 /// Between two looks at a program: short beside anything that is measured, long beside the look itself.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
+/// What our own program begins with when it says why it ends; the lines before are its log.
+const ERROR: &str = "error: ";
+
 /// What a program that is told to stop may take; a run rolls back, and drops its staging.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -190,7 +193,7 @@ impl Watched {
         self.has_ended
     }
 
-    /// What went wrong, if something did: the first line that it wrote, without its `error:`.
+    /// What went wrong, if something did: the first line that it calls an error, without its `error:`, else the first one.
     fn complaint(&mut self) -> Option<String> {
         let status = self.child.wait();
         if matches!(&status, Ok(status) if status.success()) {
@@ -198,11 +201,12 @@ impl Watched {
         }
         let mut text = String::new();
         let read = self.complaints.rewind().and_then(|()| self.complaints.read_to_string(&mut text));
-        let line = read.ok().and_then(|_| text.lines().find(|line| !line.trim().is_empty()));
+        let lines = || text.lines().filter(|line| !line.trim().is_empty());
+        let line = read.ok().and_then(|_| lines().find(|line| line.starts_with(ERROR)).or(lines().next()));
         let ended = status.map_or_else(|e| e.to_string(), |status| format!("it ended with {status}"));
         Some(line.map_or(ended, |line| {
             let line = line.trim();
-            line.strip_prefix("error: ").or(line.strip_prefix("psql: ")).unwrap_or(line).to_owned()
+            line.strip_prefix(ERROR).or(line.strip_prefix("psql: ")).unwrap_or(line).to_owned()
         }))
     }
 }
@@ -242,6 +246,9 @@ mod tests {
         let failing = Work::One(shell("echo 'error: no such table' >&2; exit 2"));
         let error = measure(failing, &CancellationToken::new()).await.unwrap_err();
         assert_eq!(error.message(), "no such table");
+        let logging = Work::One(shell("echo 12:00 warn load slow >&2; echo 'error: no disk' >&2; exit 1"));
+        let error = measure(logging, &CancellationToken::new()).await.unwrap_err();
+        assert_eq!(error.message(), "no disk");
         let silent = measure(Work::One(shell("exit 3")), &CancellationToken::new()).await.unwrap_err();
         assert!(silent.message().contains('3'), "{silent}");
     }
