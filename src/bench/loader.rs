@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::ground::Ground;
 use super::proc::Cores;
 use super::process::{Program, Work, measure};
-use super::scenario::Scenario;
+use super::scenario::{REJECTS, Scenario};
 use super::settings::Setting;
 use crate::config::{ApplyMethod, Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
 use crate::error::{Error, Kind, Phase, Result};
@@ -99,10 +99,13 @@ impl Loader<'_> {
         }
     }
 
-    /// An error of a run, of a config that nobody has seen, with the table as the user knows it.
+    /// An error of a run, of a config that nobody has seen, with the table as the user knows it, and without a file of
+    /// rejects that will be gone.
     fn told(&self, setting: &Setting, error: Error) -> Error {
         let table = self.scenario.live(self.ground, setting.apply).plain();
+        let file = format!("; see {}", self.ground.file(REJECTS).display());
         let message = error.message().replace(&table, &self.scenario.name);
+        let message = message.split(&file).next().unwrap_or_default();
         error.instead(message).nowhere()
     }
 
@@ -132,7 +135,7 @@ impl Loader<'_> {
         let figures: ReportFigures = serde_json::from_str(&text).map_err(|error| internal(&error))?;
         let table = figures.tables.into_iter().next().ok_or_else(|| internal(&"it has no table"))?;
         // What was rejected is of no interest, and would add up.
-        let _ = std::fs::remove_dir_all(ground.file("rejects"));
+        let _ = std::fs::remove_dir_all(ground.file(REJECTS));
         Ok(Load {
             whole: used.wall,
             client_cpu: used.cpu,

@@ -1,7 +1,7 @@
 //! `bulkload bench`: measures what settings do, beside a plain copy, and recommends some.
 //!
 //! 1. [`ground`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
-//! 2. [`scenario`]: the rows, made up or the user's, and a table for each method that takes them.
+//! 2. [`scenario`], [`own`]: the rows, made up or the user's, and a table for each method that takes them.
 //! 3. [`rounds`]: every setting as a run of the program of its own, every plain copy as a pipe of psql, in turns.
 //! 4. [`summary`]: medians and spreads, ratios round by round, what limits; [`advice`]: what to recommend.
 //! 5. [`text`], [`html`], and the JSON, which is [`Findings`] as it stands.
@@ -43,6 +43,7 @@ mod html;
 mod limit;
 mod link;
 mod loader;
+mod own;
 mod proc;
 mod process;
 mod recommendation;
@@ -157,7 +158,7 @@ fn in_time(error: Error, budget: &Budget, job: &Job) -> Error {
 async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, Instant)) -> Result<Outcome> {
     let stop = budget.stop();
     let scenario = job.subject.prepare(ground, stop).await?;
-    let mut left_out = Vec::new();
+    let mut left_out = scenario.left_out.clone();
     let yardstick = match Yardstick::prepare(ground, &scenario, stop).await {
         Ok(yardstick) => Some(yardstick),
         Err(error) if error.kind() == Kind::Cancelled => return Err(error),
@@ -178,6 +179,7 @@ async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, I
         budget,
         loads: Vec::new(),
         copies: Vec::new(),
+        impossible: Vec::new(),
         done: 0,
         swept: 0,
     };
@@ -255,6 +257,7 @@ async fn make_ready(
 ) -> Result<ApplyMethod> {
     if !filled.contains(&setting.apply) {
         filled.push(setting.apply);
+        loader.scenario.try_method(setting.apply, stop).await?;
         loader.scenario.create_live(loader.ground, setting.apply, stop).await?;
         loader.plan(setting, stop).await?;
         tracing::info!(phase = %Phase::Load, "warming up: {}", setting.in_full());

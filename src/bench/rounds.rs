@@ -77,6 +77,8 @@ pub(super) struct Rounds<'a> {
     pub(super) budget: &'a Budget,
     pub(super) loads: Vec<Loads>,
     pub(super) copies: Vec<Copies>,
+    /// Plain copies that cannot be measured here.
+    pub(super) impossible: Vec<LeftOut>,
     /// How many there have been.
     pub(super) done: usize,
     /// How many of them, the first ones, were of everything.
@@ -93,7 +95,10 @@ enum Turn {
 impl Rounds<'_> {
     /// Adds a plain copy, if it is possible.
     pub(super) fn add_copy(&mut self, plan: Plan) -> Option<usize> {
-        self.yardstick.filter(|yardstick| yardstick.is_possible(plan))?;
+        if let Some(why) = self.yardstick?.refusal(plan) {
+            self.impossible.push(LeftOut { what: plan.label(), why: why.to_owned() });
+            return None;
+        }
         self.copies.push(Copies { plan, series: Series::default() });
         Some(self.copies.len() - 1)
     }
@@ -221,7 +226,8 @@ impl Rounds<'_> {
             .iter()
             .map(|copies| (copies.plan.label(), copies.series.rounds.len(), copies.series.failed.as_ref()));
         let all = loads.chain(copies);
-        all.filter_map(|(what, rounds, failed)| gap(what, (rounds, repeat), failed, limit)).collect()
+        let gaps = all.filter_map(|(what, rounds, failed)| gap(what, (rounds, repeat), failed, limit));
+        self.impossible.iter().cloned().chain(gaps).collect()
     }
 }
 

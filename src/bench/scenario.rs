@@ -1,16 +1,16 @@
-//! What is loaded: a table that is made up, or one of the user's config, whose target is then a copy in our own schema.
+//! What is loaded: a table that is made up, or one of the user's config, see [`super::own`].
 
 use tokio_util::sync::CancellationToken;
 
+use super::budget::unless_stopped;
+use super::findings::LeftOut;
 use super::ground::Ground;
+use super::own::{self, Own};
 use super::settings::{Setting, format_name};
 use super::shape::{Shape, rules};
-use crate::config::{ApplyMethod, Config, From, Strategy};
+use crate::config::{ApplyMethod, Config, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::RelationKind;
 use crate::pg::name::{Ident, TableName, list, literal};
-use crate::plan::TablePlan;
-use crate::run::{self, Options};
 
 /// What to load.
 #[derive(Debug, Clone)]
@@ -42,22 +42,29 @@ pub(super) struct Scenario {
     /// What the plain pipe reads, and with what key it writes.
     pub(super) plain: Plain,
     /// `[run]` of the config, without what is tried.
-    run: toml::Table,
+    pub(super) run: toml::Table,
     /// `[[table]]`, likewise.
-    entry: toml::Table,
-    kind: Kindred,
+    pub(super) entry: toml::Table,
+    /// What of it cannot be measured.
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) kind: Kindred,
 }
 
+/// Where runs write rows that are not loaded, among our files.
+pub(super) const REJECTS: &str = "rejects";
+
 /// What differs between the two kinds of subject.
-enum Kindred {
+pub(super) enum Kindred {
     Made { shape: Shape, has_rules: bool },
-    Own { live: TableName },
+    Own(Box<Own>),
 }
 
 /// The same rows for a plain COPY.
 pub(super) struct Plain {
     /// The relation that holds them, if its pages can be read by parts.
     pub(super) heap: Option<TableName>,
+    /// The columns that are read, unless a query says it.
+    pub(super) names: Vec<Ident>,
     /// The query that brings them.
     pub(super) query: String,
     /// The columns of the table that takes them: names and types, as SQL.
@@ -83,7 +90,7 @@ impl Subject {
             Self::Made { shape, rows, has_rules } => {
                 prepare_made(ground, (*shape, *rows, *has_rules), stop).await
             }
-            Self::Own { text, config, entry } => prepare_own(ground, text, config, *entry).await,
+            Self::Own { text, config, entry } => own::prepare(ground, text, (config, *entry), stop).await,
         }
     }
 }
@@ -106,97 +113,42 @@ async fn prepare_made(
         }
     }
     let entry = if has_rules { rules::config(&ground.schema) } else { String::new() };
+    let names = ordinary_columns(ground, &table, stop).await?;
+    let query = format!("select {} from {table}", list(&names));
     let size = format!("select pg_table_size({})", regclass(&table));
     let bytes = ground.source.number(&size, stop).await?;
     Ok(Scenario {
         name: shape.name().to_owned(),
         plain: Plain {
-            query: format!("select * from {table}"),
-            columns: columns_of(ground, &format!("select * from {table}")).await?,
-            key: key_of(ground, &table).await?,
+            columns: unless_stopped(stop, Phase::Plan, columns_of(ground, &query, stop)).await?,
+            query,
+            names,
+            key: key_of(ground, &table, stop).await?,
             bytes,
             heap: Some(table.clone()),
         },
         run: toml::Table::new(),
         entry: parsed(&format!("from = '{}'\n{entry}", table.plain()))?,
+        left_out: Vec::new(),
         kind: Kindred::Made { shape, has_rules },
     })
-}
-
-async fn prepare_own(ground: &Ground, text: &str, config: &Config, entry: usize) -> Result<Scenario> {
-    let table = &config.tables[entry];
-    let source = match &table.from {
-        From::Relation(name) => name.value.to_string(),
-        From::Query(query) => format!("({}) q", query.value),
-        From::Csv(csv) => {
-            return Err(Error::config(
-                csv.files.at.clone(),
-                "bench cannot measure a table that comes from CSV files",
-            )
-            .hint("Name a table that comes from a PostgreSQL source."));
-        }
-    };
-    // Says what is wrong with the entry as `plan` says it, and knows what the catalogs add to it.
-    let options = Options { tables: vec![table.name.value.clone()], ..Options::default() };
-    let plan = Box::pin(run::plan(config.clone(), options)).await?;
-    let planned = &plan.tables[0];
-    let filter = table.filter.as_ref().map_or(String::new(), |filter| format!(" where {}", filter.value));
-    let query = format!("select * from {source}{filter}");
-    let mut document = parsed(text)?;
-    let entries = document.get_mut("table").and_then(toml::Value::as_array_mut);
-    let own = entries.and_then(|entries| entries.get(entry)).and_then(toml::Value::as_table);
-    let mut own = own.cloned().unwrap_or_default();
-    if !["from", "query"].iter().any(|key| own.contains_key(*key)) {
-        own.insert("from".to_owned(), table.name.value.to_string().into());
-    }
-    declare_foreign_keys(&mut own, planned);
-    let heap = planned.source_relation.clone();
-    let is_heap = planned.source_kind == Some(RelationKind::Table) && filter.is_empty();
-    Ok(Scenario {
-        name: table.name.value.plain(),
-        plain: Plain {
-            columns: columns_of(ground, &query).await?,
-            query,
-            key: indexable(planned),
-            bytes: planned.bytes,
-            heap: heap.filter(|_| is_heap),
-        },
-        run: document.get("run").and_then(toml::Value::as_table).cloned().unwrap_or_default(),
-        entry: own,
-        kind: Kindred::Own { live: planned.name.clone() },
-    })
-}
-
-/// The key, if the source has its columns by the same names.
-fn indexable(planned: &TablePlan) -> Vec<Ident> {
-    let key = planned.key.clone().unwrap_or_default();
-    if key.iter().all(|column| planned.source_columns.contains(column)) { key } else { Vec::new() }
-}
-
-/// The copy of the target's table has no foreign keys, whose triggers would reach into live tables: its rows are judged
-/// by the same references all the same, because the config declares them.
-fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
-    let found = planned.references.iter().filter(|reference| !reference.is_declared);
-    let found: Vec<toml::Value> = found
-        .map(|reference| {
-            let columns = reference.columns.iter().map(|column| toml::Value::from(column.to_string()));
-            let to = format!("{}({})", reference.to, list(&reference.to_columns));
-            let mut declared = toml::Table::new();
-            declared.insert("columns".to_owned(), toml::Value::Array(columns.collect()));
-            declared.insert("to".to_owned(), to.into());
-            toml::Value::Table(declared)
-        })
-        .collect();
-    if !found.is_empty() {
-        let declared = entry.entry("reference").or_insert_with(|| toml::Value::Array(Vec::new()));
-        declared.as_array_mut().into_iter().for_each(|declared| declared.extend(found.clone()));
-    }
 }
 
 impl Scenario {
     /// The table that a method fills: each has its own, so that none lives with what another leaves behind.
     pub(super) fn live(&self, ground: &Ground, method: ApplyMethod) -> TableName {
         TableName::new(ground.schema.as_str(), format!("live_{}", method.name()))
+    }
+
+    /// Whether the table itself could be loaded by a method, and not just a copy that nothing is bound to.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub(super) async fn try_method(&self, method: ApplyMethod, stop: &CancellationToken) -> Result<()> {
+        match &self.kind {
+            Kindred::Made { .. } => Ok(()),
+            Kindred::Own(own) => own.try_method(method, stop).await,
+        }
     }
 
     /// Creates the table that a method fills, empty.
@@ -216,39 +168,8 @@ impl Scenario {
                 }
                 Ok(())
             }
-            Kindred::Own { live } => {
-                target.run(&format!("create table {table} (like {live} including all)"), stop).await?;
-                self.replace_sequences(ground, &table, stop).await
-            }
+            Kindred::Own(own) => own.copy(ground, &table, stop).await,
         }
-    }
-
-    /// A default that takes numbers from a live sequence must not do so for us.
-    async fn replace_sequences(
-        &self,
-        ground: &Ground,
-        table: &TableName,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let sql = format!(
-            "select a.attname::text from pg_attribute a
-             join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-             where a.attrelid = {} and a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ 'nextval\\('",
-            regclass(table)
-        );
-        let rows =
-            ground.target.session.client.query(&sql, &[]).await.map_err(|e| ground.target.failed(&e))?;
-        for (number, row) in rows.iter().enumerate() {
-            let column = Ident::new(row.get::<_, String>(0));
-            let name = format!("{}_{number}", table.name.as_str());
-            let sequence = TableName::new(ground.schema.as_str(), name);
-            let sql = format!(
-                "create sequence {sequence}; alter table {table} alter {column} set default nextval({})",
-                regclass(&sequence)
-            );
-            ground.target.run(&sql, stop).await?;
-        }
-        Ok(())
     }
 
     /// Before a run: makes the table one of yesterday again, so that every run finds as much to do. Rows that were deleted
@@ -265,7 +186,7 @@ impl Scenario {
         let table = self.live(ground, method);
         let yesterday = match &self.kind {
             Kindred::Made { shape, .. } => shape.yesterday_sql(&table),
-            Kindred::Own { .. } => {
+            Kindred::Own(_) => {
                 format!("delete from {table} where abs(hashtext(ctid::text)::bigint) % 100 = 7")
             }
         };
@@ -282,20 +203,22 @@ impl Scenario {
         run.insert("chunk".to_owned(), integer(setting.chunk));
         run.insert("format".to_owned(), format_name(setting.format).into());
         run.insert("staging_schema".to_owned(), ground.staging_schema.as_str().into());
-        run.insert("rejects_dir".to_owned(), ground.file("rejects").display().to_string().into());
+        run.insert("rejects_dir".to_owned(), ground.file(REJECTS).display().to_string().into());
         // Nobody is to be told of a copy.
         run.remove("notify");
         let mut entry = self.entry.clone();
+        let mut method = setting.apply;
+        if let Kindred::Own(own) = &self.kind {
+            own.refer_to_copy(&mut entry, &table);
+            method = own.method(method);
+        }
         entry.insert("name".to_owned(), table.to_string().into());
         entry.remove("format");
         match entry.get("strategy").and_then(toml::Value::as_str) {
             None | Some("replace") => {
-                entry.insert("apply".to_owned(), setting.apply.name().into());
+                entry.insert("apply".to_owned(), method.name().into());
             }
             Some(_) => {}
-        }
-        if let Kindred::Own { live } = &self.kind {
-            refer_to_itself(&mut entry, live, &table);
         }
         let mut document = toml::Table::new();
         document.insert("run".to_owned(), run.into());
@@ -303,20 +226,6 @@ impl Scenario {
         toml::to_string(&document).map_err(|error| {
             Error::new(Phase::Plan, Kind::Internal, format!("the config of a run cannot be written: {error}"))
         })
-    }
-}
-
-/// What refers to the live table refers to its copy.
-fn refer_to_itself(entry: &mut toml::Table, live: &TableName, copy: &TableName) {
-    let references = entry.get_mut("reference").and_then(toml::Value::as_array_mut).into_iter().flatten();
-    for reference in references.filter_map(toml::Value::as_table_mut) {
-        let to = reference.get("to").and_then(toml::Value::as_str).unwrap_or_default();
-        if let Some((table, columns)) = to.split_once('(')
-            && table.parse().is_ok_and(|table: TableName| table == *live)
-        {
-            let to = format!("{copy}({columns}");
-            reference.insert("to".to_owned(), to.into());
-        }
     }
 }
 
@@ -329,52 +238,49 @@ pub(super) fn takes_methods(subject: &Subject) -> bool {
 }
 
 /// The columns of a query's result, as a table is created with them. Their types must be there on the target too.
-async fn columns_of(ground: &Ground, query: &str) -> Result<String> {
+pub(super) async fn columns_of(ground: &Ground, query: &str, stop: &CancellationToken) -> Result<String> {
     let session = ground.source.users_session().await?;
-    let failed = |e| ground.source.failed(&e);
-    let statement = session.client.prepare(query).await.map_err(failed)?;
+    let statement = session.client.prepare(query).await.map_err(|e| ground.source.failed(&e))?;
     let mut columns = Vec::new();
     for column in statement.columns() {
+        // Asked where the search_path is empty: only then has every type that is not built in its schema's name.
         let sql = format!("select format_type({}, {})", column.type_().oid(), column.type_modifier());
-        let kind: String = session.client.query_one(&sql, &[]).await.map_err(failed)?.get(0);
+        let kind = ground.source.values(&sql, stop).await?.concat();
         columns.push(format!("{} {kind}", Ident::new(column.name())));
     }
     Ok(columns.join(", "))
 }
 
-/// The columns of a table's primary key.
-async fn key_of(ground: &Ground, table: &TableName) -> Result<Vec<Ident>> {
+/// The columns of a relation of the source that COPY reads by itself: generated ones it leaves out.
+pub(super) async fn ordinary_columns(
+    ground: &Ground,
+    relation: &TableName,
+    stop: &CancellationToken,
+) -> Result<Vec<Ident>> {
     let sql = format!(
-        "select a.attname::text from pg_index i
+        "select attname from pg_attribute
+         where attrelid = {} and attnum > 0 and not attisdropped and attgenerated = '' order by attnum",
+        regclass(relation)
+    );
+    Ok(ground.source.values(&sql, stop).await?.into_iter().map(Ident::new).collect())
+}
+
+/// The columns of a table's primary key.
+async fn key_of(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<Vec<Ident>> {
+    let sql = format!(
+        "select a.attname from pg_index i
          cross join unnest(i.indkey::int2[]) with ordinality k (number, place)
          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
          where i.indisprimary and i.indrelid = {} order by k.place",
         regclass(table)
     );
-    let rows = ground.source.session.client.query(&sql, &[]).await.map_err(|e| ground.source.failed(&e))?;
-    Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
+    Ok(ground.source.values(&sql, stop).await?.into_iter().map(Ident::new).collect())
 }
 
-fn regclass(table: &TableName) -> String {
+pub(super) fn regclass(table: &TableName) -> String {
     format!("{}::regclass", literal(&table.to_string()))
 }
 
-fn parsed(text: &str) -> Result<toml::Table> {
+pub(super) fn parsed(text: &str) -> Result<toml::Table> {
     text.parse().map_err(|error| Error::new(Phase::Plan, Kind::Internal, format!("not TOML: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_refers_to_the_table_itself_refers_to_its_copy() {
-        let mut entry = parsed(
-            "[[reference]]\ncolumns = ['parent']\nto = 'public.tree(id)'\n[[reference]]\ncolumns = ['x']\nto = 'other(id)'",
-        )
-        .unwrap();
-        refer_to_itself(&mut entry, &TableName::new("public", "tree"), &TableName::new("b", "live_auto"));
-        let to = |i: usize| entry["reference"][i]["to"].as_str().unwrap();
-        assert_eq!((to(0), to(1)), ("\"b\".\"live_auto\"(id)", "other(id)"));
-    }
 }

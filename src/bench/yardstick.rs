@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Seek as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,9 @@ impl Plan {
         }
     }
 }
+
+/// Between two looks at how long a file has become.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a plain copy took.
 #[derive(Debug, Clone, Copy)]
@@ -97,19 +100,42 @@ impl<'a> Yardstick<'a> {
             None => 0,
         };
         let mut yardstick = Self { psql: psql()?, ground, scenario, table, file: None, pages };
-        // A row in binary can be larger than in the heap, but never by so much.
-        let needed = scenario.plain.bytes.saturating_mul(3);
-        if free_space(&ground.directory).is_some_and(|free| free > needed) {
-            let file = tempfile::tempfile_in(&ground.directory).map_err(|e| no_file(&e))?;
-            let copy = file.try_clone().map_err(|e| no_file(&e))?;
-            let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
-            measure(Work::One(program.writing(copy)), stop).await?;
-            yardstick.file = Some(file);
-        } else {
+        let room = room(&ground.directory);
+        if scenario.plain.bytes < room {
+            yardstick.file = yardstick.written(room, stop).await?;
+        }
+        if yardstick.file.is_none() {
+            // Whether psql can read the rows shows all the same.
             let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
             measure(Work::One(program), stop).await?;
         }
         Ok(yardstick)
+    }
+
+    /// The rows in a file, unless that would take more than `room`, or cannot be written.
+    async fn written(&self, room: u64, stop: &CancellationToken) -> Result<Option<File>> {
+        let file = tempfile::tempfile_in(&self.ground.directory).map_err(|e| no_file(&e))?;
+        let copy = file.try_clone().map_err(|e| no_file(&e))?;
+        let program = self.program(&self.ground.source.libpq, &self.read_sql(None))?.writing(copy);
+        let fits = || file.metadata().is_ok_and(|file| file.len() <= room);
+        let enough = stop.child_token();
+        let look = async {
+            while fits() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            enough.cancel();
+            std::future::pending().await
+        };
+        let measured = tokio::select! {
+            measured = measure(Work::One(program), &enough) => measured,
+            measured = look => measured,
+        };
+        match measured {
+            Ok(_) if fits() => Ok(Some(file)),
+            Err(error) if stop.is_cancelled() => Err(error),
+            // It is too long, or it is the disk's fault; or psql's own, as will show when it reads without a file.
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     /// Bytes of the rows in binary, if they are known.
@@ -117,15 +143,21 @@ impl<'a> Yardstick<'a> {
         Some(self.file.as_ref()?.metadata().ok()?.len())
     }
 
-    /// Whether it can be measured here.
-    pub(super) fn is_possible(&self, plan: Plan) -> bool {
+    /// Why it cannot be measured here.
+    pub(super) fn refusal(&self, plan: Plan) -> Option<&'static str> {
         match plan {
-            Plan::Read | Plan::Pipe(1) => true,
-            Plan::Write => self.file.is_some(),
-            // Without a range scan each part would read the whole table.
-            Plan::Pipe(streams) => {
-                self.pages >= streams as u64 && self.ground.source.session.server_version >= 140_000
+            Plan::Read | Plan::Pipe(1) => None,
+            Plan::Write if self.file.is_none() => Some("there is no room for a file of the rows"),
+            Plan::Write => None,
+            Plan::Pipe(_) if self.scenario.plain.heap.is_none() => {
+                Some("only a plain table, without a filter, can be divided by its pages")
             }
+            // Without a range scan each part would read the whole table.
+            Plan::Pipe(_) if self.ground.source.session.server_version < 140_000 => {
+                Some("the source cannot read a part of a table's pages, as PostgreSQL 14 can")
+            }
+            Plan::Pipe(streams) if self.pages < streams as u64 => Some("the table has fewer pages than that"),
+            Plan::Pipe(_) => None,
         }
     }
 
@@ -186,13 +218,14 @@ impl<'a> Yardstick<'a> {
         let query = match (&plain.heap, part) {
             (Some(heap), Some((number, parts))) => {
                 let page = |number: usize| self.pages * number as u64 / parts as u64;
-                let mut sql = format!("(select * from {heap} where ctid >= '({},0)'", page(number));
+                let names = list(&plain.names);
+                let mut sql = format!("(select {names} from {heap} where ctid >= '({},0)'", page(number));
                 if number + 1 < parts {
                     sql += &format!(" and ctid < '({},0)'", page(number + 1));
                 }
                 sql + ")"
             }
-            (Some(heap), None) => heap.to_string(),
+            (Some(heap), None) => format!("{heap} ({})", list(&plain.names)),
             (None, _) => format!("({})", plain.query),
         };
         format!("copy {query} to stdout (format binary)")
@@ -226,6 +259,12 @@ impl<'a> Yardstick<'a> {
         }
         Program::new(command)
     }
+}
+
+/// How many bytes of rows may be written to a disk: half of what is free, since the runs need some, and so do others.
+fn room(directory: &Path) -> u64 {
+    fail::fail_point!("bench.room", |bytes| bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0));
+    free_space(directory).unwrap_or(0) / 2
 }
 
 fn no_file(why: &std::io::Error) -> Error {

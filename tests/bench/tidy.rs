@@ -93,6 +93,28 @@ fn a_stop_and_the_end_of_the_time_are_heard_while_it_connects() {
 }
 
 #[test]
+fn a_stop_is_heard_while_the_way_to_a_server_is_stuck() {
+    let pair = pair();
+    let proxy = Proxy::to(pair.target.port());
+    // Long enough to be met at it.
+    proxy.delay(std::time::Duration::from_millis(5));
+    let target = pair.target.url_through(proxy.port());
+    let lists = ["--rows=10", "--jobs=1", "--chunk=1MiB", "--format=auto", "--apply=truncate"];
+    let args = ["bench", "--source", pair.source.url(), "--target", &target];
+    let mut running = Bulkload::new().spawn(&[&args[..], &lists].concat());
+    let sql =
+        "select count(*) from pg_class where relname = 'link' and relnamespace::regnamespace::text ~ 'bench'";
+    wait_until("it measures the way", || pair.target.value(sql) == "1");
+    proxy.freeze(true);
+    running.terminate();
+    running.wait_for_stderr("removing what was made for it");
+    proxy.freeze(false);
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(143), "{outcome}");
+    assert_tidy(&pair);
+}
+
+#[test]
 fn servers_that_are_stopped_while_they_start_leave_nothing() {
     let program = program();
     let mut running = program.spawn(&["bench", "--rows=10"]);

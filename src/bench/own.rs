@@ -1,0 +1,268 @@
+//! A table of the user's config: it is only read, and what is loaded is a copy of it in a schema of our own.
+
+use tokio_util::sync::CancellationToken;
+
+use super::budget::unless_stopped;
+use super::findings::LeftOut;
+use super::ground::Ground;
+use super::scenario::{Kindred, Plain, Scenario, columns_of, ordinary_columns, parsed, regclass};
+use crate::config::{ApplyMethod, Config, From, Strategy};
+use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::catalog::RelationKind;
+use crate::pg::name::{Ident, TableName, list, literal};
+use crate::plan::TablePlan;
+use crate::run::{self, Options};
+
+/// The entry of a config, and what is known of its table.
+pub(super) struct Own {
+    config: Config,
+    entry: usize,
+    /// The table on the target.
+    live: TableName,
+    /// What `auto` is for it. Where it is empty today, its copy says it, which is not.
+    automatic: Option<ApplyMethod>,
+}
+
+/// Finds out what the source and the yardstick need to know; only reads.
+///
+/// # Errors
+/// The table cannot be loaded as its config says.
+pub(super) async fn prepare(
+    ground: &Ground,
+    text: &str,
+    (config, entry): (&Config, usize),
+    stop: &CancellationToken,
+) -> Result<Scenario> {
+    let table = &config.tables[entry];
+    if let From::Csv(csv) = &table.from {
+        return Err(Error::config(
+            csv.files.at.clone(),
+            "bench cannot measure a table that comes from CSV files",
+        )
+        .hint("Name a table that comes from a PostgreSQL source."));
+    }
+    // Says what is wrong with the entry as `plan` says it, and knows what the catalogs add to it.
+    let planned = plan((config, entry), None, stop).await?;
+    let own = Own { config: config.clone(), entry, live: planned.name.clone(), automatic: None };
+    let automatic = own.automatic(&planned, stop).await;
+    Ok(Scenario {
+        name: table.name.value.plain(),
+        plain: plain(ground, (config, entry), &planned, stop).await?,
+        run: parsed(text)?.remove("run").and_then(|run| run.as_table().cloned()).unwrap_or_default(),
+        entry: declared(text, (config, entry), &planned)?,
+        left_out: what_a_copy_lacks(&planned),
+        kind: Kindred::Own(Box::new(Own { automatic, ..own })),
+    })
+}
+
+/// What `plan` makes of an entry, with another method than its own if one is given. By itself, or else with all tables of
+/// the config: those that refer to each other may be replaced only together.
+async fn plan(
+    (config, entry): (&Config, usize),
+    method: Option<ApplyMethod>,
+    stop: &CancellationToken,
+) -> Result<TablePlan> {
+    let mut config = config.clone();
+    if let Some(method) = method {
+        config.tables[entry].apply.value = method;
+    }
+    let name = config.tables[entry].name.value.clone();
+    let planned = |tables| {
+        let options = Options { tables, cancel: stop.clone(), ..Options::default() };
+        Box::pin(run::plan(config.clone(), options))
+    };
+    let plan = match planned(vec![name.clone()]).await {
+        Err(alone) if alone.kind() == Kind::Refused && config.tables.len() > 1 => {
+            let together = planned(Vec::new()).await;
+            together.map_err(|error| if error.kind() == Kind::Cancelled { error } else { alone })?
+        }
+        alone => alone?,
+    };
+    let found = plan.tables.into_iter().find(|table| table.name == name);
+    found.ok_or_else(|| Error::new(Phase::Plan, Kind::Internal, "the plan lacks the table"))
+}
+
+/// The rows of the source as a plain COPY brings them.
+async fn plain(
+    ground: &Ground,
+    (config, entry): (&Config, usize),
+    planned: &TablePlan,
+    stop: &CancellationToken,
+) -> Result<Plain> {
+    let table = &config.tables[entry];
+    let (names, source) = match &table.from {
+        From::Query(query) => (Vec::new(), format!("({}) q", query.value)),
+        From::Relation(name) => (ordinary_columns(ground, &name.value, stop).await?, name.value.to_string()),
+        From::Csv(_) => (Vec::new(), String::new()),
+    };
+    let wanted = if names.is_empty() { "*".to_owned() } else { list(&names) };
+    let filter = table.filter.as_ref().map_or(String::new(), |filter| format!(" where {}", filter.value));
+    let query = format!("select {wanted} from {source}{filter}");
+    let is_heap = planned.source_kind == Some(RelationKind::Table) && filter.is_empty();
+    Ok(Plain {
+        columns: unless_stopped(stop, Phase::Plan, columns_of(ground, &query, stop)).await?,
+        query,
+        key: indexable(planned, &names),
+        bytes: planned.bytes,
+        heap: planned.source_relation.clone().filter(|_| is_heap),
+        names,
+    })
+}
+
+/// The key, if the plain rows have its columns by the same names; of a query all columns are there.
+fn indexable(planned: &TablePlan, names: &[Ident]) -> Vec<Ident> {
+    let key = planned.key.clone().unwrap_or_default();
+    let names = if names.is_empty() { &planned.source_columns } else { names };
+    if key.iter().all(|column| names.contains(column)) { key } else { Vec::new() }
+}
+
+/// The entry as the config has it, its source named, and its foreign keys declared.
+fn declared(text: &str, (config, entry): (&Config, usize), planned: &TablePlan) -> Result<toml::Table> {
+    let mut document = parsed(text)?;
+    let entries = document.get_mut("table").and_then(toml::Value::as_array_mut);
+    let own = entries.and_then(|entries| entries.get(entry)).and_then(toml::Value::as_table);
+    let mut own = own.cloned().unwrap_or_default();
+    if !["from", "query"].iter().any(|key| own.contains_key(*key)) {
+        own.insert("from".to_owned(), config.tables[entry].name.value.to_string().into());
+    }
+    declare_foreign_keys(&mut own, planned);
+    Ok(own)
+}
+
+/// The copy of the target's table has no foreign keys, whose triggers would reach into live tables: its rows are judged
+/// by the same references all the same, because the config declares them.
+fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
+    let found = planned.references.iter().filter(|reference| !reference.is_declared);
+    let found: Vec<toml::Value> = found
+        .map(|reference| {
+            let columns = reference.columns.iter().map(|column| toml::Value::from(column.to_string()));
+            let to = format!("{}({})", reference.to, list(&reference.to_columns));
+            let mut declared = toml::Table::new();
+            declared.insert("columns".to_owned(), toml::Value::Array(columns.collect()));
+            declared.insert("to".to_owned(), to.into());
+            toml::Value::Table(declared)
+        })
+        .collect();
+    if !found.is_empty() {
+        let declared = entry.entry("reference").or_insert_with(|| toml::Value::Array(Vec::new()));
+        declared.as_array_mut().into_iter().for_each(|declared| declared.extend(found.clone()));
+    }
+}
+
+/// What decides about the speed of the live table, and not of its copy.
+fn what_a_copy_lacks(planned: &TablePlan) -> Vec<LeftOut> {
+    let why = "the copy that is loaded instead is one plain table".to_owned();
+    let partitions = LeftOut { what: format!("the partitions of {}", planned.name.plain()), why };
+    if planned.is_partitioned { vec![partitions] } else { Vec::new() }
+}
+
+impl Own {
+    async fn automatic(&self, planned: &TablePlan, stop: &CancellationToken) -> Option<ApplyMethod> {
+        let is_empty = planned.live.leaves.iter().all(|leaf| leaf.pages == 0);
+        if is_empty || planned.strategy != Strategy::Replace {
+            return None;
+        }
+        let planned = plan((&self.config, self.entry), Some(ApplyMethod::Auto), stop).await;
+        planned.ok().map(|planned| planned.apply)
+    }
+
+    /// What a method is for the live table: `auto` is one of the others.
+    pub(super) fn method(&self, method: ApplyMethod) -> ApplyMethod {
+        if method == ApplyMethod::Auto { self.automatic.unwrap_or(method) } else { method }
+    }
+
+    /// Whether the live table itself could be loaded so: of its copy nothing is known to anybody else.
+    ///
+    /// # Errors
+    /// Why it could not, as `plan` says it.
+    pub(super) async fn try_method(&self, method: ApplyMethod, stop: &CancellationToken) -> Result<()> {
+        match self.config.tables[self.entry].strategy {
+            Strategy::Replace => plan((&self.config, self.entry), Some(method), stop).await.map(drop),
+            Strategy::Upsert | Strategy::Insert => Ok(()),
+        }
+    }
+
+    /// Creates a copy of the live table, empty.
+    pub(super) async fn copy(
+        &self,
+        ground: &Ground,
+        table: &TableName,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let sql = format!("create table {table} (like {} including all)", self.live);
+        ground.target.run(&sql, stop).await?;
+        replace_sequences(ground, table, stop).await?;
+        narrow_sequences(ground, table, stop).await
+    }
+
+    /// What of an entry refers to the live table refers to its copy.
+    pub(super) fn refer_to_copy(&self, entry: &mut toml::Table, copy: &TableName) {
+        refer_to(entry, &self.live, copy);
+    }
+}
+
+fn refer_to(entry: &mut toml::Table, live: &TableName, copy: &TableName) {
+    let references = entry.get_mut("reference").and_then(toml::Value::as_array_mut).into_iter().flatten();
+    for reference in references.filter_map(toml::Value::as_table_mut) {
+        let to = reference.get("to").and_then(toml::Value::as_str).unwrap_or_default();
+        if let Some((table, columns)) = to.split_once('(')
+            && table.parse().is_ok_and(|table: TableName| table == *live)
+        {
+            let to = format!("{copy}({columns}");
+            reference.insert("to".to_owned(), to.into());
+        }
+    }
+}
+
+/// A default that takes numbers from a live sequence must not do so for us.
+async fn replace_sequences(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<()> {
+    let sql = format!(
+        "select a.attname from pg_attribute a
+         join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+         where a.attrelid = {} and a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ 'nextval\\('",
+        regclass(table)
+    );
+    for (number, column) in ground.target.values(&sql, stop).await?.into_iter().enumerate() {
+        let column = Ident::new(column);
+        let name = format!("{}_{number}", table.name.as_str());
+        let sequence = TableName::new(ground.schema.as_str(), name);
+        let sql = format!(
+            "create sequence {sequence}; alter table {table} alter {column} set default nextval({})",
+            regclass(&sequence)
+        );
+        ground.target.run(&sql, stop).await?;
+    }
+    Ok(())
+}
+
+/// LIKE gives every identity column a sequence of bigint, whatever the column is. One that swaps finds that the sequence is not
+/// what the column makes it.
+async fn narrow_sequences(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<()> {
+    let sql = format!(
+        "select format('alter sequence %s as %s', pg_get_serial_sequence({}, attname), format_type(atttypid, null))
+         from pg_attribute
+         where attrelid = {} and attidentity <> '' and not attisdropped and atttypid <> 'int8'::regtype",
+        literal(&table.to_string()),
+        regclass(table)
+    );
+    for sql in ground.target.values(&sql, stop).await? {
+        ground.target.run(&sql, stop).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refers_to_the_table_itself_refers_to_its_copy() {
+        let mut entry = parsed(
+            "[[reference]]\ncolumns = ['parent']\nto = 'public.tree(id)'\n[[reference]]\ncolumns = ['x']\nto = 'other(id)'",
+        )
+        .unwrap();
+        refer_to(&mut entry, &TableName::new("public", "tree"), &TableName::new("b", "live_auto"));
+        let to = |i: usize| entry["reference"][i]["to"].as_str().unwrap();
+        assert_eq!((to(0), to(1)), ("\"b\".\"live_auto\"(id)", "other(id)"));
+    }
+}
