@@ -37,20 +37,13 @@ pub(crate) fn addable(tables: &[TablePlan]) -> Vec<Vec<Ident>> {
         judged(&tables[number]).any(is_streaming) || tables.iter().flat_map(judged).any(asks)
     };
     let of_table = |(number, table): (usize, &TablePlan)| {
-        let is_constant = |name: &Ident| {
-            let constant = |column: &super::ColumnPlan| column.name == *name && column.constant.is_some();
-            table.columns.iter().any(constant)
-        };
         // A row of no fields is none that anybody could take apart.
-        let has_others = table.extracted().any(|column| !is_constant(&column.name));
+        let has_others = table.extracted().any(|column| column.constant.is_none());
         if table.csv.is_some() || !table.uses_staging || !has_others || !is_taken_apart(number) {
             return Vec::new();
         }
-        table
-            .extracted()
-            .filter(|column| is_constant(&column.name))
-            .map(|column| column.name.clone())
-            .collect()
+        let constants = table.extracted().filter(|column| column.constant.is_some());
+        constants.map(|column| column.name.clone()).collect()
     };
     tables.iter().enumerate().map(of_table).collect()
 }
