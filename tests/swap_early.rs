@@ -1,6 +1,7 @@
 //! `swap` before the exchange is due: indexes are built and the table is vacuumed while other tables still load.
 
 use crate::scope::fails;
+use crate::support::database::test_options;
 use crate::support::{Bulkload, Db, Outcome, Pair, Running, Scene, Servers, Session, pair, wait_until};
 
 /// The keys of advisory locks: who wants rows of `parent` waits for the source's, who builds the slow index for the target's.
@@ -15,6 +16,11 @@ fn scene(pair: Pair) -> Scene {
          create index free_slow on free (slow(v))"
     ));
     scene
+}
+
+/// Servers on which no transaction of others keeps VACUUM from its work.
+fn quiet_servers() -> Servers {
+    Servers::with(&test_options().setting("autovacuum", "off"))
 }
 
 /// One stream loads `free`, and then `parent` when the source's gate is open: where one fails both do.
@@ -98,8 +104,7 @@ fn fails_and_leaves_nothing(scene: &Scene, outcome: &Outcome, code: i32, before:
 
 #[test]
 fn indexes_are_built_once_and_the_table_is_vacuumed_while_another_one_loads() {
-    // Transactions of other databases would keep VACUUM from its work.
-    let servers = Servers::private();
+    let servers = quiet_servers();
     let scene = scene(servers.pair());
     let db = &scene.pair.target;
     let loading = gate(&scene.pair.source);
@@ -116,7 +121,7 @@ fn indexes_are_built_once_and_the_table_is_vacuumed_while_another_one_loads() {
 
 #[test]
 fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again() {
-    let servers = Servers::private();
+    let servers = quiet_servers();
     let scene = scene(servers.pair());
     let db = &scene.pair.target;
     let loading = gate(&scene.pair.source);
@@ -134,7 +139,7 @@ fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again() {
 
 #[test]
 fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again_when_another_table_is_there() {
-    let servers = Servers::private();
+    let servers = quiet_servers();
     let scene = scene(servers.pair());
     let db = &scene.pair.target;
     for db in [&scene.pair.source, db] {
@@ -166,7 +171,7 @@ fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again_when_another_tab
 
 #[test]
 fn a_table_that_is_loaded_again_is_vacuumed_again() {
-    let servers = Servers::private();
+    let servers = quiet_servers();
     let scene = scene(servers.pair());
     let db = &scene.pair.target;
     let loading = gate(&scene.pair.source);
@@ -268,7 +273,7 @@ fn what_a_killed_run_was_building_early_the_next_one_removes() {
 
 #[test]
 fn a_crash_of_the_target_while_an_index_is_built_early_is_survived() {
-    let mut servers = Servers::private();
+    let mut servers = quiet_servers();
     let scene = scene(servers.pair());
     let building = gate(&scene.pair.target);
     let loading = gate(&scene.pair.source);

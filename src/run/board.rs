@@ -112,15 +112,22 @@ impl<'p> Board<'p> {
 
     /// A group all of whose rows are in staging (or need none), marked as being applied.
     pub(super) fn next_ready(&mut self) -> Option<usize> {
-        let ready = (0..self.groups.len()).find(|&group| {
-            self.groups[group] == GroupState::Loading
-                && self.plan.groups[group].tables().all(|i| {
-                    let table = &self.plan.tables[i];
-                    !table.uses_staging || self.tables[i].landed.len() == table.chunks.len()
-                })
-        })?;
+        let ready = (0..self.groups.len())
+            .find(|&group| self.groups[group] == GroupState::Loading && self.is_loaded(group))?;
         self.groups[ready] = GroupState::Applying;
         Some(ready)
+    }
+
+    /// Whether a table waits for no other one: the rows of all that are applied with it are there.
+    pub(super) fn is_last(&self, table: usize) -> bool {
+        self.is_loaded(self.group_of(table))
+    }
+
+    fn is_loaded(&self, group: usize) -> bool {
+        self.plan.groups[group].tables().all(|i| {
+            let table = &self.plan.tables[i];
+            !table.uses_staging || self.tables[i].landed.len() == table.chunks.len()
+        })
     }
 
     /// Rows that the source sent for a table.

@@ -42,7 +42,7 @@ pub(super) async fn run<'p>(
         }
         tokio::select! {
             event = events.recv() => match event {
-                Some(event) => hear(event, &mut board, shared),
+                Some(event) => hear(event, &mut board, shared, applying.is_some()),
                 // No stream is left; what is not complete will not be.
                 None if applying.is_none() => {
                     board.fail_rest(|| Error::new(Phase::Load, Kind::Internal, "no stream is left to load it"));
@@ -69,14 +69,16 @@ pub(super) async fn run<'p>(
     board
 }
 
-fn hear(event: Event, board: &mut Board<'_>, shared: &Shared) {
+fn hear(event: Event, board: &mut Board<'_>, shared: &Shared, is_applying: bool) {
     match event {
         Event::Landed(landed) => {
             let table = landed.job.table;
             shared.progress.table(table).chunk_done();
             if board.landed(*landed) {
                 shared.progress.table(table).loaded();
-                if board.error(table).is_none() && may_begin_early(shared, table) {
+                // A group that is applied now builds its indexes itself: sooner would only be in the way of counting its rows.
+                let has_to_wait = is_applying || !board.is_last(table);
+                if has_to_wait && board.error(table).is_none() && may_begin_early(shared, table) {
                     shared.early.begin(table);
                 }
                 tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
