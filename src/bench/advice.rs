@@ -7,7 +7,8 @@ use super::recommendation::{Choice, Recommendation};
 use super::rounds::{Figure, Loads, load_time, ratios, seconds, spread};
 use super::settings::{Axis, Setting, format_name, size};
 use super::summary::{Summary, secs};
-use crate::config::ApplyMethod;
+use crate::apply;
+use crate::plan::method::TableLock;
 
 impl Summary<'_> {
     /// What to write into the config.
@@ -122,8 +123,9 @@ fn run(loads: &Loads) -> Option<Run> {
 
 /// Whom a method keeps out while it applies.
 fn who_waits(method: Option<&str>) -> &'static str {
-    let everyone = [ApplyMethod::Swap, ApplyMethod::Truncate, ApplyMethod::Direct];
-    if everyone.iter().any(|one| method == Some(one.name())) { "everyone" } else { "writers" }
+    let rules = apply::rules().into_iter().find(|rules| method == Some(rules.method().name()));
+    let is_exclusive = rules.is_some_and(|rules| rules.lock() == TableLock::AccessExclusive);
+    if is_exclusive { "everyone" } else { "writers" }
 }
 
 #[cfg(test)]
@@ -131,6 +133,7 @@ mod tests {
     use super::super::recommendation::Certainty;
     use super::super::sample::{amount, load, loads};
     use super::*;
+    use crate::config::ApplyMethod;
 
     const TIMES: [f64; 5] = [1.0; 5];
 
