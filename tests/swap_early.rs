@@ -93,6 +93,14 @@ fn succeeds(scene: &Scene, outcome: &Outcome) {
     assert_eq!(scene.leftovers(), Vec::<String>::new(), "{outcome}");
 }
 
+/// The same, with the indexes that were built early, and vacuumed so.
+#[track_caller]
+fn succeeds_with(scene: &Scene, outcome: &Outcome, built: &str, vacuumed: &str) {
+    succeeds(scene, outcome);
+    assert_eq!(indexes(&scene.pair.target, "free"), built);
+    assert_eq!(vacuums(&scene.pair.target, "free"), vacuumed);
+}
+
 #[track_caller]
 fn fails_and_leaves_nothing(scene: &Scene, outcome: &Outcome, code: i32, before: &str) {
     assert_eq!(outcome.code, Some(code), "{outcome}");
@@ -114,9 +122,7 @@ fn indexes_are_built_once_and_the_table_is_vacuumed_while_another_one_loads() {
     assert_eq!(built.split(", ").count(), 2, "{built}");
     assert_eq!(db.count(&new.replace(".free", ".parent")), 0);
     drop(loading);
-    succeeds(&scene, &running.wait());
-    assert_eq!(indexes(db, "free"), built);
-    assert_eq!(vacuums(db, "free"), "1 whole");
+    succeeds_with(&scene, &running.wait(), &built, "1 whole");
 }
 
 #[test]
@@ -132,9 +138,7 @@ fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again() {
     let built = indexes(db, &new);
     older.run("commit");
     drop(loading);
-    succeeds(&scene, &running.wait());
-    assert_eq!(indexes(db, "free"), built);
-    assert_eq!(vacuums(db, "free"), "2 whole");
+    succeeds_with(&scene, &running.wait(), &built, "2 whole");
 }
 
 #[test]
@@ -183,9 +187,7 @@ fn a_table_that_is_loaded_again_is_vacuumed_again() {
     drop(loading);
     let outcome = running.wait();
     assert!(outcome.stderr.contains("loading again"), "{outcome}");
-    succeeds(&scene, &outcome);
-    assert_eq!(indexes(db, "free"), built);
-    assert_eq!(vacuums(db, "free"), "2 whole");
+    succeeds_with(&scene, &outcome, &built, "2 whole");
 }
 
 #[test]
