@@ -1,4 +1,5 @@
-//! New tables are worked on as soon as their rows are there, while other tables load and while their group is verified.
+//! New tables are worked on as soon as their rows are there, while other tables load and while their group is verified: their
+//! indexes are built and they are vacuumed, or vacuumed alone where nothing is waited for but the counting of their rows.
 //!
 //! Steps ([`swap::Step`]) wait in a queue for sessions of their own, which are opened when there is something to do and closed
 //! when there is not. Nothing depends on them: a step that fails is dropped, with whatever was to follow it, and is left to the
@@ -23,9 +24,6 @@ use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, Session, SessionSettings};
 use crate::plan::Plan;
 use crate::report::progress::Progress;
-
-/// What is shown of a table.
-const NOTE: &str = "building indexes";
 
 /// A request to cancel may come between two statements: another one follows after so long.
 const CANCEL_AGAIN: Duration = Duration::from_millis(200);
@@ -109,14 +107,14 @@ impl Early {
         })
     }
 
-    /// Begins with a table all of whose rows are in its new table, and stay there as they are. Transactions that kept VACUUM from
-    /// its work on others of the group may be over by now.
-    pub(super) fn begin(self: &Arc<Self>, table: usize) {
+    /// Begins with a table all of whose rows are in its new table, and stay there as they are: with a survey, which VACUUM
+    /// follows in the end, or with VACUUM. Transactions that kept it from its work on others of the group may be over by now.
+    pub(super) fn begin(self: &Arc<Self>, table: usize, first: Step) {
         let mut state = self.lock();
         let begun = &mut state.tables[table];
         (begun.has_begun, begun.vacuumed) = (false, None);
         let group = begun.group;
-        self.put(&mut state, table, [Step::Survey]);
+        self.put(&mut state, table, [first]);
         for other in 0..state.tables.len() {
             let found = &mut state.tables[other];
             if found.group == group && found.vacuumed == Some(false) && found.is_at_rest() {
@@ -306,7 +304,7 @@ impl Early {
         taken.has_begun = true;
         let (group, cancel) = (taken.group, taken.cancel.clone());
         state.clocks[group].start();
-        self.progress.table(table).early(Some(NOTE));
+        self.progress.table(table).early(Some(step.name()));
         Some((table, step, cancel))
     }
 

@@ -13,6 +13,7 @@ use super::group::{Ended, Fate, GroupWork};
 use super::queue::Job;
 use super::stage::Staged;
 use super::streams::{Event, Shared};
+use crate::apply::swap::Step;
 use crate::error::{Error, Kind, Phase};
 use crate::load;
 use crate::report::{millis, result};
@@ -76,10 +77,11 @@ fn hear(event: Event, board: &mut Board<'_>, shared: &Shared, is_applying: bool)
             shared.progress.table(table).chunk_done();
             if board.landed(*landed) {
                 shared.progress.table(table).loaded();
-                // A group that is applied now builds its indexes itself: sooner would only be in the way of counting its rows.
-                let has_to_wait = is_applying || !board.is_last(table);
-                if has_to_wait && board.error(table).is_none() && may_begin_early(shared, table) {
-                    shared.early.begin(table);
+                if board.error(table).is_none() && may_begin_early(shared, table) {
+                    // A group that is applied now builds its indexes itself: sooner would only be in the way of counting its
+                    // rows. VACUUM reads beside that what it reads.
+                    let has_to_wait = is_applying || !board.is_last(table);
+                    shared.early.begin(table, if has_to_wait { Step::Survey } else { Step::Vacuum });
                 }
                 tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
                     rows = board.extracted(table), "loaded");

@@ -49,6 +49,14 @@ pub(crate) enum Done {
 }
 
 impl Step {
+    /// What is being done, for the operator.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Survey | Self::Index(_) => "building indexes",
+            Self::Vacuum => "vacuuming",
+        }
+    }
+
     /// Does it, to a table that is filled with rows that stay as they are. The live table is not locked.
     ///
     /// # Errors
