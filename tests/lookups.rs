@@ -94,6 +94,34 @@ fn a_column_is_filled_from_what_the_other_table_will_hold() {
 }
 
 #[test]
+fn a_column_that_is_loaded_and_matched_travels_once_unless_it_may_become_null() {
+    for key in ["", UNIQUE] {
+        let pair = jobs_and_tasks();
+        pair.source.run(key);
+        pair.source.run("alter table tasks rename \"The Job\" to job");
+        pair.target.run("alter table tasks add job int");
+        let config = |reference: &str| {
+            "[run]\nformat = 'binary'\njobs = 1\n".to_owned()
+                + &table("tasks", reference)
+                + &lookup("client", "jobs", "job = 'id'", "client", "")
+                + &table("jobs", "")
+        };
+        // Header and trailer, six rows of two values of which one is NULL.
+        let bytes = 19 + 2 + 6 * (2 + 2 * 8) - 4;
+        let (_, outcome) = synced(&pair, &config(""));
+        assert_eq!(rows(&pair.target, "tasks", "client"), "10:ann 11:bob 12:bob 13: 14: 15:");
+        assert_eq!(rows(&pair.target, "tasks", "job"), "10:1 11:2 12:2 13:3 14:4 15:");
+        assert_eq!(outcome.table("public.tasks")["bytes_in"], bytes, "{outcome}");
+        pair.target.run("create table known (id int primary key); insert into known values (1), (3)");
+        let reference = "[[table.reference]]\ncolumns = ['job']\nto = 'known(id)'\non_orphan = 'null'\n";
+        let (_, outcome) = synced(&pair, &config(reference));
+        assert_eq!(rows(&pair.target, "tasks", "client"), "10:ann 11:bob 12:bob 13: 14: 15:");
+        assert_eq!(rows(&pair.target, "tasks", "job"), "10:1 11: 12: 13:3 14: 15:");
+        assert_eq!(outcome.table("public.tasks")["bytes_in"], bytes + 6 * 8 - 4, "{outcome}");
+    }
+}
+
+#[test]
 fn a_row_without_a_match_is_rejected_where_that_is_asked_for() {
     for (run, key) in [
         ("format = 'binary'\njobs = 1", ""),

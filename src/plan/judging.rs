@@ -229,7 +229,7 @@ impl Case<'_> {
         let travels = value == into || [value, into].iter().all(|oid| STRINGS.contains(oid));
         KeyKind::of(value).filter(|_| travels)?;
         let pair = |pair: &Pair| {
-            let ours = self.table.match_columns.iter().find(|column| column.name == pair.staged)?;
+            let ours = self.table.staged().find(|column| column.name == pair.staged)?;
             let theirs = parent.column(&pair.theirs).filter(|_| pair.collation.is_none())?;
             comparable(ours.type_oid, target.base_type(theirs.type_oid))
         };

@@ -2,13 +2,14 @@
 //!
 //! The source columns that are matched travel besides those that are loaded, into columns of staging that exist for that
 //! only: they may be columns that are not loaded at all, and they keep the type of the source, so that values are compared
-//! as PostgreSQL compares the two types and never changed by a cast beforehand.
+//! as PostgreSQL compares the two types and never changed by a cast beforehand. Where a loaded column holds just the same,
+//! and goes on doing so, it is matched itself ([`share`]).
 
 use std::collections::HashMap;
 
 use super::comparison::{Meeting, meeting_type, operator, order_of};
 use super::{ColumnPlan, Facts, Group, Judged, TablePlan};
-use crate::config::{LookupConfig, TableConfig};
+use crate::config::{LookupConfig, OnOrphan, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::pg::name::{Ident, TableName, list, plain};
@@ -48,7 +49,7 @@ pub struct Lookup {
 pub struct Pair {
     /// The source's column.
     pub source: Ident,
-    /// The column of staging that it travels in.
+    /// The column of staging that it travels in: a loaded one, or one that is there for it alone.
     pub staged: Ident,
     /// The type of that column, as SQL.
     pub type_name: String,
@@ -382,6 +383,41 @@ fn find_cycle(tables: &[TablePlan], path: &mut Vec<usize>) -> Option<Location> {
         }
     }
     None
+}
+
+/// Has loaded columns matched where they hold what would travel besides them. References must have been found: one whose
+/// orphans become NULL changes its columns before the lookups of staging are filled, or after.
+pub(super) fn share(tables: &mut [TablePlan]) {
+    for table in tables {
+        let is_nulled = |name: &Ident| {
+            let mut nulling = table.references.iter().filter(|r| r.on_orphan == OnOrphan::Null);
+            nulling.any(|reference| reference.columns.contains(name))
+        };
+        let holds_the_same = |loaded: &ColumnPlan, matched: &ColumnPlan| {
+            let content = |column: &ColumnPlan| (column.from.clone(), column.source.clone());
+            let kind = |column: &ColumnPlan| (column.type_oid, column.type_name.clone());
+            matched.from.is_some()
+                && content(loaded) == content(matched)
+                && kind(loaded) == kind(matched)
+                && loaded.collation.is_none()
+                && loaded.way_out.is_none()
+        };
+        let instead_of = |matched: &ColumnPlan| {
+            let mut loaded = table.columns.iter().filter(|column| holds_the_same(column, matched));
+            loaded.find(|column| !table.is_filled(&column.name) && !is_nulled(&column.name))
+        };
+        let shared: HashMap<Ident, Ident> = table
+            .match_columns
+            .iter()
+            .filter_map(|matched| Some((matched.name.clone(), instead_of(matched)?.name.clone())))
+            .collect();
+        table.match_columns.retain(|matched| !shared.contains_key(&matched.name));
+        for pair in table.lookups.iter_mut().flat_map(|lookup| &mut lookup.pairs) {
+            if let Some(loaded) = shared.get(&pair.staged) {
+                pair.staged = loaded.clone();
+            }
+        }
+    }
 }
 
 /// Marks the lookups in tables that stand in one circle with the one that looks them up.

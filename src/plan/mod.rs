@@ -214,7 +214,7 @@ impl TablePlan {
     }
 
     /// What the source sends, in the order in which it travels: the loaded columns that neither a lookup fills nor a constant
-    /// on the way, then those that lookups are matched by.
+    /// on the way, then those that are there for lookups to be matched by.
     pub fn extracted(&self) -> impl Iterator<Item = &ColumnPlan> {
         let is_sent =
             |column: &&ColumnPlan| !self.is_filled(&column.name) && self.added(&column.name).is_none();
@@ -362,6 +362,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     }
     lookups::connect(&mut tables)?;
     references::find(&mut tables, &config.tables, facts)?;
+    lookups::share(&mut tables);
     tables.iter_mut().for_each(files::forget_places);
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
     lookups::defer(&mut tables, &groups);

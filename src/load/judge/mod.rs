@@ -221,8 +221,7 @@ impl Judge<'_, '_> {
             let Some(staging) = &staged.staging else { continue };
             let mut columns: Vec<&Ident> =
                 staged.references().flat_map(|reference| &reference.columns).collect();
-            let matched = staged.plan.match_columns.iter().filter(|column| column.from.is_some());
-            columns.extend(matched.map(|column| &column.name));
+            columns.extend(staged.lookups().flat_map(|lookup| &lookup.pairs).map(|pair| &pair.staged));
             for other in self.order.iter().flatten() {
                 let to_us = other.references().filter(|r| r.parents.contains(&staged.table));
                 columns.extend(to_us.flat_map(|reference| &reference.to_columns));
