@@ -26,8 +26,8 @@ pub struct Batch {
     buffer: Vec<u8>,
     /// CopyData messages that it was made of: rows, but for COPY's own header and trailer.
     pub(crate) messages: u64,
-    /// Where the last of them begins, if it was made of whole ones.
-    pub(crate) last_message: Option<usize>,
+    /// Where each of them ends, if it was made of whole ones; or else nothing.
+    pub(crate) ends: Vec<u32>,
     /// Where its rows come from, if that is a file.
     pub origin: Option<Origin>,
 }
@@ -138,7 +138,7 @@ pub(crate) enum Flow {
 #[derive(Debug, Clone, Default)]
 pub struct BatchPool {
     // Taken once per 64 KiB, so that contention does not matter.
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    spare: Arc<Mutex<Vec<Batch>>>,
 }
 
 impl BatchPool {
@@ -146,21 +146,28 @@ impl BatchPool {
     #[must_use]
     pub fn take(&self) -> Batch {
         let spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let mut buffer =
-            spare.unwrap_or_else(|| Vec::with_capacity(HEADER_BYTES + BATCH_BYTES + SLACK_BYTES));
-        buffer.clear();
-        buffer.resize(HEADER_BYTES, 0);
-        Batch { buffer, messages: 0, last_message: None, origin: None }
+        let mut batch = spare.unwrap_or_else(|| Batch {
+            buffer: Vec::with_capacity(HEADER_BYTES + BATCH_BYTES + SLACK_BYTES),
+            messages: 0,
+            ends: Vec::new(),
+            origin: None,
+        });
+        batch.buffer.clear();
+        batch.buffer.resize(HEADER_BYTES, 0);
+        batch.messages = 0;
+        batch.ends.clear();
+        batch
     }
 
-    /// Gives a batch's buffer back.
-    pub fn give_back(&self, batch: Batch) {
+    /// Gives a batch's buffers back.
+    pub fn give_back(&self, mut batch: Batch) {
         if batch.buffer.capacity() > POOLED_BYTES_MAX {
             return;
         }
+        batch.origin = None;
         let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if spare.len() < POOLED_MAX {
-            spare.push(batch.buffer);
+            spare.push(batch);
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Rows {
     range: Range<usize>,
     first: u64,
     rows: u64,
+    /// Whether each row is one of the batch's messages.
+    are_messages: bool,
 }
 
 impl Rows {
@@ -44,6 +46,11 @@ impl Rows {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.rows
+    }
+
+    /// Where each of them ends, if that is known.
+    pub(super) fn ends(&self) -> Option<&[u32]> {
+        self.are_messages.then(|| &self.batch.ends[..self.rows as usize])
     }
 
     /// Where they come from, if that is a file: one place for each of them.
@@ -129,12 +136,13 @@ impl RowCutter {
         if self.ended && start < batch.len() {
             return Err(after_the_end());
         }
-        let (end, rows) = match batch.last_message.filter(|_| is_between_rows) {
-            Some(last) if self.format == Format::Binary => self.whole_messages(&batch, last),
-            _ => self.whole_rows(batch.data(), start)?,
+        let are_messages = is_between_rows && self.format == Format::Binary && !batch.ends.is_empty();
+        let (end, rows) = match are_messages {
+            true => self.whole_messages(&batch),
+            false => self.whole_rows(batch.data(), start)?,
         };
         let is_whole = self.ended || end == batch.len();
-        let rows = Rows { batch, range: start..end, first: self.next, rows };
+        let rows = Rows { batch, range: start..end, first: self.next, rows, are_messages };
         self.next += rows.rows;
         if is_whole {
             hand_out(rows, pool, ready);
@@ -240,13 +248,15 @@ impl RowCutter {
 
     /// The same where it is known without a look at the rows: a server sends a message for each of them (manual, 55.2.6 "COPY
     /// Operations"). Whoever splits them finds out if it did not.
-    fn whole_messages(&mut self, batch: &Batch, last: usize) -> (usize, u64) {
+    fn whole_messages(&mut self, batch: &Batch) -> (usize, u64) {
         self.partial = Partial::default();
+        let (end, rows) = (batch.len(), batch.ends.len() as u64);
+        let last = batch.ends.iter().nth_back(1).map_or(0, |&end| end as usize);
         if batch.data()[last..] == *TRAILER {
             self.ended = true;
-            return (last, batch.messages - 1);
+            return (last, rows - 1);
         }
-        (batch.len(), batch.messages)
+        (end, rows)
     }
 
     /// Where the last whole row of `data` ends, and how many there are from `start` on.

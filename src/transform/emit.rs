@@ -78,6 +78,14 @@ impl Emitter {
         self.is_verbatim
     }
 
+    /// The fields at which it cuts rows, in any order.
+    pub(super) fn cuts(&self) -> impl Iterator<Item = usize> {
+        self.segments.iter().flat_map(|segment| match segment {
+            Segment::Run { first, end, .. } => [*first, *end],
+            Segment::Literal(_) | Segment::Lookup(_) => [0; 2],
+        })
+    }
+
     /// Room that a batch will need, roughly.
     pub(super) fn room(&self, data: usize, rows: u64) -> usize {
         data + self.growth * rows as usize

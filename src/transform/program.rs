@@ -8,7 +8,7 @@ use super::keyset::KeySink;
 use super::lookup::LookupSink;
 use super::reject::{Reason, RejectBuffer, write_value};
 use super::resolve::{Cause, Row, RowKey, State, Verdict, row_key};
-use super::rules::{Collect, KeyColumn, Output, Rules};
+use super::rules::{Collect, KeyColumn, OnOrphan, Output, Rules};
 use super::suspect::{Check, is_suspect};
 use super::tally::{Tally, count_at};
 use super::trace::{Trace, Traced};
@@ -48,7 +48,10 @@ pub struct NotNull {
 /// A worker's buffers, kept from batch to batch.
 #[derive(Debug)]
 pub struct Scratch {
-    pub(super) offsets: Offsets,
+    /// Those that are asked for of a row that passes.
+    offsets: Offsets,
+    /// All of them.
+    pub(super) all_offsets: Offsets,
     pub(super) reader: KeyReader,
     sinks: Vec<Sink>,
 }
@@ -109,11 +112,44 @@ impl Program {
             Collect::Keys { .. } => Sink::Keys(KeySink::default()),
             Collect::Values { .. } => Sink::Values(LookupSink::default()),
         };
+        let columns = self.rules.input.len();
         Scratch {
-            offsets: Offsets::new(self.rules.input.len()),
+            offsets: Offsets::up_to(self.last_position(), columns),
+            all_offsets: Offsets::new(columns),
             reader: KeyReader::new(self.rules.format),
             sinks: self.rules.collect.iter().map(sink).collect(),
         }
+    }
+
+    /// The last field whose beginning is asked for as long as rows pass. Of the fields after it, which may be most of them, nobody
+    /// need know more than where the row ends.
+    fn last_position(&self) -> usize {
+        let Rules { input, output, lookups, references, collect, .. } = &self.rules;
+        // These ask for any field.
+        let sets_null = !self.null_values.is_empty()
+            || references.iter().any(|reference| reference.on_orphan == OnOrphan::Null);
+        if self.rules.format == Format::Text || sets_null || !self.checks.is_empty() {
+            return input.len() - 1;
+        }
+        let looked_up = lookups.iter().flat_map(|lookup| &lookup.columns).map(|column| column.column);
+        let referring =
+            references.iter().flat_map(|reference| &reference.columns).map(|column| column.column);
+        let not_null = self.not_null.iter().map(|rule| rule.column);
+        let collected = collect.iter().flat_map(|collect| {
+            let (columns, value) = match collect {
+                Collect::Keys { columns, .. } => (columns, None),
+                Collect::Values { columns, value, .. } => (columns, Some(*value)),
+            };
+            columns.iter().map(|column| column.column).chain(value)
+        });
+        let field_of = |column: usize| match output[column].value {
+            Output::Field(field) => Some(field),
+            Output::Constant(_) | Output::Lookup(_) => None,
+        };
+        let values = looked_up.chain(referring.chain(not_null).chain(collected).filter_map(field_of));
+        let positions = values.flat_map(|field| [field, field + 1]).chain(self.emitter.cuts());
+        // Where the last field ends is where the row does.
+        positions.filter(|&position| position < input.len()).max().unwrap_or(0)
     }
 
     /// Works on a batch: appends the rows that pass to `out` and the others to `rejects`.
@@ -178,9 +214,9 @@ impl Program {
         rejects: &mut RejectBuffer,
         mut tracing: Option<Tracing<'_>>,
     ) -> Result<Tally> {
-        let Scratch { offsets, reader, sinks } = scratch;
-        let data = rows.data();
-        C::split(data, offsets)?;
+        let Scratch { offsets, all_offsets, reader, sinks } = scratch;
+        let (data, columns) = (rows.data(), offsets.columns());
+        C::split(data, rows.ends(), offsets)?;
         let mut tally = Tally { rows_in: offsets.rows().len() as u64, ..Tally::default() };
         if tally.rows_in != rows.count() {
             return Err(malformed(format_args!("{} rows where {} were cut", tally.rows_in, rows.count())));
@@ -192,11 +228,11 @@ impl Program {
             out.reserve(self.emitter.room(data.len(), tally.rows_in));
         }
         for (number, offsets) in offsets.rows().enumerate() {
-            let row = Row { data, offsets };
+            let row = Row { data, offsets, columns };
             let ordinal = rows.first() + number as u64;
             if let Verdict::Reject(cause) = self.judge::<C>(row, &mut state, reader, ordinal)? {
                 tally.rejected += 1;
-                self.reject::<C>(cause, row, &state, ordinal, rejects)?;
+                self.reject::<C>(cause, row.whole::<C>(all_offsets)?, &state, ordinal, rejects)?;
                 continue;
             }
             if !sinks.is_empty() {

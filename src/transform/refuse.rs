@@ -48,16 +48,16 @@ impl Program {
         refused: impl IntoIterator<Item = (usize, Refused<'r>)>,
         rejects: &mut RejectBuffer,
     ) -> Result<Tally> {
-        let Scratch { offsets, reader, .. } = scratch;
-        let data = rows.data();
-        C::split(data, offsets)?;
+        let Scratch { all_offsets: offsets, reader, .. } = scratch;
+        let (data, columns) = (rows.data(), offsets.columns());
+        C::split(data, rows.ends(), offsets)?;
         let mut state = State::new(&self.rules);
         let mut tally = Tally::default();
         for (number, refused) in refused {
             let Some(offsets) = offsets.rows().nth(number) else {
                 return Err(malformed(format_args!("no row {number} in a batch")));
             };
-            let row = Row { data, offsets };
+            let row = Row { data, offsets, columns };
             let origin = rows.origin().and_then(|origin| Some((origin, *origin.rows.get(number)?)));
             let ordinal = origin.map_or(rows.first() + number as u64, |(_, at)| at.row);
             self.judge::<C>(row, &mut state, reader, ordinal)?;

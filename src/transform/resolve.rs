@@ -1,6 +1,6 @@
 //! One row on its way through a program: its values, its keys, the verdict.
 
-use super::codec::Codec;
+use super::codec::{Codec, Offsets, malformed};
 use super::key::{KEY_COLUMNS_MAX, Key, KeyReader, composite};
 use super::lookup::Found;
 use super::program::Program;
@@ -12,15 +12,40 @@ use crate::error::{Error, Kind, Phase, Result};
 pub(super) struct Row<'a> {
     /// The batch.
     pub(super) data: &'a [u8],
-    /// Where its items begin, and where the last one ends.
+    /// Where its items begin, perhaps only the first of them, and where the last one ends.
     pub(super) offsets: &'a [u32],
+    /// How many items it has.
+    pub(super) columns: usize,
 }
 
 impl<'a> Row<'a> {
     /// The items of fields `first..end`, as one slice.
     #[inline]
     pub(super) fn items(self, first: usize, end: usize) -> &'a [u8] {
-        &self.data[self.offsets[first] as usize..self.offsets[end] as usize]
+        &self.data[self.position(first)..self.position(end)]
+    }
+
+    /// Where the item of a field begins, or where the last one ends.
+    ///
+    /// # Panics
+    /// If that is not kept: what is asked for was not said when the program was compiled.
+    #[inline]
+    fn position(self, field: usize) -> usize {
+        let last = self.offsets.len() - 1;
+        assert!(field < last || field == self.columns, "a position that is not kept");
+        self.offsets[field.min(last)] as usize
+    }
+
+    /// The same row with the position of every item, in buffers for them.
+    pub(super) fn whole<C: Codec>(self, offsets: &'a mut Offsets) -> Result<Self> {
+        if self.offsets.len() > self.columns {
+            return Ok(self);
+        }
+        let [begin, .., end] = *self.offsets else { return Ok(self) };
+        let data = &self.data[begin as usize - C::ROW_BEGIN_BYTES..end as usize];
+        C::split(data, None, offsets)?;
+        let offsets = offsets.rows().next().ok_or_else(|| malformed("a row without fields"))?;
+        Ok(Self { data, offsets, ..self })
     }
 
     /// The value of a field.

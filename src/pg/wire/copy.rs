@@ -115,7 +115,6 @@ impl CopyOut<'_> {
         }
         let mut batch = pool.take();
         let begins_whole = self.pending == 0;
-        let mut last = 0;
         while !batch.is_full() {
             if self.pending > 0 {
                 self.take_data(&mut batch).await?;
@@ -128,7 +127,6 @@ impl CopyOut<'_> {
                     self.wire.inbox.skip(FRAME_BYTES);
                     self.pending = header.total - FRAME_BYTES;
                     batch.messages += 1;
-                    last = batch.len();
                 }
                 Some(_) => {
                     if self.take_other().await? {
@@ -141,7 +139,9 @@ impl CopyOut<'_> {
             pool.give_back(batch);
             return Ok(None);
         }
-        batch.last_message = (begins_whole && self.pending == 0).then_some(last);
+        if !begins_whole || self.pending > 0 {
+            batch.ends.clear();
+        }
         Ok(Some(batch))
     }
 
@@ -162,6 +162,10 @@ impl CopyOut<'_> {
         batch.extend(&arrived[..bytes]);
         self.wire.inbox.skip(bytes);
         self.pending -= bytes;
+        if self.pending == 0 {
+            // A batch is cut long before it is too long for 32 bits.
+            batch.ends.push(batch.len() as u32);
+        }
         Ok(())
     }
 

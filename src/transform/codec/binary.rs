@@ -57,23 +57,32 @@ impl Codec for Binary {
     const FORMAT: Format = Format::Binary;
     const ROW_BEGIN_BYTES: usize = COUNT_BYTES;
 
-    fn split(rows: &[u8], offsets: &mut Offsets) -> Result<()> {
+    fn split(rows: &[u8], ends: Option<&[u32]>, offsets: &mut Offsets) -> Result<()> {
         offsets.clear(rows.len())?;
+        // Where every field is looked at, the rows say themselves where they end.
+        let mut ends = ends.filter(|_| !offsets.are_all()).map(<[u32]>::iter);
         let columns = offsets.columns();
         let mut at = 0;
         while at < rows.len() {
             check_count(count_at(rows, at).ok_or_else(cut_off)?, columns)?;
             at += COUNT_BYTES;
-            let (first, ends) = offsets.next_row().split_first_mut().ok_or_else(cut_off)?;
+            let [first, others @ .., last] = offsets.next_row() else { return Err(cut_off()) };
             *first = position(at);
-            for end in ends {
+            let rest = columns - others.len();
+            for begin in others {
                 at = item_end(rows, at).ok_or_else(cut_off)??;
                 // Cut to 32 bits if it is beyond the rows, which is an error below.
-                *end = position(at);
+                *begin = position(at);
             }
-            if at > rows.len() {
+            let end = match &mut ends {
+                Some(ends) => *ends.next().ok_or_else(cut_off)? as usize,
+                None => (0..rest).try_fold(at, |at, _| item_end(rows, at).ok_or_else(cut_off)?)?,
+            };
+            if at > end || end > rows.len() {
                 return Err(cut_off());
             }
+            *last = position(end);
+            at = end;
         }
         Ok(())
     }

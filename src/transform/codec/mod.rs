@@ -44,8 +44,9 @@ pub(super) trait Codec {
     /// Bytes of a row before its first item.
     const ROW_BEGIN_BYTES: usize;
 
-    /// Splits whole rows of `offsets.columns()` fields each; `offsets` is emptied first.
-    fn split(rows: &[u8], offsets: &mut Offsets) -> Result<()>;
+    /// Splits whole rows of `offsets.columns()` fields each; `offsets` is emptied first. Where it is known where each of them
+    /// ends, a row's fields are looked at only as far as their positions are kept.
+    fn split(rows: &[u8], ends: Option<&[u32]>, offsets: &mut Offsets) -> Result<()>;
 
     /// The value in an item, `None` for NULL.
     fn value(item: &[u8]) -> Option<&[u8]>;
@@ -67,18 +68,35 @@ pub(super) trait Codec {
 #[derive(Debug)]
 pub(super) struct Offsets {
     columns: usize,
-    /// Per row `columns + 1` positions: the beginning of each item, then the end of the last one.
+    /// The last field whose beginning is kept.
+    last: usize,
+    /// Per row the beginnings of the first items, then the end of the last one of all.
     words: Vec<u32>,
     filled: usize,
-    /// From one row's first position to the next one's: `columns` where a row begins right where the one before it
+    /// From one row's first position to the next one's: one less than it has where a row begins right where the one before it
     /// ends, so that they share a position.
     stride: usize,
 }
 
 impl Offsets {
-    /// For rows of so many fields.
+    /// For rows of so many fields, all of whose positions are kept.
     pub(super) fn new(columns: usize) -> Self {
-        Self { columns, words: Vec::new(), filled: 0, stride: columns + 1 }
+        Self::up_to(columns.saturating_sub(1), columns)
+    }
+
+    /// For rows of so many fields, of which nobody asks where those after the field `last` begin.
+    pub(super) fn up_to(last: usize, columns: usize) -> Self {
+        Self { columns, last, words: Vec::new(), filled: 0, stride: last + 2 }
+    }
+
+    /// Whether the position of every field is kept.
+    pub(super) fn are_all(&self) -> bool {
+        self.last + 1 >= self.columns
+    }
+
+    /// Positions of a row.
+    fn width(&self) -> usize {
+        self.last + 2
     }
 
     /// Fields of a row.
@@ -86,15 +104,15 @@ impl Offsets {
         self.columns
     }
 
-    /// The rows, each as its `columns + 1` positions.
+    /// The rows, each as its positions.
     pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
-        self.words[..self.filled].windows(self.columns + 1).step_by(self.stride)
+        self.words[..self.filled].windows(self.width()).step_by(self.stride)
     }
 
     /// Forgets the rows. Positions are 32 bits: larger inputs are refused.
     fn clear(&mut self, bytes: usize) -> Result<()> {
         self.filled = 0;
-        self.stride = self.columns + 1;
+        self.stride = self.width();
         if u32::try_from(bytes).is_err() {
             return Err(malformed(format_args!("a batch of {bytes} bytes")));
         }
@@ -103,7 +121,7 @@ impl Offsets {
 
     /// Says that every row begins where the one before it ends, and the first one at 0.
     fn rows_touch(&mut self) {
-        self.stride = self.columns;
+        self.stride = self.width() - 1;
         let [first] = self.next_positions(1);
         *first = 0;
     }
@@ -116,7 +134,7 @@ impl Offsets {
     /// Room for the next row; grown by many rows at once.
     #[inline]
     fn next_row(&mut self) -> &mut [u32] {
-        let positions = self.columns + 1;
+        let positions = self.width();
         self.grow(positions);
         let start = self.filled;
         self.filled += positions;

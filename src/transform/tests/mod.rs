@@ -92,7 +92,7 @@ type Wires = Vec<Vec<Option<Vec<u8>>>>;
 fn fields(format: Format, columns: usize, rows: &[u8]) -> Result<Wires> {
     fn split<C: Codec>(columns: usize, rows: &[u8]) -> Result<Wires> {
         let mut offsets = Offsets::new(columns);
-        C::split(rows, &mut offsets)?;
+        C::split(rows, None, &mut offsets)?;
         let item =
             |row: &[u32], i: usize| C::value(&rows[row[i] as usize..row[i + 1] as usize]).map(<[u8]>::to_vec);
         Ok(offsets.rows().map(|row| (0..columns).map(|i| item(row, i)).collect()).collect())
@@ -130,6 +130,30 @@ fn cut(format: Format, columns: usize, stream: &[u8], ends: &[usize]) -> Result<
     Ok((ready, rows))
 }
 
+/// Cuts a stream that arrives in messages of a row each, so many in a batch.
+fn cut_messages(columns: usize, stream: &[u8], per_batch: usize) -> Vec<Rows> {
+    let (start, end) = (header(Format::Binary).len(), stream.len() - trailer(Format::Binary).len());
+    let mut offsets = Offsets::new(columns);
+    Binary::split(&stream[start..end], None, &mut offsets).unwrap();
+    let ends: Vec<usize> = offsets.rows().map(|row| start + row[columns] as usize).collect();
+    let pool = BatchPool::default();
+    let mut cutter = RowCutter::new(Format::Binary, columns);
+    let mut ready = Vec::new();
+    cutter.cut(piece(&pool, &stream[..start]), &pool, &mut ready).unwrap();
+    let mut start = start;
+    for ends in ends.into_iter().chain([stream.len()]).collect::<Vec<_>>().chunks(per_batch) {
+        let mut batch = pool.take();
+        for &end in ends {
+            batch.extend(&stream[start..end]);
+            batch.ends.push(batch.len() as u32);
+            start = end;
+        }
+        cutter.cut(batch, &pool, &mut ready).unwrap();
+    }
+    assert!(cutter.finish().unwrap().0.is_none());
+    ready
+}
+
 /// What a program makes of a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
@@ -139,9 +163,24 @@ struct Outcome {
     rejects: Rejects,
 }
 
+/// Whatever the pieces in which the stream arrives.
 fn run(program: &Program, stream: &[u8], ends: &[usize]) -> Result<Outcome> {
     let rules = program.rules();
-    let (ready, _) = cut(rules.format, rules.input.len(), stream, ends)?;
+    let columns = rules.input.len();
+    let (ready, _) = cut(rules.format, columns, stream, ends)?;
+    let outcome = run_ready(program, ready)?;
+    if rules.format == Format::Binary {
+        for per_batch in 1..=3 {
+            let ready = cut_messages(columns, stream, per_batch);
+            assert!(ready.iter().all(|rows| rows.ends().is_some()));
+            assert_eq!(run_ready(program, ready)?, outcome, "in messages, {per_batch} in a batch");
+        }
+    }
+    Ok(outcome)
+}
+
+fn run_ready(program: &Program, ready: Vec<Rows>) -> Result<Outcome> {
+    let rules = program.rules();
     let mut scratch = program.scratch();
     let mut out = Vec::new();
     let mut rejects = RejectBuffer::default();

@@ -89,9 +89,11 @@ fn messages_that_arrive_whole_are_rows_and_messages_that_do_not_are_looked_at() 
             let mut ready = Vec::new();
             let mut feed = |pieces: &[&[u8]], is_whole: bool| {
                 let mut batch = pool.take();
-                pieces.iter().for_each(|piece| batch.extend(piece));
-                batch.messages = pieces.len() as u64;
-                batch.last_message = is_whole.then(|| batch.len() - pieces[pieces.len() - 1].len());
+                for piece in pieces {
+                    batch.extend(piece);
+                    batch.messages += 1;
+                    batch.ends.extend(is_whole.then_some(batch.len() as u32));
+                }
                 cutter.cut(batch, &pool, &mut ready).unwrap();
             };
             let (whole, rest) = messages.split_at(split);
@@ -259,5 +261,40 @@ impl Lines for String {
             line.trim_end_matches('\n').split('\t').map(|field| Some(field.as_bytes().to_vec())).collect()
         };
         self.split_inclusive('\n').map(line).collect()
+    }
+}
+
+#[test]
+fn messages_that_are_no_rows_are_errors() {
+    // Of its three columns only the first is looked at.
+    let mut rules = rules(Format::Binary, 3);
+    rules.references.push(reference(&[0], &[&[1]], OnOrphan::Reject));
+    let program = Program::compile(rules).unwrap();
+    let mut row = Vec::new();
+    put_row(Format::Binary, &[Cell::Int(1), Cell::text("one"), Cell::Null], &mut row);
+    let judge = |data: &[u8], ends: &[usize]| {
+        let pool = BatchPool::default();
+        let mut cutter = RowCutter::new(Format::Binary, 3);
+        let mut ready = Vec::new();
+        cutter.cut(piece(&pool, header(Format::Binary)), &pool, &mut ready)?;
+        let mut batch = piece(&pool, data);
+        batch.ends.extend(ends.iter().map(|&end| end as u32));
+        cutter.cut(batch, &pool, &mut ready)?;
+        run_ready(&program, ready).map(|outcome| outcome.tally.rows_out)
+    };
+    let two = row.repeat(2);
+    let len = row.len();
+    assert_eq!(judge(&two, &[len, 2 * len]).unwrap(), 2);
+    for (data, ends) in [
+        (&two, vec![len - 1, 2 * len]),
+        (&two, vec![len + 1, 2 * len]),
+        (&two, vec![5, 2 * len]),
+        (&two, vec![len, 2 * len - 1]),
+        (&two, vec![len, 2 * len + 1]),
+        (&two, vec![len, 2 * len, 2 * len]),
+        (&two[..2 * len - 5].to_vec(), vec![len, 2 * len]),
+    ] {
+        let error = judge(data, &ends).expect_err(&format!("{ends:?}"));
+        assert!(error.to_string().contains("malformed COPY data"), "{ends:?}: {error}");
     }
 }
