@@ -228,6 +228,36 @@ fn references_duplicates_and_both_kinds_of_source_go_together() {
 }
 
 #[test]
+fn values_that_mean_no_reference_are_null_and_a_lookup_still_finds_them() {
+    let db = target(
+        "create table parent (id int primary key, v text); insert into parent values (0, 'none'), (1, 'one');
+         create table child (id int primary key, parent int references parent, v text)",
+    );
+    let program = program(&db).file("child.csv", "id,parent\n1,1\n2,0\n3,\"0\"\n4,-1\n5,7\n6,\nseven,0\n");
+    let outcome = sync(
+        program,
+        "[[table]]
+        name = 'child'
+        csv = 'child.csv'
+        max_rejects = '100%'
+        [[table.reference]]
+        columns = ['parent']
+        to = 'parent(id)'
+        null_values = [0, -1]
+        [[table.lookup]]
+        column = 'v'
+        from = 'parent'
+        match = { parent = 'id' }
+        value = 'v'",
+    );
+    assert_eq!(
+        list(&db, "select id, parent, v from child order by id"),
+        ["1|1|one", "2|∅|none", "3|∅|none", "4|∅|∅", "6|∅|∅"]
+    );
+    assert_eq!(outcome.table("public.child")["rejected"], 2, "{outcome}");
+}
+
+#[test]
 fn a_field_of_50_mb_and_a_table_of_1000_columns_arrive_whole() {
     let names: Vec<String> = (1..=1000).map(|i| format!("c{i}")).collect();
     let db = target(&format!(

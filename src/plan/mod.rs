@@ -98,7 +98,7 @@ pub struct Plan {
     pub streams: usize,
     /// Why so many.
     pub streams_reason: String,
-    /// The most sessions that build indexes while rows are loaded; 0 where connections are scarce.
+    /// The most sessions that build indexes and vacuum while rows are loaded or counted; 0 where connections are scarce.
     pub builders_early: usize,
     /// The entries of the config, in its order.
     pub tables: Vec<TablePlan>,
@@ -160,6 +160,8 @@ pub struct TablePlan {
     pub live: Arc<Relation>,
     /// Constants that rows are given on their way: the source is not asked for them.
     pub added: Vec<Added>,
+    /// Values of loaded columns that mean NULL; in files those that are written so.
+    pub null_values: Vec<(Ident, Vec<String>)>,
     /// What must have a match.
     pub references: Vec<Reference>,
     /// Whether several rows of the source can have one key: nothing on the source rules it out.

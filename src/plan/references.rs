@@ -225,7 +225,7 @@ fn check(
     Ok(())
 }
 
-/// Values that mean "no reference" become NULL where the source reads them.
+/// Values that mean "no reference" become NULL where the source, or the file, reads them.
 fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
     if tuned.null_values.is_empty() {
         return;
@@ -236,6 +236,7 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
             column.compared = column.compared.take().map(|sql| format!("nullif({sql}, {})", literal(value)));
         }
         column.is_plain = false;
+        table.null_values.push((column.name.clone(), tuned.null_values.clone()));
     }
 }
 

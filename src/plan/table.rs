@@ -115,6 +115,7 @@ pub(super) fn plan(
         scope: table.scope.as_ref().map(|scope| scope.value.clone()),
         live: Arc::new(target.clone()),
         added: Vec::new(),
+        null_values: Vec::new(),
         references: Vec::new(),
         source_columns: source_columns.iter().map(|column| column.name.clone()).collect(),
         source_types: source_columns.iter().map(|column| column.type_oid).collect(),

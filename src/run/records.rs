@@ -124,9 +124,13 @@ fn layout(plan: &TablePlan, file: &CsvFile) -> (Layout, Vec<Ident>) {
     let names = plan.names_of_fields(file);
     let mut into = Vec::new();
     let mut is_loaded = Vec::with_capacity(names.len());
-    for name in names {
+    let mut null_values = Vec::new();
+    for (field, name) in names.iter().enumerate() {
         let column = plan.loaded_from(name);
         is_loaded.push(column.is_some());
+        let meant =
+            plan.null_values.iter().filter(|(name, _)| column.is_some_and(|column| column.name == *name));
+        null_values.extend(meant.map(|(_, values)| (field, values.clone())));
         into.extend(column.map(|column| column.name.clone()));
     }
     let mut added = Vec::new();
@@ -146,7 +150,7 @@ fn layout(plan: &TablePlan, file: &CsvFile) -> (Layout, Vec<Ident>) {
         });
         into.push(column.name.clone());
     }
-    (Layout { is_loaded, added }, into)
+    (Layout { is_loaded, null_values, added }, into)
 }
 
 fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending<'_>) -> Result<u64> {

@@ -34,7 +34,7 @@ impl<'a> Again<'a> {
     /// # Errors
     /// As [`super::read`].
     pub(crate) fn open(file: &'a CsvFile, dialect: &Dialect) -> Result<Self> {
-        let fields = Fields::new(dialect, Layout { is_loaded: Vec::new(), added: Vec::new() });
+        let fields = Fields::new(dialect, Layout::default());
         let input = Input::open(file, 0)?;
         let mut again = Self { file, fields, input, text: Vec::new(), at: 0, line: 1, is_last: false };
         again.fill()?;

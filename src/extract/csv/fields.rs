@@ -14,10 +14,12 @@ use crate::config::{Characters, Dialect};
 const NULL: &[u8] = b"\\N";
 
 /// What becomes of a record's fields. Rows have the loaded fields in the file's order, then what is added.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Per field of the file whether it is loaded.
     pub(crate) is_loaded: Vec<bool>,
+    /// Fields of which some values are loaded as NULL, quoted or not, with these.
+    pub(crate) null_values: Vec<(usize, Vec<String>)>,
     /// What is added to every row.
     pub(crate) added: Vec<Added>,
 }
@@ -85,6 +87,7 @@ impl Fields {
         let is_quick = dialect.null.is_empty()
             && !repeats
             && layout.is_loaded.iter().all(|&is_loaded| is_loaded)
+            && layout.null_values.is_empty()
             && delimiter >= b' '
             && delimiter != b'\\';
         // Where there are no quotes, what ends lines is looked for twice.
@@ -131,7 +134,11 @@ impl Fields {
             };
             is_quoted |= span.closed > 0;
             if self.layout.is_loaded.get(fields).copied().unwrap_or(false) {
-                self.write(data, span, out);
+                if self.means_null(fields, data, span) {
+                    out.put(NULL);
+                } else {
+                    self.write(data, span, out);
+                }
                 out.put(b"\t");
             }
             if self.repeats {
@@ -212,6 +219,17 @@ impl Fields {
             (Some(quote), None) => memchr::memchr(quote, bytes),
             (None, _) => None,
         }
+    }
+
+    /// Whether the value of a field is one that is loaded as NULL.
+    fn means_null(&self, field: usize, data: &[u8], span: Span) -> bool {
+        let value = match span.closed {
+            0 => &data[span.start..span.end],
+            closed if closed == span.end => &data[span.start + 1..closed - 1],
+            _ => return false,
+        };
+        let mut of_field = self.layout.null_values.iter().filter(|(number, _)| *number == field);
+        of_field.any(|(_, values)| values.iter().any(|null| null.as_bytes() == value))
     }
 
     /// Writes a field as a value of text COPY.

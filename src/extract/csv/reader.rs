@@ -486,7 +486,7 @@ pub(super) struct First {
 
 /// The header of a file, or its first record, from the beginning of its text. `None` if that does not hold all of it.
 pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Option<FirstRecord> {
-    let fields = Fields::new(dialect, Layout { is_loaded: Vec::new(), added: Vec::new() });
+    let fields = Fields::new(dialect, Layout::default());
     let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };
     while at < text.len() {
         let next = Next { at, place: 0, skips_empty: true };

@@ -76,7 +76,7 @@ fn slice<'a>(file: &'a CsvFile, dialect: &'a Dialect, fields: usize) -> Slice<'a
     Slice {
         file,
         dialect,
-        layout: Layout { is_loaded: vec![true; fields], added: Vec::new() },
+        layout: Layout { is_loaded: vec![true; fields], ..Layout::default() },
         names: vec!["a", "b", "c"],
         reject_columns: (0..fields).map(Some).collect(),
         start: Start::OF_FILE,
@@ -265,10 +265,25 @@ fn columns_are_left_behind_repeated_and_added() {
     let text = b"a,b,c\n1,2,3\n\"x\"\"y\",,z\n";
     let (file, dialect) = (file(text), Dialect::default());
     let added = vec![Added::Constant(b"k".to_vec()), Added::Field(1), Added::Field(0), Added::Place];
-    let layout = Layout { is_loaded: vec![true, false, true], added };
+    let layout = Layout { is_loaded: vec![true, false, true], added, ..Layout::default() };
     let slice = Slice { layout, place: 1 << 40, ..slice(&file, &dialect, 3) };
     let (collected, _) = read_text(text, &slice, 7).unwrap();
     let expected = "1\t3\tk\t2\t1\t1099511627778\nx\"y\tz\tk\t\\N\tx\"y\t1099511627779\n";
+    assert_eq!(String::from_utf8(collected.copy).unwrap(), expected);
+}
+
+#[test]
+fn values_of_a_column_that_mean_null_are_null_where_it_is_loaded() {
+    let text = b"a,b\n0,0\n\"0\",\"0\"\n00,-1\n-1,x\n\"\"\"0\",\"0\"0\n,\n";
+    let (file, dialect) = (file(text), Dialect::default());
+    let layout = Layout {
+        is_loaded: vec![true, true],
+        null_values: vec![(0, vec!["0".to_owned()]), (0, vec!["-1".to_owned()])],
+        added: vec![Added::Field(0)],
+    };
+    let slice = Slice { layout, ..slice(&file, &dialect, 2) };
+    let (collected, _) = read_text(text, &slice, 7).unwrap();
+    let expected = "\\N\t0\t0\n\\N\t0\t0\n00\t-1\t00\n\\N\tx\t-1\n\"0\t00\t\"0\n\\N\t\\N\t\\N\n";
     assert_eq!(String::from_utf8(collected.copy).unwrap(), expected);
 }
 
