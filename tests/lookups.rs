@@ -118,6 +118,41 @@ fn a_column_that_is_loaded_and_matched_travels_once_unless_it_may_become_null() 
         assert_eq!(rows(&pair.target, "tasks", "client"), "10:ann 11:bob 12:bob 13: 14: 15:");
         assert_eq!(rows(&pair.target, "tasks", "job"), "10:1 11: 12: 13:3 14: 15:");
         assert_eq!(outcome.table("public.tasks")["bytes_in"], bytes + 6 * 8 - 4, "{outcome}");
+        // What the reference has made NULL is not the same.
+        for unchanged in [3, 6] {
+            let (_, outcome) = synced(&pair, &config("apply = 'delta'\n"));
+            assert_eq!(rows(&pair.target, "tasks", "client"), "10:ann 11:bob 12:bob 13: 14: 15:");
+            assert_eq!(outcome.table("public.tasks")["unchanged"], unchanged, "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_lookup_matches_what_the_source_has_whatever_the_column_is_loaded_as() {
+    let reference = "[[table.reference]]\ncolumns = ['k']\nto = 'p(k)'\nnull_values = ['0']\n";
+    for (source, target, parent, more, loaded) in [
+        ("numeric", "numeric(9,2)", "numeric", "", "1:1.01 2:0.00 3:2.50"),
+        ("int", "int", "int", reference, "1:1 2: 3:2"),
+        ("text", "text collate \"C\"", "text", "", "1:1.005 2:0 3:2.5"),
+        ("text", "varchar", "text", "", "1:1.005 2:0 3:2.5"),
+    ] {
+        for key in ["", "alter table c add primary key (id); alter table p add primary key (k)"] {
+            let pair = pair();
+            let [one, two] = if source == "int" { ["1", "2"] } else { ["1.005", "2.5"] };
+            let parents = format!(
+                "create table p (k {parent}, v text); insert into p values ('{one}', 'one'), ('0', 'none'), ('{two}', 'two')"
+            );
+            pair.source.run(&format!(
+                "create table c (id int, k {source}); insert into c values (1, '{one}'), (2, '0'), (3, '{two}'); {parents}; {key}"
+            ));
+            pair.target.run(&format!(
+                "create table c (id int primary key, k {target}, v text); {parents}; alter table p add primary key (k)"
+            ));
+            let config = table("c", more) + &lookup("v", "p", "k = 'k'", "v", "") + &table("p", "");
+            synced(&pair, &config);
+            assert_eq!(rows(&pair.target, "c", "v"), "1:one 2:none 3:two", "{source}, {target}, {key}");
+            assert_eq!(rows(&pair.target, "c", "k"), loaded, "{source}, {target}, {key}");
+        }
     }
 }
 
