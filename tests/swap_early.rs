@@ -215,7 +215,7 @@ fn rows_that_an_index_refuses_fail_the_table_as_they_would_later() {
     let before = indexes(&scene.pair.target, "free");
     let loading = gate(&scene.pair.source);
     let (mut running, _) = start(&scene, program(&scene, "true"));
-    running.wait_for_stderr("not built early");
+    running.wait_for_stderr("not done early");
     drop(loading);
     let outcome = running.wait();
     let words = "building the new table of public.free: could not create unique index \"once\"";
@@ -313,8 +313,11 @@ fn a_group_waits_for_an_index_that_is_built_early_and_builds_no_other() {
     let scene = scene(pair());
     let db = &scene.pair.target;
     let building = gate(db);
+    let loading = gate(&scene.pair.source);
     let (mut running, new) = start(&scene, program(&scene, "true"));
     wait_for_builder(db);
+    // The other table; sooner, the group might come before whoever builds early.
+    drop(loading);
     running.wait_for_stderr("waiting for what is built early");
     let sessions = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'bulkload/%/apply'";
     assert_eq!(db.value(sessions), "1");

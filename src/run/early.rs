@@ -228,7 +228,7 @@ impl Early {
         let session = match session {
             Ok(session) => session,
             Err(error) => {
-                tracing::debug!(phase = %Phase::Apply, %error, "no session to build indexes early");
+                tracing::debug!(phase = %Phase::Apply, %error, "no session for early work");
                 return self.resign();
             }
         };
@@ -320,7 +320,7 @@ impl Early {
             _ if cancel.is_cancelled() => {}
             Err(error) => {
                 let name = self.plan.tables[table].name.plain();
-                tracing::debug!(phase = %error.phase(), table = name, %error, "not built early");
+                tracing::debug!(phase = %error.phase(), table = name, %error, "not done early");
                 state.forget(&[table]);
             }
             Ok(Done::Surveyed(steps)) if !steps.is_empty() => self.put(&mut state, table, steps),
