@@ -247,7 +247,8 @@ impl RowCutter {
     }
 
     /// The same where it is known without a look at the rows: a server sends a message for each of them (manual, 55.2.6 "COPY
-    /// Operations"). Whoever splits them finds out if it did not.
+    /// Operations"). If it did not,
+    /// the source says in the end that its rows were others than these, if whoever splits them does not find out before.
     fn whole_messages(&mut self, batch: &Batch) -> (usize, u64) {
         self.partial = Partial::default();
         let (end, rows) = (batch.len(), batch.ends.len() as u64);
