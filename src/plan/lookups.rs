@@ -394,11 +394,9 @@ pub(super) fn share(tables: &mut [TablePlan]) {
             nulling.any(|reference| reference.columns.contains(name))
         };
         let holds_the_same = |loaded: &ColumnPlan, matched: &ColumnPlan| {
-            let content = |column: &ColumnPlan| (column.from.clone(), column.source.clone());
-            let kind = |column: &ColumnPlan| (column.type_oid, column.type_name.clone());
             matched.from.is_some()
-                && content(loaded) == content(matched)
-                && kind(loaded) == kind(matched)
+                && (&loaded.from, &loaded.source) == (&matched.from, &matched.source)
+                && (loaded.type_oid, &loaded.type_name) == (matched.type_oid, &matched.type_name)
                 && loaded.collation.is_none()
                 && loaded.way_out.is_none()
         };

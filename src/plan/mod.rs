@@ -114,6 +114,11 @@ pub struct Plan {
 pub const FILES: &str = "csv";
 
 impl Plan {
+    /// The number of the group that a table is applied with.
+    pub(crate) fn group_of(&self, table: usize) -> usize {
+        self.groups.iter().position(|group| group.tables().any(|i| i == table)).unwrap_or(0)
+    }
+
     /// Where the state says that a table's rows come from, whatever else the run loads.
     #[must_use]
     pub fn source_of(&self, table: &TablePlan) -> &str {

@@ -105,7 +105,7 @@ impl<'p> Board<'p> {
         state.judged = None;
         state.times_lost += 1;
         let times = state.times_lost;
-        let group = self.group_of(table);
+        let group = self.plan.group_of(table);
         self.groups[group] = GroupState::Loading;
         times
     }
@@ -120,7 +120,7 @@ impl<'p> Board<'p> {
 
     /// Whether a table waits for no other one: the rows of all that are applied with it are there.
     pub(super) fn is_last(&self, table: usize) -> bool {
-        self.is_loaded(self.group_of(table))
+        self.is_loaded(self.plan.group_of(table))
     }
 
     /// Whether no rows are on their way any more.
@@ -142,7 +142,7 @@ impl<'p> Board<'p> {
 
     /// Fails a table and with it its whole group. Returns the tables that are over with.
     pub(super) fn fail(&mut self, table: usize, error: Error) -> Vec<usize> {
-        let group = self.group_of(table);
+        let group = self.plan.group_of(table);
         self.groups[group] = GroupState::Ended;
         let members: Vec<usize> = self.plan.groups[group].tables().collect();
         let name = self.plan.tables[table].name.plain();
@@ -217,10 +217,6 @@ impl<'p> Board<'p> {
     fn end(&mut self, table: usize, error: Option<Error>) {
         self.tables[table].error = error;
         self.tables[table].ended = Some(Instant::now());
-    }
-
-    fn group_of(&self, table: usize) -> usize {
-        self.plan.groups.iter().position(|group| group.tables().any(|i| i == table)).unwrap_or(0)
     }
 
     /// A table's figures as they are now.

@@ -83,10 +83,9 @@ struct Clock {
 impl Early {
     pub(super) fn new(staged: &Staged, progress: &Arc<Progress>, cancel: &CancellationToken) -> Arc<Self> {
         let (plan, over) = (staged.plan.clone(), cancel.child_token());
-        let group_of = |table| plan.groups.iter().position(|group| group.tables().any(|i| i == table));
         let tables = (0..plan.tables.len())
             .map(|table| Table {
-                group: group_of(table).unwrap_or(0),
+                group: plan.group_of(table),
                 waiting: 0,
                 at_work: 0,
                 has_begun: false,

@@ -98,8 +98,7 @@ fn first_step(board: &Board<'_>, shared: &Shared, table: usize, is_applying: boo
     }
     // A group that is applied now builds its indexes itself: sooner would only be in the way of counting its rows. VACUUM reads
     // beside that what it reads. It has to be done again if transactions still load, and who judges waits for it.
-    let mut groups = shared.plan.groups.iter();
-    let mut members = groups.find(|group| group.tables().any(|i| i == table))?.tables();
+    let mut members = shared.plan.groups[shared.plan.group_of(table)].tables();
     (board.is_all_loaded() && !members.any(|member| is_judged_in_staging(shared, member)))
         .then_some(Step::Vacuum)
 }
