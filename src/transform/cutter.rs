@@ -123,7 +123,8 @@ impl RowCutter {
     /// If the stream is not COPY data of this format with so many fields.
     pub fn cut(&mut self, batch: Batch, pool: &BatchPool, ready: &mut Vec<Rows>) -> Result<()> {
         let mut start = self.take_header(batch.data())?;
-        let is_between_rows = start == 0 && self.pending.is_none();
+        let are_messages =
+            self.format == Format::Binary && start == 0 && self.pending.is_none() && !batch.ends.is_empty();
         if let Some(mut pending) = self.pending.take() {
             let Some(taken) = self.complete(&mut pending, &batch.data()[start..])? else {
                 self.pending = Some(pending);
@@ -136,11 +137,8 @@ impl RowCutter {
         if self.ended && start < batch.len() {
             return Err(after_the_end());
         }
-        let are_messages = is_between_rows && self.format == Format::Binary && !batch.ends.is_empty();
-        let (end, rows) = match are_messages {
-            true => self.whole_messages(&batch),
-            false => self.whole_rows(batch.data(), start)?,
-        };
+        let (end, rows) =
+            if are_messages { self.whole_messages(&batch) } else { self.whole_rows(batch.data(), start)? };
         let is_whole = self.ended || end == batch.len();
         let rows = Rows { batch, range: start..end, first: self.next, rows, are_messages };
         self.next += rows.rows;
@@ -247,8 +245,8 @@ impl RowCutter {
     }
 
     /// The same where it is known without a look at the rows: a server sends a message for each of them (manual, 55.2.6 "COPY
-    /// Operations"). If it did not,
-    /// the source says in the end that its rows were others than these, if whoever splits them does not find out before.
+    /// Operations"). If it did not, the source says in the end that its rows were others than these, if whoever splits them
+    /// does not find out before.
     fn whole_messages(&mut self, batch: &Batch) -> (usize, u64) {
         self.partial = Partial::default();
         let (end, rows) = (batch.len(), batch.ends.len() as u64);
