@@ -46,10 +46,15 @@ fn gate(db: &Db) -> Session {
 fn start(scene: &Scene, program: Bulkload) -> (Running, String) {
     let mut running = program.hold_at("snapshot.taken").spawn(&["-v", "sync", "--report", "report.json"]);
     running.wait_until_held();
-    let schema =
-        scene.pair.target.value("select nspname from pg_namespace where nspname like 'bulkload_new_%'");
+    let new = new_table(scene);
     running.go();
-    (running, format!("{schema}.free"))
+    (running, new)
+}
+
+/// The name of the new table of `free`.
+#[track_caller]
+fn new_table(scene: &Scene) -> String {
+    scene.pair.target.value("select nspname from pg_namespace where nspname like 'bulkload_new_%'") + ".free"
 }
 
 /// Names and files of a table's indexes.
@@ -134,7 +139,7 @@ fn a_table_that_need_not_wait_is_vacuumed_while_its_rows_are_counted() {
     let program = scene.program("", "").config(config).hold_at("verify.done");
     let mut running = program.spawn(&["sync"]);
     running.wait_until_held();
-    let new = db.value("select nspname from pg_namespace where nspname like 'bulkload_new_%'") + ".free";
+    let new = new_table(&scene);
     wait_for_vacuums(db, &new, "1 whole");
     assert_eq!(indexes(db, &new), "");
     running.go();
