@@ -64,7 +64,7 @@ async fn stage_all(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> 
         let written = notes::written(client, plan.oid).await?;
         Notes::of(schemas, plan.entry).take(client, Note::Written, written).await?;
         if plan.fills_new_table() {
-            let attached = attached::read(client, plan.oid, &plan.name).await?;
+            let attached = attached::read(client, &schemas.new, plan.oid, &plan.name).await?;
             create(client, plan, &attached, &schemas.new_table(&plan.name)).await?;
         }
     }
@@ -187,12 +187,13 @@ pub(super) fn vacuum_sql(session: &Session, new: &TableName) -> String {
 async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>) -> Result<Making<'a>> {
     let (plan, schemas) = (table.plan, context.schemas);
     let new = schemas.new_table(&plan.name);
-    let attached = match with_empty_path(client, attached::read(client, plan.oid, &plan.name)).await {
-        Err(error) if error.kind() == Kind::Schema => {
-            return Err(context.books.exchanged(client, &plan.name).await?);
-        }
-        attached => attached?,
-    };
+    let attached =
+        match with_empty_path(client, attached::read(client, &schemas.new, plan.oid, &plan.name)).await {
+            Err(error) if error.kind() == Kind::Schema => {
+                return Err(context.books.exchanged(client, &plan.name).await?);
+            }
+            attached => attached?,
+        };
     if plan.fills_new_table() {
         refuse_other_columns(plan, &attached)?;
     } else if !Notes::of(schemas, plan.entry).has(client, Note::Filled).await? {

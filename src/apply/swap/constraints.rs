@@ -98,8 +98,12 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
         return Ok(());
     }
     let target = table.target(&table.new);
-    let read =
-        async { Ok((target.statistics(client).await?, constraints(client, table, &["c", "n"]).await?)) };
+    let read = async {
+        Ok((
+            target.statistics(client, &table.attached.kept_options).await?,
+            constraints(client, table, &["c", "n"]).await?,
+        ))
+    };
     let (statistics, there) = with_empty_path(client, read).await?;
     let mut statements = vec!["begin".to_owned()];
     let checked = checked(table, &there);

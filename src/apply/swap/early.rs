@@ -66,7 +66,9 @@ impl Step {
         let (client, new) = (&session.client, schemas.new_table(&plan.name));
         match self {
             Self::Survey => {
-                let attached = with_empty_path(client, attached::read(client, plan.oid, &plan.name)).await?;
+                let attached =
+                    with_empty_path(client, attached::read(client, &schemas.new, plan.oid, &plan.name))
+                        .await?;
                 survey(client, plan, new, attached).await.map(Done::Surveyed)
             }
             Self::Index(job) => {

@@ -18,6 +18,7 @@ mod dress;
 mod early;
 mod exchange;
 mod notes;
+mod options;
 mod refusal;
 mod schema;
 mod sequences;

@@ -2,6 +2,7 @@
 
 use tokio_postgres::Row;
 
+use super::super::options::{KeptOptions, Owner};
 use super::{Constraint, literal_as_deparsed};
 use crate::pg::name::{Ident, TableName, literal};
 use crate::plan::TablePlan;
@@ -65,13 +66,17 @@ pub(in crate::apply::swap) struct Sequence {
 }
 
 impl Table {
-    pub(super) fn from_row(row: &Row) -> Self {
+    pub(super) fn from_row(row: &Row, kept: &KeptOptions) -> Self {
+        let settable = |owner, column: &str| {
+            let options: Vec<String> = row.get(column);
+            options.into_iter().filter(|option| kept.can_set(owner, option)).collect()
+        };
         Self {
             live: row.get("live"),
             access_method: row.get("access_method"),
             tablespace: row.get("tablespace"),
-            options: row.get("options"),
-            toast_options: row.get("toast_options"),
+            options: settable(Owner::Table, "options"),
+            toast_options: settable(Owner::Toast, "toast_options"),
             has_toast: row.get("has_toast"),
             other_owner: row.get("other_owner"),
             has_row_security: row.get("has_row_security"),

@@ -14,6 +14,8 @@ use columns::{Column, Sequence, Table};
 use retarget::literal_as_deparsed;
 pub(super) use retarget::retarget;
 
+use super::options::KeptOptions;
+
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Oid;
 use crate::pg::name::{Ident, TableName};
@@ -69,26 +71,28 @@ pub(super) struct Attached {
     pub(super) indexes: Vec<Index>,
     /// Constraints.
     pub(super) constraints: Vec<Constraint>,
+    /// Options that are not carried over.
+    pub(super) kept_options: KeptOptions,
 }
 
-/// Reads what is attached to a live table. The session's `search_path` must be empty.
+/// Reads what is attached to a live table. The session's `search_path` must be empty; `schema` is that of new tables.
 ///
 /// # Errors
 /// [`Kind::Schema`] if the table is gone; the server's.
-pub(super) async fn read(client: &Client, live: Oid, name: &TableName) -> Result<Attached> {
-    let read = |sql: &'static str| async move { client.query(sql, &[&live]).await };
+pub(super) async fn read(client: &Client, schema: &Ident, live: Oid, name: &TableName) -> Result<Attached> {
     let failed = |e: tokio_postgres::Error| {
         Error::pg(Phase::Apply, format!("reading what is attached to {}", name.plain()), &e)
     };
-    let (table, columns, sequences, indexes, constraints) = futures::try_join!(
+    let read = |sql: &'static str| async move { client.query(sql, &[&live]).await.map_err(failed) };
+    let (kept_options, table, columns, sequences, indexes, constraints) = futures::try_join!(
+        KeptOptions::read(client, schema, std::slice::from_ref(&live)),
         read(include_str!("table.sql")),
         read(include_str!("columns.sql")),
         read(include_str!("sequences.sql")),
         read(include_str!("indexes.sql")),
         read(include_str!("constraints.sql")),
-    )
-    .map_err(failed)?;
-    let table = table.first().map(Table::from_row).ok_or_else(|| {
+    )?;
+    let table = table.first().map(|row| Table::from_row(row, &kept_options)).ok_or_else(|| {
         let message = format!("{} was dropped or exchanged during the run", name.plain());
         Error::new(Phase::Apply, Kind::Schema, message).hint("Run again.")
     })?;
@@ -98,6 +102,7 @@ pub(super) async fn read(client: &Client, live: Oid, name: &TableName) -> Result
         sequences: sequences.iter().map(Sequence::from_row).collect(),
         indexes: indexes.iter().map(index).collect(),
         constraints: constraints.iter().map(constraint).collect(),
+        kept_options,
     })
 }
 
@@ -149,8 +154,16 @@ pub(super) struct Target<'a> {
 
 impl Target<'_> {
     /// What ANALYZE goes by.
-    pub(super) async fn statistics(&self, client: &Client) -> Result<Vec<String>> {
-        let rows = self.query(client, include_str!("statistics.sql"), true).await?;
+    pub(super) async fn statistics(
+        &self,
+        client: &Client,
+        kept_options: &KeptOptions,
+    ) -> Result<Vec<String>> {
+        let (new, schema) = (self.new.to_string(), self.new.schema.to_string());
+        let rows = client
+            .query(include_str!("statistics.sql"), &[&self.live, &new, &schema, &kept_options.names()])
+            .await
+            .map_err(|e| self.failed(&e))?;
         rows.iter().map(|row| self.statement(row)).collect()
     }
 

@@ -1,5 +1,5 @@
 -- What ANALYZE goes by, as statements: targets and options of columns and of indexes' expressions, extended statistics.
--- $1: the live table's oid, $2: the new one as SQL, $3: its schema as SQL.
+-- $1: the live table's oid, $2: the new one as SQL, $3: its schema as SQL, $4: options that are left out, as "column name".
 select s.statement
 from (
     select 1 as step, a.attnum::bigint as place,
@@ -7,9 +7,12 @@ from (
     from pg_catalog.pg_attribute a
     where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped and a.attstattarget >= 0
     union all
-    select 2, a.attnum, pg_catalog.format('alter table %s alter column %I set (%s)', $2::text, a.attname, pg_catalog.array_to_string(a.attoptions, ', '))
+    select 2, a.attnum, pg_catalog.format('alter table %s alter column %I set (%I = %L)', $2::text, a.attname,
+        pg_catalog.split_part(o, '=', 1), pg_catalog.substr(o, pg_catalog.strpos(o, '=') + 1))
     from pg_catalog.pg_attribute a
-    where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped and a.attoptions is not null
+    cross join lateral pg_catalog.unnest(a.attoptions) as o
+    where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped
+        and 'column ' || pg_catalog.split_part(o, '=', 1) <> all ($4::text[])
     union all
     select 3, a.attnum, pg_catalog.format('alter index %s.%I alter column %s set statistics %s', $3::text, c.relname, a.attnum, a.attstattarget)
     from pg_catalog.pg_index i

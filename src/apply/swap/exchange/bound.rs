@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 
 use tokio_postgres::{Client, Row, Statement};
 
+use super::super::options::KeptOptions;
 use super::{Pair, Queries, keys};
 use crate::apply::locks::{Rank, Wanted};
 use crate::error::{Error, Kind, Phase, Result};
@@ -97,6 +98,7 @@ pub(super) async fn read(
     client: &Client,
     queries: &Queries,
     pairs: &[Pair],
+    kept_options: &KeptOptions,
     server_version: u32,
 ) -> Result<Bound> {
     refuse_obstacles(client, pairs).await?;
@@ -132,9 +134,13 @@ pub(super) async fn read(
     };
     let (rules, policies) = (of("pg_rewrite"), of("pg_policy"));
     let (functions, entries) = (of("pg_proc"), of("pg_publication_rel"));
+    let views = async {
+        let sql = include_str!("views.sql");
+        client.query(sql, &[&rules, &kept_options.names()]).await.map_err(|e| failed(&e))
+    };
     let (entries, views, rules, policies, functions) = futures::try_join!(
         about(client, &publications, &entries),
-        about(client, include_str!("views.sql"), &rules),
+        views,
         about(client, include_str!("rules.sql"), &rules),
         about(client, include_str!("policies.sql"), &policies),
         about(client, include_str!("functions.sql"), &functions),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio_postgres::{Client, Statement};
 
+use super::super::options::KeptOptions;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Oid;
 
@@ -49,15 +50,17 @@ const SHOWN_CHARS_MAX: usize = 200;
 #[derive(Debug, PartialEq)]
 pub(super) struct Fingerprint(BTreeMap<String, String>);
 
-/// The fingerprint of tables, leaving aside what hangs on those with which they change places.
+/// The fingerprint of tables, leaving aside what hangs on those with which they change places, and options that the server keeps
+/// for itself.
 pub(super) async fn take(
     client: &Client,
     query: &Statement,
     tables: &[Oid],
     others: &[Oid],
+    kept_options: &KeptOptions,
 ) -> Result<Fingerprint> {
     let rows = client
-        .query(query, &[&tables, &others])
+        .query(query, &[&tables, &others, &kept_options.names()])
         .await
         .map_err(|e| Error::pg(Phase::Apply, "reading what is attached to the tables", &e))?;
     Ok(Fingerprint(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
@@ -101,10 +104,10 @@ impl Fingerprint {
     /// [`Kind::Guard`] with the first difference.
     pub(super) fn refuse_difference(&self, after: &Self) -> Result<()> {
         let Some(difference) = self.difference(after) else { return Ok(()) };
-        let message =
-            format!("after the exchange something would not be as before: {difference}; nothing was changed");
-        Err(Error::new(Phase::Apply, Kind::Guard, message)
-            .hint("If somebody changed it during the run, run again. Another method leaves the table itself in its place: delta, delete or truncate."))
+        let message = format!("the exchange would change {difference}; it was rolled back");
+        Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
+            "Use a method that leaves the table itself in its place: apply = \"delta\", \"delete\" or \"truncate\".",
+        ))
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) use settle::validate;
 use self::bound::Bound;
 use self::fingerprint::Fingerprint;
 use super::Pair;
+use super::options::KeptOptions;
 use crate::apply::locks::{Rank, Wanted};
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Oid;
@@ -58,6 +59,8 @@ pub(in crate::apply) struct Prepared {
     /// New tables that get their names where they go: the server names their array types anew with them.
     named_late: Vec<Oid>,
     queries: Queries,
+    /// Options that are not compared.
+    kept_options: KeptOptions,
     before: Fingerprint,
 }
 
@@ -117,14 +120,15 @@ impl Prepared {
         let begin = format!("begin; set local lock_timeout = '{budget_ms}ms'; {SETTINGS}");
         client.batch_execute(&begin).await.map_err(failed)?;
         let (live, new) = oids(&pairs);
-        let queries = Queries::new(client, server_version).await?;
-        let bound = bound::read(client, &queries, &pairs, server_version).await?;
+        let (queries, kept_options) =
+            futures::try_join!(Queries::new(client, server_version), kept_options(client, &pairs))?;
+        let bound = bound::read(client, &queries, &pairs, &kept_options, server_version).await?;
         let sequences = sequences(client, &live).await?;
         let statistics = statistics(client, &pairs).await?;
         let named_late = named_late(client, &pairs).await?;
-        let before = fingerprint::take(client, &queries.fingerprint, &live, &new).await?;
+        let before = fingerprint::take(client, &queries.fingerprint, &live, &new, &kept_options).await?;
         client.batch_execute("commit").await.map_err(failed)?;
-        Ok(Self { pairs, rewritten, bound, sequences, statistics, named_late, queries, before })
+        Ok(Self { pairs, rewritten, bound, sequences, statistics, named_late, queries, kept_options, before })
     }
 
     /// Locks and searches the tables that refer to these from outside the group; they stay locked. Returns how much of the
@@ -176,14 +180,14 @@ impl Prepared {
             // Both are sent before either is answered.
             let (set, now) = futures::join!(
                 self.run(client, SETTINGS),
-                fingerprint::take(client, fingerprint, &live, &new)
+                fingerprint::take(client, fingerprint, &live, &new, &self.kept_options)
             );
             set?;
             self.before.refuse_change(&now?)
         };
         let after = async {
             let (after, left, keys) = futures::join!(
-                fingerprint::take(client, fingerprint, &new, &live),
+                fingerprint::take(client, fingerprint, &new, &live, &self.kept_options),
                 bound::dependants(client, dependants, &live),
                 keys::read(client, keys, &self.pairs),
             );
@@ -253,6 +257,15 @@ impl Prepared {
         let names: Vec<String> = self.pairs.iter().map(|pair| pair.name.plain()).collect();
         let failed = |e| Error::pg(Phase::Apply, format!("exchanging {}", names.join(", ")), &e);
         client.batch_execute(sql).await.map_err(failed)
+    }
+}
+
+/// The options of the live tables, and of the views over them, that the server keeps for itself.
+async fn kept_options(client: &Client, pairs: &[Pair]) -> Result<KeptOptions> {
+    let (live, _) = oids(pairs);
+    match pairs.first() {
+        Some(pair) => KeptOptions::read(client, &pair.new_schema, &live).await,
+        None => Ok(KeptOptions::default()),
     }
 }
 

@@ -1,4 +1,4 @@
--- Views by the oids of their rules, innermost first. $1: oids of rules.
+-- Views by the oids of their rules, innermost first. $1: oids of rules; $2: options that are left out, as "kind name".
 with recursive above (view, depth) as (
     select r.ev_class, 1 from pg_catalog.pg_rewrite r where r.oid = any ($1::oid[]) and r.rulename = '_RETURN'
     union
@@ -16,6 +16,7 @@ select
     array(
         select pg_catalog.format('%s=%L', pg_catalog.split_part(o, '=', 1), pg_catalog.substr(o, pg_catalog.strpos(o, '=') + 1))
         from pg_catalog.unnest(c.reloptions) with ordinality as x (o, ordinal)
+        where 'view ' || pg_catalog.split_part(o, '=', 1) <> all ($2::text[])
         order by x.ordinal
     ) as options,
     pg_catalog.pg_get_userbyid(c.relowner)::text as owner,

@@ -16,7 +16,10 @@ select
         'storage', a.attstorage::text,
         'compression', {compression},
         'statistics target', nullif(a.attstattarget, -1),
-        'options', array(select o from pg_catalog.unnest(a.attoptions) as o order by 1),
+        'options', array(
+            select o from pg_catalog.unnest(a.attoptions) as o
+            where 'column ' || pg_catalog.split_part(o, '=', 1) <> all ($3::text[]) order by 1
+        ),
         'grants', array(select g::text from pg_catalog.unnest(a.attacl) as g order by 1),
         'comment', pg_catalog.col_description(a.attrelid, a.attnum)
     )

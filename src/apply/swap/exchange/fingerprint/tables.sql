@@ -1,14 +1,18 @@
--- Tables. $1: the tables of which the fingerprint is taken; $2: those with which they change places.
+-- Tables. $1: the tables of which the fingerprint is taken; $2: those with which they change places; $3: options that are left
+-- out, as "kind name".
 select
     pg_catalog.format('table %I.%I', n.nspname, c.relname) as object,
     pg_catalog.jsonb_build_object(
         'persistence', c.relpersistence::text,
         'owner', pg_catalog.pg_get_userbyid(c.relowner),
-        'options', array(select o from pg_catalog.unnest(c.reloptions) as o order by 1),
+        'options', array(
+            select o from pg_catalog.unnest(c.reloptions) as o
+            where 'table ' || pg_catalog.split_part(o, '=', 1) <> all ($3::text[]) order by 1
+        ),
         'toast options', array(
             select o
             from pg_catalog.pg_class t, pg_catalog.unnest(t.reloptions) as o
-            where t.oid = c.reltoastrelid order by 1
+            where t.oid = c.reltoastrelid and 'toast ' || pg_catalog.split_part(o, '=', 1) <> all ($3::text[]) order by 1
         ),
         'tablespace', (select s.spcname from pg_catalog.pg_tablespace s where s.oid = c.reltablespace),
         'access method', (select m.amname from pg_catalog.pg_am m where m.oid = c.relam),

@@ -3,7 +3,10 @@ select
     pg_catalog.format('view %I.%I', n.nspname, c.relname),
     pg_catalog.jsonb_build_object(
         'query', pg_catalog.pg_get_viewdef(c.oid),
-        'options', array(select o from pg_catalog.unnest(c.reloptions) as o order by 1),
+        'options', array(
+            select o from pg_catalog.unnest(c.reloptions) as o
+            where 'view ' || pg_catalog.split_part(o, '=', 1) <> all ($3::text[]) order by 1
+        ),
         'owner', pg_catalog.pg_get_userbyid(c.relowner),
         'grants', array(
             select a::text
