@@ -131,7 +131,8 @@ fn two_tables_in_a_circle_with_whatever_may_be_around_them_are_the_same_afterwar
 #[test]
 fn options_that_the_server_keeps_for_itself_are_neither_carried_over_nor_compared() {
     let pair = pair();
-    pair.source.run("create table t (id int, v text); insert into t select i, 'new' from generate_series(1, 9) i");
+    pair.source
+        .run("create table t (id int, v text); insert into t select i, 'new' from generate_series(1, 9) i");
     pair.target.run(
         "create table t (id int primary key, v text) with (fillfactor = 70, toast.autovacuum_vacuum_threshold = 77);
          alter table t alter v set (n_distinct = -0.5, n_distinct_inherited = 3);
