@@ -90,6 +90,19 @@ impl TablePlan {
         })
     }
 
+    /// Unique indexes and exclusion constraints, the key's apart, whose values can move between rows that are updated one after
+    /// the other. Those that are checked at the end of a statement mind nothing in between.
+    pub fn exchangeable(&self) -> impl Iterator<Item = &UniqueIndex> {
+        let of_key = self.key_index().map(|index| &index.name);
+        // What a generated column is made of may be loaded.
+        let changes = |name: &Ident| {
+            self.is_loaded(name) || self.live.column(name).is_some_and(|column| column.generated)
+        };
+        self.live.unique_indexes.iter().chain(&self.live.exclusions).filter(move |index| {
+            index.is_immediate && Some(&index.name) != of_key && index.uses.iter().any(changes)
+        })
+    }
+
     /// Whether a column of the target is loaded.
     #[must_use]
     pub fn is_loaded(&self, name: &Ident) -> bool {

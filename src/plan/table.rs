@@ -388,6 +388,7 @@ pub(super) mod tests {
             index_bytes: 0,
             row_estimate: 0.0,
             unique_indexes: Vec::new(),
+            exclusions: Vec::new(),
             foreign_keys: Vec::new(),
             referenced_by: Vec::new(),
             sequences: Vec::new(),

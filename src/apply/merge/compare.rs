@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::change::{self, UPDATES};
 use super::sides::{indexed, same_value};
-use super::{Counts, Merge, change};
+use super::{Counts, Merge};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::Identity;
+use crate::pg::catalog::{Column, Identity, UniqueIndex};
 use crate::pg::name::{Ident, list};
 
 /// More memory than this for one hash table gains nothing, in kB.
@@ -19,7 +20,10 @@ pub(super) struct Planned {
     /// Staged rows in the difference.
     differing: u64,
     pub(super) inserts: u64,
+    /// Updates that leave out the columns by which foreign keys could refer to a row.
     pub(super) updates: u64,
+    /// Updates of these columns, too.
+    pub(super) key_updates: u64,
     pub(super) replaces: u64,
     pub(super) deletes: u64,
     skips: u64,
@@ -41,7 +45,7 @@ impl Planned {
         let (unchanged, skipped) = if merge.policy.updates { (alike, skipped) } else { (0, skipped + alike) };
         Counts {
             inserted: self.inserts,
-            updated: self.updates + self.replaces,
+            updated: self.updates + self.key_updates + self.replaces,
             deleted: self.deletes + self.skips_and_deletes,
             unchanged,
             skipped,
@@ -220,6 +224,7 @@ pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned>
             "" => planned.differing = places,
             change::INSERT => planned.inserts = rows,
             change::UPDATE => planned.updates = rows,
+            change::UPDATE_KEY => planned.key_updates = rows,
             change::REPLACE => planned.replaces = rows,
             change::DELETE => planned.deletes = rows,
             change::SKIP => planned.skips = rows,
@@ -246,7 +251,8 @@ pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned>
 fn changes_sql(merge: &Merge<'_>) -> String {
     let Merge { sides, policy, .. } = merge;
     let difference = merge.difference();
-    let images = sides.images(&sides.compared(!policy.removes));
+    let compared = sides.compared(!policy.removes);
+    let (images, keys) = (sides.images(&compared), sides.key_images(&sides.identifying(&compared)));
     let blocked = sides.blocked(Some(&format!("select s_place from {difference}")));
     let skips = if policy.removes {
         format!("when b.place is not null and t.place is not null then '{}' ", change::SKIP_AND_DELETE)
@@ -264,18 +270,21 @@ fn changes_sql(merge: &Merge<'_>) -> String {
     let live = if policy.updates { sides.ours("t") } else { sides.live("t", Some("false")) };
     let mut sql = format!(
         "create temporary table {} on commit drop as {with}
-         select (case {skips}when t.place is null then '{}' when {} then '{}' else '{}' end)::text as change,
+         select (case {skips}when t.place is null then '{}' when {} then '{}' when {} then '{}' else '{}' end)::text as change,
              s.place as s_place, t.part as t_part, t.place as t_place
          from {difference} as d join {} on s.place = d.s_place {join}
-         left join {live} on {} {}",
+         left join {live} on {} {} {}",
         merge.changes().name,
         change::INSERT,
+        keys.differ,
+        change::UPDATE_KEY,
         images.differ,
         change::UPDATE,
         change::SAME,
         sides.staged("s"),
         sides.same_key("t", "s"),
         images.join,
+        keys.join,
     );
     if policy.removes {
         let keys = key_columns(merge);
@@ -305,8 +314,8 @@ fn changes_sql(merge: &Merge<'_>) -> String {
 }
 
 /// The statements that turn into replacements the updates that cannot be done: of an identity that is GENERATED ALWAYS, and of
-/// a row that holds the value of a unique index which another updated row is to get. It lets go of that value by a DELETE,
-/// before the other is updated, and comes back last.
+/// a row that holds the value of a unique index which another updated row is to get, or one that excludes that. It lets go of its
+/// value by a DELETE, before the other is updated, and comes back last.
 fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     let Merge { sides, policy, .. } = merge;
     if !policy.updates {
@@ -316,12 +325,10 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     let turn = |which: String| {
         format!(
             "update {changes} as c set change = '{}' from ({which}) as x
-             where c.change = '{}' and c.s_place = x.s_place",
+             where c.change in ({UPDATES}) and c.s_place = x.s_place",
             change::REPLACE,
-            change::UPDATE
         )
     };
-    let update = change::UPDATE;
     let mut sql = Vec::new();
     let fixed = |i: &usize| sides.plan.columns[*i].identity == Some(Identity::Always);
     let identities: Vec<usize> = (0..sides.plan.columns.len()).filter(fixed).collect();
@@ -330,25 +337,62 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
         sql.push(turn(format!(
             "select u.s_place from {changes} as u join {} on s.place = u.s_place
              join {} on t.place = u.t_place and t.part = u.t_part {}
-             where u.change = '{update}' and {}",
+             where u.change in ({UPDATES}) and {}",
             sides.staged("s"),
             sides.live("t", None),
             images.join,
             images.differ,
         )));
     }
-    for index in sides.plan.other_indexes().filter(|index| index.is_immediate) {
+    for index in sides.plan.exchangeable() {
         sql.push(turn(format!(
             "select h.s_place
              from {changes} as h
              join {} on t.place = h.t_place and t.part = h.t_part
              join {} on {}
-             join {changes} as w on w.s_place = s.place
-             where h.change = '{update}' and w.change = '{update}' and h.s_place <> w.s_place",
+             where h.change in ({UPDATES}) and h.s_place <> w.place",
             indexed(index, &sides.plan.name.to_string(), "tableoid as part, ctid as place", None, "t"),
-            indexed(index, &sides.staging.to_string(), "ctid as place", None, "s"),
-            same_value(index, "t", "s"),
+            indexed(index, &coming(merge, index), "ctid as place", None, "w"),
+            same_value(index, "t", "w"),
         )));
     }
     sql
+}
+
+/// The live rows that are updated as they will be then, in the columns that an index uses and under their names; `ctid` is the
+/// place in staging, since no column of a table can be called so.
+fn coming(merge: &Merge<'_>, index: &UniqueIndex) -> String {
+    let plan = merge.sides.plan;
+    let used = || plan.live.columns.iter().filter(|column| index.uses.contains(&column.name));
+    let generated: String = used()
+        .filter(|column| column.generated)
+        .filter_map(|column| Some(format!(", ({}) as {}", column.expression.as_deref()?, column.name)))
+        .collect();
+    // What a generated column is made of is not known.
+    let is_needed =
+        |column: &&Column| !column.generated && (!generated.is_empty() || index.uses.contains(&column.name));
+    let stored: String = plan
+        .live
+        .columns
+        .iter()
+        .filter(is_needed)
+        .map(|column| {
+            let side = if plan.is_loaded(&column.name) { "s" } else { "t" };
+            format!(", {side}.{}", column.name)
+        })
+        .collect();
+    format!(
+        "(select *{generated}
+          from (
+              select c.s_place as ctid{stored}
+              from {} as c
+              join {} as s on s.ctid = c.s_place
+              join {} as t on t.ctid = c.t_place and t.tableoid = c.t_part
+              where c.change in ({UPDATES})
+          ) as stored
+         ) as coming",
+        merge.changes(),
+        merge.sides.staging,
+        plan.name,
+    )
 }

@@ -45,14 +45,18 @@ pub(super) struct Merge<'a> {
 mod change {
     /// It is inserted.
     pub(super) const INSERT: &str = "i";
-    /// It updates a live row.
+    /// It updates a live row, the columns by which foreign keys could refer to it apart: these stay as they are.
     pub(super) const UPDATE: &str = "u";
+    /// It updates a live row, these columns included.
+    pub(super) const UPDATE_KEY: &str = "w";
     /// It replaces a live row by a DELETE and an INSERT, because an UPDATE cannot do it.
     pub(super) const REPLACE: &str = "x";
     /// It is left out.
     pub(super) const SKIP: &str = "k";
     /// It is left out, and the live row with its key vanishes nevertheless.
     pub(super) const SKIP_AND_DELETE: &str = "l";
+    /// Every kind of UPDATE, as SQL.
+    pub(super) const UPDATES: &str = "'u', 'w'";
     /// It is on the target by now.
     pub(super) const SAME: &str = "=";
     /// A live row vanishes.

@@ -1,11 +1,12 @@
 //! No row that stays may be left referring to one that vanishes, and no action of a foreign key may run because of it.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
+use super::Merge;
+use super::change::{self, UPDATES};
 use super::compare::Planned;
-use super::{Merge, change};
 use crate::apply::dangling::{self, KEYS_SHOWN};
-use crate::error::Result;
+use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Action, ForeignKey};
 use crate::pg::name::{Ident, literal, plain};
 
@@ -48,7 +49,7 @@ pub(super) async fn refuse_dangling(
 
 /// Whether any value that a foreign key refers to may vanish. A temporal one has no action but to refuse that, which is left to it.
 fn may_dangle(merge: &Merge<'_>, planned: &Planned, key: &ForeignKey) -> bool {
-    key.demands_match() && (planned.gone() > 0 || (planned.updates > 0 && changes_referenced(merge, key)))
+    key.demands_match() && (planned.gone() > 0 || (planned.key_updates > 0 && changes_referenced(merge, key)))
 }
 
 /// Whether an update may change the referenced columns: if they are not the key, by which rows are recognised.
@@ -60,7 +61,7 @@ fn changes_referenced(merge: &Merge<'_>, key: &ForeignKey) -> bool {
 fn lock_sql(merge: &Merge<'_>) -> String {
     let referenced = merge.table.plan.live.referenced_by.iter();
     let update =
-        if referenced.clone().any(|key| changes_referenced(merge, key)) { change::UPDATE } else { "" };
+        if referenced.clone().any(|key| changes_referenced(merge, key)) { change::UPDATE_KEY } else { "" };
     format!(
         "select from {} as t, {} as c
          where t.ctid = c.t_place and t.tableoid = c.t_part and c.change in ('{}', '{}', '{}', '{update}')
@@ -76,7 +77,27 @@ fn lock_sql(merge: &Merge<'_>) -> String {
 async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
     let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
     let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
+    if row.get::<_, Option<bool>>(2) == Some(true) {
+        return Err(refuse_replaced(&row, merge, key));
+    }
     dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name)
+}
+
+/// The error that rows which are deleted and inserted again are referenced by a foreign key with an ON DELETE action.
+fn refuse_replaced(found: &Row, merge: &Merge<'_>, key: &ForeignKey) -> Error {
+    let message = format!(
+        "{}: {} rows of {} ({}) refer to rows that must be deleted and inserted again, which sets off ON DELETE: {}",
+        merge.name(),
+        found.get::<_, i64>(0),
+        key.from.plain(),
+        plain(&key.name),
+        found.get::<_, Option<String>>(1).unwrap_or_default()
+    );
+    Error::new(Phase::Apply, Kind::Guard, message).hint(
+        "Nothing was changed. An UPDATE cannot write rows that exchange values of a unique index or of an exclusion \
+         constraint, nor an identity column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON DELETE \
+         NO ACTION.",
+    )
 }
 
 /// Counts the rows that stay and whose reference vanishes, and shows the first of their keys.
@@ -99,12 +120,13 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     let values: String = (0..key.to_columns.len()).map(|i| format!(", v.v{i}")).collect();
     format!(
         "with vanishing as ({}), found as (
-             select r.part{values}
+             select v.is_replaced{values}
              from (select tableoid as part, ctid as place{referring} from {}) as r join vanishing as v on {matches}
              where true{departs})
          select pg_catalog.count(*), (
              select pg_catalog.string_agg(shown.text, '; ')
-             from (select distinct pg_catalog.concat({}) as text from found as f order by 1 limit {KEYS_SHOWN}) as shown)
+             from (select distinct pg_catalog.concat({}) as text from found as f order by 1 limit {KEYS_SHOWN}) as shown),
+             pg_catalog.bool_and(is_replaced)
          from found",
         vanishing(merge, key),
         key.from,
@@ -112,7 +134,8 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     )
 }
 
-/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more.
+/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, and whether the row
+/// `is_replaced` by itself.
 fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     let old: Vec<String> =
         key.to_columns.iter().enumerate().map(|(i, column)| format!("t.{column} as v{i}")).collect();
@@ -128,7 +151,11 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
         "{} as t join {changes} as c on t.ctid = c.t_place and t.tableoid = c.t_part",
         merge.table.plan.name
     );
-    let mut sql = format!("select {old} from {place} where c.change in ({})", gone.join(", "));
+    let mut sql = format!(
+        "select {old}, c.change = '{}' as is_replaced from {place} where c.change in ({})",
+        change::REPLACE,
+        gone.join(", ")
+    );
     if changes_referenced(merge, key) {
         let loaded = |column: &&Ident| merge.table.plan.is_loaded(column);
         let columns: Vec<&Ident> = key.to_columns.iter().filter(loaded).collect();
@@ -137,13 +164,13 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
             format!("cross join lateral (select {}) as {alias}_image", columns.join(", "))
         };
         sql.push_str(&format!(
-            " union all select {old} from {place} join {} as s on s.ctid = c.s_place {} {}
+            " union all select {old}, false from {place} join {} as s on s.ctid = c.s_place {} {}
              where c.change in ('{}', '{}') and {}",
             merge.sides.staging,
             of("s"),
             of("t"),
-            change::UPDATE,
-            change::REPLACE,
+            change::UPDATE_KEY,
+            if key.on_delete == Action::None { change::REPLACE } else { "" },
             super::sides::DIFFER
         ));
     }
@@ -165,11 +192,10 @@ fn still_there(merge: &Merge<'_>, key: &ForeignKey) -> Option<String> {
     let same: Vec<String> =
         key.to_columns.iter().enumerate().map(|(i, column)| format!("s.{column} = v.v{i}")).collect();
     Some(format!(
-        "select from {} as c join {} as s on s.ctid = c.s_place where c.change in ('{}', '{}', '{}') and {}",
+        "select from {} as c join {} as s on s.ctid = c.s_place where c.change in ('{}', {UPDATES}, '{}') and {}",
         merge.changes(),
         merge.sides.staging,
         change::INSERT,
-        change::UPDATE,
         change::REPLACE,
         same.join(" and ")
     ))
@@ -191,9 +217,8 @@ fn departs(other: &Merge<'_>, key: &ForeignKey) -> String {
             " and not exists (
                  select from {changes} as c
                  join (select ctid as place{names} from {}) as s on s.place = c.s_place
-                 where {here} and c.change in ('{}', '{}') and ({}) is not true)",
+                 where {here} and c.change in ({UPDATES}, '{}') and ({}) is not true)",
             other.sides.staging,
-            change::UPDATE,
             change::REPLACE,
             refers(key, "v", "s")
         ));

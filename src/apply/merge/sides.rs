@@ -94,8 +94,33 @@ impl Sides<'_> {
             let differ = "s.whole operator(pg_catalog.*<>) t.whole".to_owned();
             return Images { join: String::new(), differ };
         }
-        let join = format!("{} {}", image("s", columns), image("t", columns));
+        let join = format!("{} {}", image("s", "image", columns), image("t", "image", columns));
         Images { join, differ: DIFFER.to_owned() }
+    }
+
+    /// The columns that an UPDATE must leave out where they stay the same, by their places: those by which foreign keys could
+    /// refer to a row, among `compared` ones.
+    ///
+    /// With a BEFORE UPDATE trigger, even a disabled one, PostgreSQL locks a row for an UPDATE that sets such a column FOR
+    /// UPDATE, whether the value changes or not (`ExecUpdateLockMode`), and foreign keys' checks wait for that.
+    pub(super) fn identifying(&self, compared: &[usize]) -> Vec<usize> {
+        let identifies = |i: &usize| {
+            let column = &self.plan.columns[*i];
+            column.identity != Some(Identity::Always)
+                && self.plan.live.column(&column.name).is_some_and(|live| live.identifies)
+        };
+        compared.iter().copied().filter(identifies).collect()
+    }
+
+    /// Whether a staged row `s` and a live row `t` differ in these columns.
+    pub(super) fn key_images(&self, columns: &[usize]) -> Images {
+        if columns.is_empty() {
+            return Images { join: String::new(), differ: "false".to_owned() };
+        }
+        Images {
+            join: format!("{} {}", image("s", "key", columns), image("t", "key", columns)),
+            differ: "s_key.* operator(pg_catalog.*<>) t_key.*".to_owned(),
+        }
     }
 
     /// `keys of row as people read them`, from the key's columns of `alias`, or else from all columns.
@@ -136,6 +161,8 @@ impl Sides<'_> {
 }
 
 /// The values of a unique index `v0`, `v1`, … for the rows of a relation that are in it, and `more`.
+///
+/// Of an exclusion constraint likewise.
 pub(super) fn indexed(
     index: &UniqueIndex,
     from: &str,
@@ -151,7 +178,7 @@ pub(super) fn indexed(
     format!("(select {more}{values} from {from}{filter}) as {alias}")
 }
 
-/// Whether two rows have the same value in a unique index.
+/// Whether two rows have the same value in a unique index, or values that exclude each other.
 pub(super) fn same_value(index: &UniqueIndex, a: &str, b: &str) -> String {
     let pairs = index.parts.iter().enumerate().map(|(i, part)| {
         let collate = collate(part.collation.as_deref());
@@ -177,10 +204,10 @@ pub(super) struct Images {
     pub(super) differ: String,
 }
 
-/// `s_image`, or likewise of another alias: a row of these columns of it.
-fn image(of: &str, columns: &[usize]) -> String {
+/// `s_image`, or likewise with another alias or name: a row of these columns.
+fn image(of: &str, name: &str, columns: &[usize]) -> String {
     let columns: Vec<String> = columns.iter().map(|i| format!("{of}.c{i}")).collect();
-    format!("cross join lateral (select {}) as {of}_image", columns.join(", "))
+    format!("cross join lateral (select {}) as {of}_{name}", columns.join(", "))
 }
 
 /// Whether the images of `s` and `t` differ: 1.0 and 1.00 do.

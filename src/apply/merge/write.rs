@@ -95,22 +95,27 @@ fn deletes(merge: &Merge<'_>, planned: &Planned, _after: &str) -> Vec<Part> {
 }
 
 fn updates(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
-    let sql = || {
-        let plan = merge.table.plan;
-        // An identity that is GENERATED ALWAYS takes no value by an UPDATE.
-        let updatable = plan.columns.iter().filter(|column| column.identity != Some(Identity::Always));
-        let set: Vec<String> = updatable.map(|column| format!("{0} = s.{0}", column.name)).collect();
+    let plan = merge.table.plan;
+    let compared = merge.sides.compared(!merge.policy.removes);
+    let identifying = merge.sides.identifying(&compared);
+    // An identity that is GENERATED ALWAYS takes no value by an UPDATE.
+    let is_updatable = |i: &usize| plan.columns[*i].identity != Some(Identity::Always);
+    let all: Vec<usize> = (0..plan.columns.len()).filter(is_updatable).collect();
+    let others: Vec<usize> = all.iter().copied().filter(|i| !identifying.contains(i)).collect();
+    let update = |columns: &[usize], change: &str| {
+        let set = columns.iter().map(|&i| format!("{0} = s.{0}", plan.columns[i].name));
         format!(
             "update {} as t set {} from {} as c join {} as s on s.ctid = c.s_place
-             where {HERE} and c.change = '{}'{after}",
+             where {HERE} and c.change = '{change}'{after}",
             plan.name,
-            set.join(", "),
+            set.collect::<Vec<_>>().join(", "),
             merge.changes(),
             merge.sides.staging,
-            change::UPDATE
         )
     };
-    Vec::from_iter(part(merge, "updated", planned.updates, sql))
+    let updated = part(merge, "updated", planned.updates, || update(&others, change::UPDATE));
+    let keys = part(merge, "key_updated", planned.key_updates, || update(&all, change::UPDATE_KEY));
+    updated.into_iter().chain(keys).collect()
 }
 
 fn inserts(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {

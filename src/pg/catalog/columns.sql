@@ -15,7 +15,21 @@ select
     end as collation,
     pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT') as may_select,
     case when c.relkind in ('r', 'p', 'f', 'v')
-        then pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') else false end as may_insert
+        then pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') else false end as may_insert,
+    -- In the key of a unique index that a foreign key could refer to, of the table or of one that inherits from it.
+    exists (
+        with recursive tree (oid) as (
+            select a.attrelid
+            union
+            select h.inhrelid from tree join pg_catalog.pg_inherits h on h.inhparent = tree.oid
+        )
+        select
+        from tree
+        join pg_catalog.pg_index i on i.indrelid = tree.oid
+        join pg_catalog.pg_attribute k on k.attrelid = i.indrelid and k.attname = a.attname
+            and k.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+        where i.indisunique and i.indpred is null and i.indexprs is null
+    ) as identifies
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 join pg_catalog.pg_type t on t.oid = a.atttypid

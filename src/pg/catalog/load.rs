@@ -63,7 +63,10 @@ pub async fn load(
         owner_of(&mut relations, row, "root", |r| r.leaves.push(leaf(row, server.block_size)));
     }
     for row in indexes {
-        owner_of(&mut relations, row, "indrelid", |r| r.unique_indexes.push(unique_index(row)));
+        owner_of(&mut relations, row, "indrelid", |r| {
+            let list = if row.get("excludes") { &mut r.exclusions } else { &mut r.unique_indexes };
+            list.push(unique_index(row));
+        });
     }
     for row in foreign_keys {
         owner_of(&mut relations, row, "from_oid", |r| r.foreign_keys.push(foreign_key(row)));
@@ -192,6 +195,7 @@ fn relation(row: &Row) -> Relation {
         index_bytes: bytes(row, "index_bytes"),
         row_estimate: row.get("row_estimate"),
         unique_indexes: Vec::new(),
+        exclusions: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         sequences: Vec::new(),
@@ -225,6 +229,7 @@ fn column(row: &Row) -> Column {
         collation: row.get("collation"),
         may_select: row.get("may_select"),
         may_insert: row.get("may_insert"),
+        identifies: row.get("identifies"),
     }
 }
 

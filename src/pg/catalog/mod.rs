@@ -141,6 +141,9 @@ pub struct Relation {
     pub row_estimate: f64,
     /// Valid unique indexes, the primary key first.
     pub unique_indexes: Vec<UniqueIndex>,
+    /// Its exclusion constraints, with temporal keys (WITHOUT OVERLAPS): indexes like the unique ones, whose operators tell which
+    /// values exclude each other.
+    pub exclusions: Vec<UniqueIndex>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
     /// Foreign keys of any table to it.
@@ -251,6 +254,9 @@ pub struct Column {
     pub may_select: bool,
     /// Whether our role may insert into it.
     pub may_insert: bool,
+    /// It is in the key of a unique index without WHERE and expressions, of the table itself or of a partition. An UPDATE that
+    /// sets it may lock the row against foreign keys' checks, even if the value stays the same.
+    pub identifies: bool,
 }
 
 /// A CHECK constraint that all rows satisfy, and that depends on nothing but the columns of the row.
@@ -280,6 +286,7 @@ impl Column {
             collation: None,
             may_select: true,
             may_insert: true,
+            identifies: false,
         }
     }
 }
@@ -317,7 +324,7 @@ pub struct UniqueIndex {
 pub struct IndexPart {
     /// As SQL over the table's columns.
     pub expression: String,
-    /// The equality, as SQL: `operator(pg_catalog.=)`.
+    /// The equality, as SQL: `operator(pg_catalog.=)`; of an exclusion constraint its own operator.
     pub operator: String,
     /// The collation, as SQL, where there is one.
     pub collation: Option<String>,

@@ -1,8 +1,10 @@
--- The valid unique indexes of relations, the primary key first, then by name; not those of temporal keys (WITHOUT OVERLAPS, since
--- 18), which refuse what overlaps and not only what is equal. $1: oids.
+-- The valid unique indexes of relations, the primary key first, then by name. $1: oids.
+-- `excludes` marks exclusion constraints and temporal keys (WITHOUT OVERLAPS, since 18): they refuse what their own operators say,
+-- and not only what is equal.
 select
     i.indrelid,
     c.relname::text as name,
+    i.indisexclusion as excludes,
     i.indisprimary as is_primary,
     i.indimmediate as is_immediate,
     i.indpred is not null as is_partial,
@@ -19,14 +21,19 @@ select
         from pg_catalog.generate_series(1, i.indnkeyatts) as n
         order by n
     ) as expressions,
-    -- The equality of its operator class, which need not be the type's own.
+    -- The constraint's operator, or the equality of the operator class, which need not be the type's own.
     array(
         select pg_catalog.format('operator(%I.%s)', pn.nspname, o.oprname)
         from pg_catalog.generate_series(1, i.indnkeyatts) as n
-        join pg_catalog.pg_opclass p on p.oid = (i.indclass::oid[])[n - 1]
-        join pg_catalog.pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3
-            and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype
-        join pg_catalog.pg_operator o on o.oid = m.amopopr
+        join pg_catalog.pg_operator o on o.oid = coalesce(
+            x.conexclop[n],
+            (
+                select m.amopopr
+                from pg_catalog.pg_opclass p
+                join pg_catalog.pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3
+                    and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype
+                where p.oid = (i.indclass::oid[])[n - 1]
+            ))
         join pg_catalog.pg_namespace pn on pn.oid = o.oprnamespace
         order by n
     ) as operators,
@@ -74,5 +81,6 @@ select
     ) as all_not_null
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
-where i.indrelid = any ($1::oid[]) and i.indisunique and not i.indisexclusion and i.indisvalid and i.indislive
+left join pg_catalog.pg_constraint x on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null
+where i.indrelid = any ($1::oid[]) and (i.indisunique or i.indisexclusion) and i.indisvalid and i.indislive
 order by i.indrelid, i.indisprimary desc, c.relname
