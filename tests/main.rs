@@ -29,6 +29,7 @@ mod lookups;
 mod lost_replies;
 mod memory;
 mod own_types;
+mod partitions;
 mod readme;
 mod references;
 mod render;

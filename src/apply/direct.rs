@@ -22,7 +22,7 @@ impl Rules for Direct {
     }
 
     fn refusal(&self, case: &Case<'_>) -> Option<String> {
-        let own = |key: &&ForeignKey| key.is_enforced && key.to == case.target.name;
+        let own = |key: &&ForeignKey| key.is_enforced && case.target.overlaps(&key.to);
         if let Some(key) = case.target.foreign_keys.iter().find(own) {
             return Some(format!("it references itself ({}), which needs staging", key.name.as_str()));
         }

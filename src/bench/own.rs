@@ -130,9 +130,9 @@ fn declared(text: &str, (config, entry): (&Config, usize), planned: &TablePlan) 
 }
 
 /// The copy of the target's table has no foreign keys, whose triggers would reach into live tables: its rows are judged
-/// by the same references all the same, because the config declares them.
+/// by the same references all the same, because the config declares them. Those of single partitions are left out with these.
 fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
-    let found = planned.references.iter().filter(|reference| !reference.is_declared);
+    let found = planned.references.iter().filter(|r| !r.is_declared && r.parts.is_empty());
     let found: Vec<toml::Value> = found
         .map(|reference| {
             let columns = reference.columns.iter().map(|column| toml::Value::from(column.to_string()));

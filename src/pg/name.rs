@@ -48,6 +48,13 @@ impl TableName {
     pub fn plain(&self) -> String {
         format!("{}.{}", plain(&self.schema), plain(&self.name))
     }
+
+    /// The OIDs of a partition or a partitioned table and of its partitions at every level, as a query.
+    #[must_use]
+    pub fn tree_sql(&self) -> String {
+        let name = literal(&self.to_string());
+        format!("select relid from pg_catalog.pg_partition_tree({name}::pg_catalog.regclass)")
+    }
 }
 
 impl fmt::Display for TableName {

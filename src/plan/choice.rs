@@ -194,10 +194,13 @@ impl Choice<'_> {
         opinion: Opinion,
     ) -> Option<Objection> {
         let fate = |name: &TableName| {
-            self.members
-                .iter()
-                .find(|&&table| self.tables[table].name == *name)
-                .map(|&table| Fate { method: method_of(table), is_whole: self.tables[table].scope.is_none() })
+            let fate = |&table: &usize| {
+                let plan = &self.tables[table];
+                let is_whole = plan.scope.is_none() && plan.live.holds(name);
+                Fate { method: method_of(table), is_whole }
+            };
+            let mut writing = self.members.iter().filter(|&&table| self.tables[table].live.overlaps(name));
+            writing.next().map(fate)
         };
         tables.iter().find_map(|&table| {
             let method = method_of(table);
@@ -211,7 +214,7 @@ impl Choice<'_> {
                         let why = format!("a run swaps tables of one schema, and {first} comes first");
                         return Some(Objection { table, method, why });
                     }
-                    let is_same = |&&other: &&usize| self.tables[other].name == plan.name;
+                    let is_same = |&&other: &&usize| plan.live.overlaps(&self.tables[other].name);
                     let is_shared = self.members.iter().filter(is_same).count() > 1;
                     opinion(rules, &Case { table: plan, target, is_shared, fate: &fate })
                 }

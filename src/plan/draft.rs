@@ -4,7 +4,7 @@
 
 mod owners;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 
 use owners::Ownership;
@@ -232,7 +232,10 @@ impl Draft<'_> {
         target: &Relation,
     ) -> fmt::Result {
         let zeros = self.seen.zeros.get(name).map(Vec::as_slice).unwrap_or_default();
-        for reference in target.foreign_keys.iter().filter(|key| key.demands_match()) {
+        // Partitions may repeat a key.
+        let mut shown = HashSet::new();
+        let keys = target.foreign_keys.iter().filter(|key| key.demands_match());
+        for reference in keys.filter(|key| shown.insert((&key.from_columns, &key.to, &key.to_columns))) {
             let names = |columns: &[Ident]| columns.iter().map(plain).collect::<Vec<_>>().join(", ");
             let to = format!("{}({})", reference.to.plain(), names(&reference.to_columns));
             let columns: Vec<&Ident> = reference.from_columns.iter().collect();

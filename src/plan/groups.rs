@@ -1,9 +1,9 @@
 //! Which tables are applied in one transaction, and in which order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::TablePlan;
-use crate::pg::name::TableName;
+use super::references::entries_of;
 
 /// Tables that are applied in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +35,9 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
             unite(&mut leader, child, parent);
         }
     }
-    // Two entries of one table share its locks and its rows.
-    let mut first_of: HashMap<&TableName, usize> = HashMap::new();
+    // Two entries of one table share its locks and its rows, and so do those of a partition and of the table that it belongs to.
     for (i, table) in tables.iter().enumerate() {
-        let first = *first_of.entry(&table.name).or_insert(i);
-        unite(&mut leader, first, i);
+        entries_of(tables, &table.name).into_iter().for_each(|other| unite(&mut leader, other, i));
     }
     if one {
         (1..tables.len()).for_each(|i| unite(&mut leader, 0, i));
@@ -67,15 +65,14 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
 fn references(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
     let mut edges: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (child, table) in tables.iter().enumerate() {
-        for reference in table.references.iter().filter(|reference| reference.to != table.name) {
-            edges.entry(child).or_default().extend(&reference.parents);
-        }
-        // A temporal key is judged by the server alone, as soon as rows are written.
-        for key in table.live.foreign_keys.iter().filter(|key| key.is_enforced && key.is_temporal) {
-            let parents =
-                tables.iter().enumerate().filter(|(_, other)| other.name == key.to && key.to != table.name);
-            edges.entry(child).or_default().extend(parents.map(|(parent, _)| parent));
-        }
+        let is_loaded = |name| table.is_loaded(name);
+        // What the server alone judges (a temporal key, one of a partition) it judges as soon as rows are written.
+        let keys = table.live.foreign_keys.iter().filter(|key| key.is_enforced);
+        let keys = keys.filter(|key| key.is_temporal || key.from_columns.iter().all(is_loaded));
+        let by_server = keys.flat_map(|key| entries_of(tables, &key.to));
+        let judged = table.references.iter().flat_map(|reference| reference.parents.iter().copied());
+        let others = judged.chain(by_server).filter(|&parent| tables[parent].name != table.name);
+        edges.entry(child).or_default().extend(others);
     }
     edges
 }

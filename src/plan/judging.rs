@@ -116,6 +116,9 @@ impl Case<'_> {
         if reference.to == self.table.name || reference.parents.iter().any(is_in_circle) {
             return staged("it is closed to a fixed point");
         }
+        if !reference.parts.is_empty() {
+            return staged("only the server knows which rows go to which partition");
+        }
         if !self.table.uses_staging {
             return staged("the table is loaded without staging");
         }
@@ -184,7 +187,9 @@ impl Case<'_> {
             [] => (Keys::Live, self.not_worth_fetching(to)),
             [parent] => {
                 let other = &self.tables[parent];
-                let unsettled = if !other.uses_staging {
+                let unsettled = if other.name != *to {
+                    Some("the rows of one are a part of the other's, of which it is a partition")
+                } else if !other.uses_staging {
                     Some("the other table is loaded without staging")
                 } else if other.csv.is_some() {
                     Some(READ_BY_SERVER)

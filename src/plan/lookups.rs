@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::comparison::{Meeting, meeting_type, operator, order_of};
+use super::references::entries_of;
 use super::{ColumnPlan, Facts, Group, Judged, TablePlan};
 use crate::config::{LookupConfig, OnOrphan, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
@@ -321,14 +322,13 @@ fn identifies_live(parent: &Relation, pairs: &[Pair]) -> bool {
 /// # Errors
 /// [`Kind::Refused`] for a cycle.
 pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
-    let mut entries: HashMap<TableName, Vec<usize>> = HashMap::new();
-    for (i, table) in tables.iter().enumerate() {
-        entries.entry(table.name.clone()).or_default().push(i);
-    }
     let keys: Vec<Option<Vec<Ident>>> = tables.iter().map(|table| table.key.clone()).collect();
+    let lookups = tables.iter().flat_map(|table| &table.lookups);
+    let parents: HashMap<TableName, Vec<usize>> =
+        lookups.map(|lookup| (lookup.from.clone(), entries_of(tables, &lookup.from))).collect();
     let mut is_looked_up = vec![false; tables.len()];
     for lookup in tables.iter_mut().flat_map(|table| &mut table.lookups) {
-        lookup.parents = entries.get(&lookup.from).cloned().unwrap_or_default();
+        lookup.parents = parents.get(&lookup.from).cloned().unwrap_or_default();
         lookup.parents.iter().for_each(|&parent| is_looked_up[parent] = true);
         match *lookup.parents.as_slice() {
             [] => {}

@@ -89,7 +89,7 @@ pub struct Case<'a> {
 pub struct Fate {
     /// The method that it gets.
     pub method: ApplyMethod,
-    /// It has no scope.
+    /// All of its rows are dealt with: the entry has no scope, and is not a partition of it.
     pub is_whole: bool,
 }
 
@@ -113,7 +113,7 @@ impl Case<'_> {
             (!handled).then(|| {
                 let why = match fate {
                     None => "is not part of this run",
-                    Some(fate) if !fate.is_whole => "is not emptied whole, for its scope",
+                    Some(fate) if !fate.is_whole => "is not emptied whole",
                     Some(_) => "is applied by another method",
                 };
                 format!("{} references it ({}) and {why}", key.from.plain(), key.name.as_str())

@@ -49,7 +49,7 @@ pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;
 pub use lookups::{Lookup, Pair};
 pub use owned::KeyPart;
-pub use references::Reference;
+pub use references::{Part, Reference};
 pub use show::DiskNeed;
 pub use table::source_name;
 

@@ -82,11 +82,13 @@ impl TablePlan {
         self.key_index().is_some()
     }
 
-    /// Unique indexes besides the key's that can be compared with what is loaded.
+    /// Unique indexes besides the key's that can be compared with what is loaded, those of partitions included.
     pub fn other_indexes(&self) -> impl Iterator<Item = &UniqueIndex> {
         let of_key = self.key_index().map(|index| &index.name);
-        self.live.unique_indexes.iter().filter(move |index| {
-            Some(&index.name) != of_key && index.uses.iter().all(|column| self.is_loaded(column))
+        let own = self.live.unique_indexes.iter().filter(move |index| Some(&index.name) != of_key);
+        own.chain(&self.live.partition_indexes).filter(|index| {
+            let routing = index.partition.iter().flat_map(|partition| &partition.columns);
+            index.uses.iter().chain(routing).all(|column| self.is_loaded(column))
         })
     }
 
@@ -98,9 +100,9 @@ impl TablePlan {
         let changes = |name: &Ident| {
             self.is_loaded(name) || self.live.column(name).is_some_and(|column| column.generated)
         };
-        self.live.unique_indexes.iter().chain(&self.live.exclusions).filter(move |index| {
-            index.is_immediate && Some(&index.name) != of_key && index.uses.iter().any(changes)
-        })
+        let own = self.live.unique_indexes.iter().filter(move |index| Some(&index.name) != of_key);
+        let others = self.live.partition_indexes.iter().chain(&self.live.exclusions);
+        own.chain(others).filter(move |index| index.is_immediate && index.uses.iter().any(changes))
     }
 
     /// Whether a column of the target is loaded.

@@ -1,11 +1,9 @@
 //! What must have a match: the target's foreign keys, tuned or joined by those that the config declares.
 
-use std::collections::HashMap;
-
 use super::{Facts, Judged, TablePlan};
 use crate::config::{OnOrphan, ReferenceConfig, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::pg::catalog::{Catalog, ForeignKey};
+use crate::pg::catalog::{Catalog, ForeignKey, Partition};
 use crate::pg::name::{Ident, TableName, list, literal, plain};
 
 /// A reference of a table's loaded rows to a table of the target, as that will be after the run.
@@ -15,6 +13,8 @@ pub struct Reference {
     pub name: String,
     /// Whether it is the config's, not the catalog's.
     pub is_declared: bool,
+    /// The partitions whose rows it concerns, where their keys are their own; empty: every row of the table.
+    pub parts: Vec<Part>,
     /// The referencing columns.
     pub columns: Vec<Ident>,
     /// The referenced table.
@@ -29,10 +29,25 @@ pub struct Reference {
     pub match_full: bool,
     /// What happens to an orphan.
     pub on_orphan: OnOrphan,
-    /// The entries of the plan whose rows the referenced table will hold; none: it stays as it is.
+    /// The entries of the plan whose rows the referenced table will hold, or some of them; none: it stays as it is.
     pub parents: Vec<usize>,
     /// Where it is judged.
     pub judged: Judged,
+}
+
+/// A partition with a foreign key of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The constraint's name.
+    pub constraint: Ident,
+    /// The partition.
+    pub partition: Partition,
+}
+
+/// The entries of the plan that write rows of a table: into itself, a partition of it, or a partitioned table above it.
+pub(super) fn entries_of(tables: &[TablePlan], table: &TableName) -> Vec<usize> {
+    let writes = |(_, entry): &(usize, &TablePlan)| entry.live.overlaps(table);
+    tables.iter().enumerate().filter(writes).map(|(i, _)| i).collect()
 }
 
 /// Finds the references of every table, and makes `null_values` NULL where the source reads them.
@@ -40,19 +55,16 @@ pub struct Reference {
 /// # Errors
 /// [`Kind::Schema`] where a declared reference names what is not there, [`Kind::Refused`] where it cannot work.
 pub(super) fn find(tables: &mut [TablePlan], configs: &[TableConfig], facts: &Facts<'_>) -> Result<()> {
-    let mut entries: HashMap<TableName, Vec<usize>> = HashMap::new();
-    for (i, table) in tables.iter().enumerate() {
-        entries.entry(table.name.clone()).or_default().push(i);
-    }
     let mut found = Vec::with_capacity(tables.len());
     for table in tables.iter() {
         let config = &configs[table.entry];
-        found.push(of_table(table, config, facts.target, tables, &entries)?);
+        found.push((of_table(table, config, facts.target, tables)?, unjudged(table)));
     }
-    for (table, references) in tables.iter_mut().zip(found) {
+    for (table, (references, warnings)) in tables.iter_mut().zip(found) {
         let config = &configs[table.entry];
         config.references.iter().for_each(|tuned| nullify(table, tuned));
         table.references = references;
+        table.warnings.extend(warnings);
     }
     Ok(())
 }
@@ -62,17 +74,18 @@ fn of_table(
     config: &TableConfig,
     target: &Catalog,
     tables: &[TablePlan],
-    entries: &HashMap<TableName, Vec<usize>>,
 ) -> Result<Vec<Reference>> {
-    let is_loaded = |name: &Ident| table.columns.iter().any(|column| column.name == *name);
-    let mut references = Vec::new();
-    let keys: &[ForeignKey] = target.relations.get(&table.name).map_or(&[], |r| &r.foreign_keys);
-    // A foreign key over columns that are not loaded is left to the constraint itself, and so is a temporal one.
-    for key in keys.iter().filter(|key| key.demands_match() && key.from_columns.iter().all(is_loaded)) {
+    let keys = &table.live.foreign_keys;
+    let mut references: Vec<Reference> = Vec::new();
+    // Those of the whole table first: one that a partition repeats says nothing more.
+    let (of_partitions, of_table): (Vec<&ForeignKey>, Vec<&ForeignKey>) =
+        keys.iter().filter(|key| is_judged(table, key)).partition(|key| part(table, key).is_some());
+    for key in of_table.into_iter().chain(of_partitions) {
         let tuned = config.references.iter().find(|tuned| is_about(tuned, key));
-        references.push(Reference {
+        let reference = Reference {
             name: key.name.as_str().to_owned(),
             is_declared: false,
+            parts: part(table, key).into_iter().collect(),
             columns: key.from_columns.clone(),
             to: key.to.clone(),
             to_columns: key.to_columns.clone(),
@@ -80,14 +93,24 @@ fn of_table(
             collations: collations(target, &key.to, &key.to_columns, table, &key.from_columns),
             match_full: key.match_full,
             on_orphan: tuned.map_or(OnOrphan::Reject, |tuned| tuned.on_orphan),
-            parents: entries.get(&key.to).cloned().unwrap_or_default(),
+            parents: entries_of(tables, &key.to),
             judged: Judged::Staged(String::new()),
-        });
+        };
+        match references.iter_mut().find(|known| !reference.parts.is_empty() && known.demands(&reference)) {
+            Some(known) if known.parts.is_empty() => {}
+            Some(known) => known.parts.extend(reference.parts),
+            None => references.push(reference),
+        }
+    }
+    for reference in &mut references {
+        if reference.parts.len() > 1 {
+            reference.name = format!("{} and {} more", reference.name, reference.parts.len() - 1);
+        }
     }
     for declared in
         config.references.iter().filter(|d| !keys.iter().any(|key| key.demands_match() && is_about(d, key)))
     {
-        references.push(declare(table, declared, target, entries)?);
+        references.push(declare(table, declared, target, tables)?);
     }
     for reference in &references {
         let tuned = config.references.iter().find(|tuned| tuned.columns.value == reference.columns);
@@ -95,6 +118,39 @@ fn of_table(
         check(table, reference, target, tables, at)?;
     }
     Ok(references)
+}
+
+/// The partition that a foreign key is declared on, if it is one of this table's.
+fn part(table: &TablePlan, key: &ForeignKey) -> Option<Part> {
+    let partition = table.live.partition(&key.from)?.clone();
+    Some(Part { constraint: key.name.clone(), partition })
+}
+
+/// Whether it is known before rows are applied which of them a foreign key refuses.
+///
+/// One over columns that are not loaded is left to the constraint itself, and so is a temporal one, and one of a partition where
+/// it takes a column that is not loaded to tell which rows go there.
+fn is_judged(table: &TablePlan, key: &ForeignKey) -> bool {
+    let routing = table.live.partition(&key.from).map_or(&[][..], |partition| &partition.columns);
+    key.demands_match() && key.from_columns.iter().chain(routing).all(|column| table.is_loaded(column))
+}
+
+/// What the operator is told of foreign keys of partitions that are left to the constraint itself.
+fn unjudged(table: &TablePlan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for key in table.live.foreign_keys.iter().filter(|key| key.demands_match()) {
+        let Some(partition) = table.live.partition(&key.from) else { continue };
+        let unknown = partition.columns.iter().find(|column| !table.is_loaded(column));
+        if let Some(column) = unknown.filter(|_| key.from_columns.iter().all(|c| table.is_loaded(c))) {
+            warnings.push(format!(
+                "an orphan in partition {} fails the table ({}): rows are routed by column {}, which is not loaded",
+                key.from.plain(),
+                plain(&key.name),
+                plain(column)
+            ));
+        }
+    }
+    warnings
 }
 
 /// Whether a `[[table.reference]]` tunes this foreign key.
@@ -112,7 +168,7 @@ fn declare(
     table: &TablePlan,
     declared: &ReferenceConfig,
     target: &Catalog,
-    entries: &HashMap<TableName, Vec<usize>>,
+    tables: &[TablePlan],
 ) -> Result<Reference> {
     let (to, to_columns) = &declared.to.value;
     let missing = |what: String, at: &Location, hint: String| {
@@ -144,6 +200,7 @@ fn declare(
     Ok(Reference {
         name: format!("{}({})", to.plain(), to_columns.iter().map(plain).collect::<Vec<_>>().join(", ")),
         is_declared: true,
+        parts: Vec::new(),
         columns: declared.columns.value.clone(),
         to: to.clone(),
         to_columns: to_columns.clone(),
@@ -151,7 +208,7 @@ fn declare(
         collations: collations(target, to, to_columns, table, &declared.columns.value),
         match_full: false,
         on_orphan: declared.on_orphan,
-        parents: entries.get(to).cloned().unwrap_or_default(),
+        parents: entries_of(tables, to),
         judged: Judged::Staged(String::new()),
     })
 }
@@ -241,6 +298,38 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
 }
 
 impl Reference {
+    /// Whether a row that satisfies this one satisfies the other, too, as far as both concern it.
+    fn demands(&self, other: &Self) -> bool {
+        self.to == other.to
+            && (&self.columns, &self.to_columns) == (&other.columns, &other.to_columns)
+            && (&self.operators, self.match_full) == (&other.operators, other.match_full)
+    }
+
+    /// The condition of the rows that it concerns, as SQL over the table's columns, which are not qualified. `None`: every row.
+    pub(crate) fn concerns_sql(&self) -> Option<String> {
+        let parts: Vec<String> =
+            self.parts.iter().map(|part| format!("({})", part.partition.constraint)).collect();
+        (!parts.is_empty()).then(|| format!("({})", parts.join(" or ")))
+    }
+
+    /// The name of the constraint that refuses a row, as SQL over the row's columns, which are not qualified.
+    pub(crate) fn constraint_sql(&self) -> String {
+        match self.parts.as_slice() {
+            [] => literal(&self.name),
+            [part] => literal(part.constraint.as_str()),
+            parts => {
+                let cases: String = parts
+                    .iter()
+                    .map(|part| {
+                        let name = literal(part.constraint.as_str());
+                        format!(" when {} then {name}", part.partition.constraint)
+                    })
+                    .collect();
+                format!("case{cases} end")
+            }
+        }
+    }
+
     /// The comparison, as SQL: the referenced table as `p`, the referencing row as `s`.
     pub(crate) fn matches_sql(&self) -> String {
         let pairs = self.columns.iter().zip(&self.to_columns);
@@ -273,6 +362,13 @@ impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = |columns: &[Ident]| columns.iter().map(plain).collect::<Vec<_>>().join(", ");
         write!(f, "{} -> {}({})", names(&self.columns), self.to.plain(), names(&self.to_columns))?;
+        match self.parts.as_slice() {
+            [] => {}
+            [part] => write!(f, " in partition {}", part.partition.name.plain())?,
+            [part, others @ ..] => {
+                write!(f, " in partition {} and {} more", part.partition.name.plain(), others.len())?;
+            }
+        }
         let fate = match self.on_orphan {
             OnOrphan::Reject => "orphans are rejected",
             OnOrphan::Null => "orphans are loaded with NULL",

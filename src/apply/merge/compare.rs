@@ -313,9 +313,10 @@ fn changes_sql(merge: &Merge<'_>) -> String {
     sql
 }
 
-/// The statements that turn into replacements the updates that cannot be done: of an identity that is GENERATED ALWAYS, and of
-/// a row that holds the value of a unique index which another updated row is to get, or one that excludes that. It lets go of its
-/// value by a DELETE, before the other is updated, and comes back last.
+/// The statements that turn into replacements the updates that cannot be done: of an identity that is GENERATED ALWAYS, of a row
+/// that leaves a partition which a foreign key refers to (the server refuses to move it), and of a row that holds the value of a
+/// unique index which another updated row is to get, or one that excludes that. It lets go of its value by a DELETE, before the
+/// other is updated, and comes back last.
 fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     let Merge { sides, policy, .. } = merge;
     if !policy.updates {
@@ -344,6 +345,19 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
             images.differ,
         )));
     }
+    for key in &sides.plan.live.referenced_by {
+        let Some(part) = sides.plan.live.partition(&key.to) else { continue };
+        if part.columns.iter().all(|column| sides.plan.is_loaded(column)) {
+            sql.push(turn(format!(
+                "select u.s_place from {changes} as u
+                 join (select ctid as place, ({}) as stays from {}) as s on s.place = u.s_place
+                 where u.change in ({UPDATES}) and u.t_part in ({}) and s.stays is not true",
+                part.constraint,
+                sides.staging,
+                part.name.tree_sql(),
+            )));
+        }
+    }
     for index in sides.plan.exchangeable() {
         sql.push(turn(format!(
             "select h.s_place
@@ -363,14 +377,17 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
 /// place in staging, since no column of a table can be called so.
 fn coming(merge: &Merge<'_>, index: &UniqueIndex) -> String {
     let plan = merge.sides.plan;
-    let used = || plan.live.columns.iter().filter(|column| index.uses.contains(&column.name));
+    let is_used = |name: &Ident| {
+        index.uses.contains(name) || index.partition.iter().any(|partition| partition.columns.contains(name))
+    };
+    let used = || plan.live.columns.iter().filter(|column| is_used(&column.name));
     let generated: String = used()
         .filter(|column| column.generated)
         .filter_map(|column| Some(format!(", ({}) as {}", column.expression.as_deref()?, column.name)))
         .collect();
     // What a generated column is made of is not known.
     let is_needed =
-        |column: &&Column| !column.generated && (!generated.is_empty() || index.uses.contains(&column.name));
+        |column: &&Column| !column.generated && (!generated.is_empty() || is_used(&column.name));
     let stored: String = plan
         .live
         .columns

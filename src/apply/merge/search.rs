@@ -7,7 +7,7 @@ use super::change::{self, UPDATES};
 use super::compare::Planned;
 use crate::apply::dangling::{self, KEYS_SHOWN};
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::{Action, ForeignKey};
+use crate::pg::catalog::{Action, ForeignKey, Partition};
 use crate::pg::name::{Ident, literal, plain};
 
 /// Locks the rows that vanish, then searches for rows that refer to them and stay.
@@ -50,6 +50,12 @@ pub(super) async fn refuse_dangling(
 /// Whether any value that a foreign key refers to may vanish. A temporal one has no action but to refuse that, which is left to it.
 fn may_dangle(merge: &Merge<'_>, planned: &Planned, key: &ForeignKey) -> bool {
     key.demands_match() && (planned.gone() > 0 || (planned.key_updates > 0 && changes_referenced(merge, key)))
+}
+
+/// The partition of this table that a foreign key refers to, where it is known which of the rows written leave it.
+fn left_part<'m>(merge: &'m Merge<'_>, key: &ForeignKey) -> Option<&'m Partition> {
+    let part = merge.table.plan.live.partition(&key.to)?;
+    part.columns.iter().all(|column| merge.table.plan.is_loaded(column)).then_some(part)
 }
 
 /// Whether an update may change the referenced columns: if they are not the key, by which rows are recognised.
@@ -108,7 +114,7 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     // What happens to the referring table in the same transaction.
     let departs: String = merges
         .iter()
-        .filter(|other| other.table.plan.name == key.from)
+        .filter(|other| other.table.plan.live.overlaps(&key.from))
         .map(|other| departs(other, key))
         .collect();
     let names: Vec<String> = key
@@ -147,13 +153,20 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     }
     let gone: Vec<String> = gone.iter().map(|change| format!("'{change}'")).collect();
     let changes = merge.changes();
+    // A key to a partition is to the rows of that one alone.
+    let part = merge.table.plan.live.partition(&key.to);
+    let inside = part.map(|part| format!(" and t.tableoid in ({})", part.name.tree_sql()));
     let place = format!(
-        "{} as t join {changes} as c on t.ctid = c.t_place and t.tableoid = c.t_part",
-        merge.table.plan.name
+        "{} as t join {changes} as c on t.ctid = c.t_place and t.tableoid = c.t_part{}",
+        merge.table.plan.name,
+        inside.unwrap_or_default()
     );
+    // What moves to another partition is gone for good.
+    let moves = left_part(merge, key).map(|part| format!(" and not {}", leaves(merge, part)));
     let mut sql = format!(
-        "select {old}, c.change = '{}' as is_replaced from {place} where c.change in ({})",
+        "select {old}, c.change = '{}'{} as is_replaced from {place} where c.change in ({})",
         change::REPLACE,
+        moves.unwrap_or_default(),
         gone.join(", ")
     );
     if changes_referenced(merge, key) {
@@ -174,6 +187,13 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
             super::sides::DIFFER
         ));
     }
+    if let Some(part) = left_part(merge, key).filter(|_| key.on_delete == Action::None) {
+        sql.push_str(&format!(
+            " union all select {old}, false from {place} where c.change = '{}' and {}",
+            change::REPLACE,
+            leaves(merge, part),
+        ));
+    }
     if key.on_delete == Action::None
         && key.on_update == Action::None
         && let Some(kept) = still_there(merge, key)
@@ -184,15 +204,27 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     sql
 }
 
+/// Whether the row of the change `c` goes elsewhere than to a partition: only a replacement does, see
+/// [`super::compare::again`].
+fn leaves(merge: &Merge<'_>, part: &Partition) -> String {
+    let staging = merge.sides.staging;
+    format!("(select ({}) is not true from {staging} as s where s.ctid = c.s_place)", part.constraint)
+}
+
 /// Whether a row that is inserted or updated brings the values of `v`.
 fn still_there(merge: &Merge<'_>, key: &ForeignKey) -> Option<String> {
-    if !key.to_columns.iter().all(|column| merge.table.plan.is_loaded(column)) {
+    let part = merge.table.plan.live.partition(&key.to);
+    let routing = part.map_or(&[][..], |part| &part.columns);
+    if !key.to_columns.iter().chain(routing).all(|column| merge.table.plan.is_loaded(column)) {
         return None;
     }
-    let same: Vec<String> =
-        key.to_columns.iter().enumerate().map(|(i, column)| format!("s.{column} = v.v{i}")).collect();
+    let inside = part.map_or("true", |part| &part.constraint);
+    let same: Vec<String> = (0..key.to_columns.len()).map(|i| format!("s.w{i} = v.v{i}")).collect();
+    let values: String =
+        key.to_columns.iter().enumerate().map(|(i, column)| format!(", {column} as w{i}")).collect();
     Some(format!(
-        "select from {} as c join {} as s on s.ctid = c.s_place where c.change in ('{}', {UPDATES}, '{}') and {}",
+        "select from {} as c join (select ctid as place{values} from {} where {inside}) as s on s.place = c.s_place
+         where c.change in ('{}', {UPDATES}, '{}') and {}",
         merge.changes(),
         merge.sides.staging,
         change::INSERT,

@@ -173,6 +173,7 @@ pub(super) fn indexed(
     let values: String =
         index.parts.iter().enumerate().map(|(i, part)| format!(", {} as v{i}", part.expression)).collect();
     let mut filters: Vec<String> = index.predicate.iter().map(|predicate| format!("({predicate})")).collect();
+    filters.extend(index.partition.as_ref().map(|partition| format!("({})", partition.constraint)));
     filters.extend(rows.map(|rows| format!("({rows})")));
     let filter = if filters.is_empty() { String::new() } else { format!(" where {}", filters.join(" and ")) };
     format!("(select {more}{values} from {from}{filter}) as {alias}")

@@ -31,7 +31,7 @@ impl Judge<'_, '_> {
         for column in staged.late_not_null() {
             let (kind, text) = null_in(column, &staged.plan.name);
             let delete = format!("delete from {} as s where s.{column} is null returning s.*", staging.name);
-            let sql = removal(staged.plan, &delete, &literal(&text), "");
+            let sql = removal(staged.plan, &delete, &literal(&text), "null");
             removed += self.remove(staged, &sql, &kind).await?;
         }
         for check in staged.plan.late_checks() {
@@ -41,7 +41,7 @@ impl Judge<'_, '_> {
                 "delete from {} as s where ({}) is false returning s.*",
                 staging.name, check.expression
             );
-            let sql = removal(staged.plan, &delete, &literal(&text), name);
+            let sql = removal(staged.plan, &delete, &literal(&text), &literal(name));
             removed += self.remove(staged, &sql, &kind).await?;
         }
         Ok(removed)

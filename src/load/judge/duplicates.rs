@@ -2,7 +2,7 @@
 
 use super::{Judge, Staged, pairs, removal};
 use crate::error::Result;
-use crate::pg::name::{list, plain};
+use crate::pg::name::{list, literal, plain};
 use crate::plan::WatermarkPlan;
 
 impl Judge<'_, '_> {
@@ -39,7 +39,7 @@ impl Judge<'_, '_> {
             pairs(&key_names, key).join(", ', ', ")
         );
         let constraint = format!("key ({})", key_names.join(", "));
-        let sql = removal(staged.plan, &gone, &reason, &constraint);
+        let sql = removal(staged.plan, &gone, &reason, &literal(&constraint));
         self.remove(staged, &sql, &constraint).await
     }
 }

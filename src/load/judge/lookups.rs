@@ -35,7 +35,7 @@ impl Judge<'_, '_> {
                 staging.name,
                 missing_condition(lookup, &places)
             );
-            let sql = removal(staged.plan, &delete, &missing_reason(lookup), "");
+            let sql = removal(staged.plan, &delete, &missing_reason(lookup), "null");
             self.remove(staged, &sql, &reason_label(lookup)).await?
         } else {
             0

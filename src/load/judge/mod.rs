@@ -323,7 +323,8 @@ fn endless() -> Error {
     Error::new(Phase::Verify, Kind::Internal, "the judging of a circle of tables does not come to an end")
 }
 
-/// The COPY that runs a DELETE … RETURNING and gives its rows the shape of the rejects file.
+/// The COPY that runs a DELETE … RETURNING and gives its rows the shape of the rejects file. `reason` and `constraint` are SQL
+/// over a removed row.
 fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> String {
     let columns: Vec<String> = plan
         .source_columns
@@ -340,8 +341,7 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
         None => ", null".repeat(own_columns(plan.has_places()).len() - 2),
     };
     format!(
-        "copy (with s as ({delete}) select {reason}, {}{unknown}{columns} from s) to stdout (format csv)",
-        if constraint.is_empty() { "null".to_owned() } else { literal(constraint) }
+        "copy (with s as ({delete}) select {reason}, {constraint}{unknown}{columns} from s) to stdout (format csv)"
     )
 }
 

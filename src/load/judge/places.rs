@@ -1,11 +1,15 @@
 //! Where the rows are that a table will hold after the run.
 
 use super::Staged;
+use crate::pg::catalog::Partition;
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
 
 /// The rows that `table` will hold, as items of a FROM clause: staged now, or live ones that stay. `parents` are the entries
-/// that fill it; none, or one that is kept: the live rows stay. `None` if rows are nowhere to be searched yet.
+/// that write rows of it; none, or one that is kept: the live rows stay. `None` if rows are nowhere to be searched yet.
+///
+/// Where an entry writes a partitioned table of which `table` is a partition, only the rows that go there count; where entries
+/// write partitions of `table`, the rows of the other partitions stay as they are.
 pub(super) fn after_run(
     table: &TableName,
     parents: &[usize],
@@ -13,29 +17,40 @@ pub(super) fn after_run(
 ) -> Option<Vec<String>> {
     let staged = |entry: &usize| order.iter().flatten().find(|staged| staged.table == *entry);
     let mut places: Vec<String> = Vec::new();
+    let mut written: Vec<&TableName> = Vec::new();
     for parent in parents.iter().filter_map(staged) {
         let staging = &parent.staging.as_ref()?.name;
+        let part = parent.plan.live.partition(table);
+        let name = if parent.plan.live.holds(table) { table } else { &parent.plan.name };
+        written.push(name);
         if parent.is_kept {
-            places.push(table.to_string());
+            places.push(name.to_string());
         } else {
-            places.extend(of_entry(parent.plan, staging));
+            places.extend(of_entry(parent.plan, staging, part));
         }
     }
-    if places.is_empty() {
+    if written.is_empty() {
         places.push(table.to_string());
+    } else if !written.contains(&table) {
+        let trees: Vec<String> = written.iter().map(|name| name.tree_sql()).collect();
+        places.push(format!("(select * from {table} where tableoid not in ({}))", trees.join(" union ")));
     }
     places.sort();
     places.dedup();
     Some(places)
 }
 
-/// What an entry brings and what it leaves. Of a staged and a live row with one key one stays: the live one where nothing may
-/// take its place, otherwise the staged one.
-fn of_entry(plan: &TablePlan, staging: &TableName) -> Vec<String> {
-    let staged = staging.to_string();
+/// What an entry brings and what it leaves, in one partition or in all of its table. Of a staged and a live row with one key one
+/// stays: the live one where nothing may take its place, otherwise the staged one.
+fn of_entry(plan: &TablePlan, staging: &TableName, part: Option<&Partition>) -> Vec<String> {
+    let staged = match part {
+        Some(part) => format!("(select * from {staging} where {})", part.constraint),
+        None => staging.to_string(),
+    };
     let Some(staying) = plan.staying_rows() else { return vec![staged] };
+    let inside = part.map(|part| format!(" and tableoid in ({})", part.name.tree_sql())).unwrap_or_default();
     // Without an alias: the config's SQL may call the table by its name.
-    let live = |rows: &str| format!("(select * from {} where {rows})", plan.name);
+    let live = |rows: &str| format!("(select * from {} where {rows}{inside})", plan.name);
     let Some(key) = &plan.key else { return vec![staged, live(&staying)] };
     let untouchable = plan.untouchable_rows();
     let staged =

@@ -48,7 +48,7 @@ impl Judge<'_, '_> {
                     staged.plan,
                     &format!("delete from {} as s where {condition} returning s.*", staging.name),
                     &reason,
-                    &reference.name,
+                    &reference.constraint_sql(),
                 );
                 self.remove(staged, &sql, &reference.name).await
             }
@@ -108,7 +108,8 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
     let places = after_run(&reference.to, &reference.parents, order)?;
     let searches: Vec<String> =
         places.iter().map(|place| format!("not exists (select from {place} as p where {matches})")).collect();
-    Some(format!("({is_reference}) and {}", searches.join(" and ")))
+    let concerned = reference.concerns_sql().map(|rows| format!("{rows} and ")).unwrap_or_default();
+    Some(format!("{concerned}({is_reference}) and {}", searches.join(" and ")))
 }
 
 /// What the operator is told of orphans that were loaded with NULL.

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{
     Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid,
-    Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
+    Partition, Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -34,6 +34,7 @@ pub async fn load(
     let per_relation = [
         include_str!("columns.sql"),
         include_str!("leaves.sql"),
+        include_str!("partitions.sql"),
         include_str!("unique_indexes.sql"),
         include_str!("foreign_keys.sql"),
         include_str!("sequences.sql"),
@@ -49,7 +50,7 @@ pub async fn load(
         client.query(include_str!("casts.sql"), &[]),
     )
     .map_err(failed)?;
-    let [columns, leaves, indexes, foreign_keys, sequences, checks] = &parts[..] else {
+    let [columns, leaves, partitions, indexes, foreign_keys, sequences, checks] = &parts[..] else {
         return Err(Error::new(Phase::Plan, crate::error::Kind::Internal, "a catalog query is missing"));
     };
     let server = server_facts(&server);
@@ -62,21 +63,25 @@ pub async fn load(
     for row in leaves {
         owner_of(&mut relations, row, "root", |r| r.leaves.push(leaf(row, server.block_size)));
     }
+    // Before what partitions have of their own.
+    for row in partitions {
+        owner_of(&mut relations, row, "asked", |r| add_partition(r, row));
+    }
     for row in indexes {
-        owner_of(&mut relations, row, "indrelid", |r| {
-            let list = if row.get("excludes") { &mut r.exclusions } else { &mut r.unique_indexes };
-            list.push(unique_index(row));
-        });
+        owner_of(&mut relations, row, "asked", |r| add_index(r, row));
     }
     for row in foreign_keys {
-        owner_of(&mut relations, row, "from_oid", |r| r.foreign_keys.push(foreign_key(row)));
-        owner_of(&mut relations, row, "to_oid", |r| r.referenced_by.push(foreign_key(row)));
+        let is_outgoing: bool = row.get("is_outgoing");
+        owner_of(&mut relations, row, "asked", |r| {
+            let keys = if is_outgoing { &mut r.foreign_keys } else { &mut r.referenced_by };
+            keys.push(foreign_key(row));
+        });
     }
     for row in sequences {
         owner_of(&mut relations, row, "table_oid", |r| r.sequences.push(sequence(row)));
     }
     for row in checks {
-        owner_of(&mut relations, row, "conrelid", |r| r.checks.push(check(row)));
+        owner_of(&mut relations, row, "asked", |r| add_check(r, row));
     }
 
     let used: BTreeSet<Oid> = relations
@@ -194,8 +199,11 @@ fn relation(row: &Row) -> Relation {
         leaves: Vec::new(),
         index_bytes: bytes(row, "index_bytes"),
         row_estimate: row.get("row_estimate"),
+        partitions: Vec::new(),
+        partition_of: Vec::new(),
         unique_indexes: Vec::new(),
         exclusions: Vec::new(),
+        partition_indexes: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
         sequences: Vec::new(),
@@ -204,11 +212,51 @@ fn relation(row: &Row) -> Relation {
     }
 }
 
-fn check(row: &Row) -> CheckConstraint {
-    CheckConstraint {
+fn add_partition(relation: &mut Relation, row: &Row) {
+    let name = name(row, "schema", "name");
+    if row.get("is_below") {
+        let (constraint, columns) = (row.get("constraint"), idents(row, "columns"));
+        relation.partitions.push(Partition { name, constraint, columns });
+    } else {
+        relation.partition_of.push(name);
+    }
+}
+
+fn add_index(relation: &mut Relation, row: &Row) {
+    let table = name(row, "schema", "table_name");
+    let partition = relation.partition(&table).cloned();
+    let list = match partition {
+        _ if row.get("excludes") => &mut relation.exclusions,
+        Some(_) => &mut relation.partition_indexes,
+        None => &mut relation.unique_indexes,
+    };
+    list.push(UniqueIndex { partition, ..unique_index(row) });
+}
+
+/// Adds a CHECK. One that only partitions have is made to hold of their rows alone; where several have one of the same name, all
+/// of these become one.
+fn add_check(relation: &mut Relation, row: &Row) {
+    let table = name(row, "schema", "table_name");
+    let mut check = CheckConstraint {
         name: ident(row, "name"),
         expression: row.get("expression"),
         columns: idents(row, "columns"),
+    };
+    if table != relation.name {
+        let Some(partition) = relation.partition(&table) else { return };
+        check.expression = format!("({}) is not true or ({})", partition.constraint, check.expression);
+        check.columns.extend(partition.columns.iter().cloned());
+        check.columns.sort();
+        check.columns.dedup();
+    }
+    match relation.checks.iter_mut().find(|other| other.name == check.name) {
+        Some(other) => {
+            other.expression = format!("({}) and ({})", other.expression, check.expression);
+            other.columns.extend(check.columns);
+            other.columns.sort();
+            other.columns.dedup();
+        }
+        None => relation.checks.push(check),
     }
 }
 
@@ -250,6 +298,7 @@ fn unique_index(row: &Row) -> UniqueIndex {
         is_primary: row.get("is_primary"),
         is_immediate: row.get("is_immediate"),
         is_partial: row.get("is_partial"),
+        partition: None,
         has_expressions: row.get("has_expressions"),
         columns: idents(row, "columns"),
         all_not_null: row.get("all_not_null"),

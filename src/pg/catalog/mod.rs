@@ -139,18 +139,26 @@ pub struct Relation {
     pub index_bytes: u64,
     /// Rows, as the statistics have it; 0 when never analysed.
     pub row_estimate: f64,
+    /// Its partitions at every level.
+    pub partitions: Vec<Partition>,
+    /// The partitioned tables that it is a partition of, the nearest first.
+    pub partition_of: Vec<TableName>,
     /// Valid unique indexes, the primary key first.
     pub unique_indexes: Vec<UniqueIndex>,
     /// Its exclusion constraints, with temporal keys (WITHOUT OVERLAPS): indexes like the unique ones, whose operators tell which
-    /// values exclude each other.
+    /// values exclude each other. Those that partitions add are among them.
     pub exclusions: Vec<UniqueIndex>,
-    /// Its own foreign keys.
+    /// Valid unique indexes that partitions have and the table does not.
+    pub partition_indexes: Vec<UniqueIndex>,
+    /// Foreign keys that rows of it must satisfy, each as it was declared: on the table, on a partition of it, or on a
+    /// partitioned table above it. Copies that partitions inherit are left out.
     pub foreign_keys: Vec<ForeignKey>,
-    /// Foreign keys of any table to it.
+    /// Foreign keys that rows of it may be referenced by, likewise: to the table, to a partition of it, or to a partitioned table
+    /// above it.
     pub referenced_by: Vec<ForeignKey>,
     /// Sequences that its columns take their values from.
     pub sequences: Vec<Sequence>,
-    /// CHECK constraints that can be evaluated elsewhere.
+    /// CHECK constraints that can be evaluated elsewhere, those of partitions included.
     pub checks: Vec<CheckConstraint>,
     /// What is bound to it from outside; only known of the tables that [`load_attachments`] was asked for.
     pub attachments: Attachments,
@@ -181,6 +189,36 @@ impl Relation {
     pub fn column(&self, name: &Ident) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == *name)
     }
+
+    /// Its partition of this name, at whatever level.
+    #[must_use]
+    pub fn partition(&self, name: &TableName) -> Option<&Partition> {
+        self.partitions.iter().find(|partition| partition.name == *name)
+    }
+
+    /// Whether every row of `table` is a row of this one: it is this table, or a partition of it.
+    #[must_use]
+    pub fn holds(&self, table: &TableName) -> bool {
+        self.name == *table || self.partition(table).is_some()
+    }
+
+    /// Whether a row of `table` may be a row of this one: one of the two holds the other.
+    #[must_use]
+    pub fn overlaps(&self, table: &TableName) -> bool {
+        self.holds(table) || self.partition_of.contains(table)
+    }
+}
+
+/// A partition of a table, at whatever level, and the rows that it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its name.
+    pub name: TableName,
+    /// The condition of a row of the partitioned table that is routed to it, as SQL over the table's columns, which are not
+    /// qualified.
+    pub constraint: String,
+    /// The columns that the condition looks at.
+    pub columns: Vec<Ident>,
 }
 
 /// What our role may do with a relation.
@@ -305,6 +343,8 @@ pub struct UniqueIndex {
     pub is_partial: bool,
     /// It has expressions.
     pub has_expressions: bool,
+    /// The partition that it belongs to, if it is not the table's own.
+    pub partition: Option<Partition>,
     /// Its key columns in order; incomplete where it has expressions.
     pub columns: Vec<Ident>,
     /// All of them are NOT NULL.
@@ -354,11 +394,11 @@ pub enum Action {
 pub struct ForeignKey {
     /// The constraint's name.
     pub name: Ident,
-    /// The referencing table.
+    /// The referencing table, as declared: its partitions have the key, too.
     pub from: TableName,
     /// Its columns.
     pub from_columns: Vec<Ident>,
-    /// The referenced table.
+    /// The referenced table, as declared.
     pub to: TableName,
     /// Its columns.
     pub to_columns: Vec<Ident>,

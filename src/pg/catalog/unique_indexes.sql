@@ -1,8 +1,19 @@
--- The valid unique indexes of relations, the primary key first, then by name. $1: oids.
+-- The valid unique indexes of relations, the primary key first, then by name, and those that partitions of them add. $1: oids.
 -- `excludes` marks exclusion constraints and temporal keys (WITHOUT OVERLAPS, since 18): they refuse what their own operators say,
 -- and not only what is equal.
+with recursive below (asked, oid) as (
+    select asked.oid, asked.oid from pg_catalog.unnest($1::oid[]) as asked (oid)
+    union all
+    select b.asked, i.inhrelid
+    from below b
+    join pg_catalog.pg_inherits i on i.inhparent = b.oid
+    join pg_catalog.pg_class c on c.oid = i.inhrelid
+    where c.relispartition
+)
 select
-    i.indrelid,
+    b.asked,
+    rn.nspname::text as schema,
+    r.relname::text as table_name,
     c.relname::text as name,
     i.indisexclusion as excludes,
     i.indisprimary as is_primary,
@@ -79,8 +90,21 @@ select
                 )
             )
     ) as all_not_null
-from pg_catalog.pg_index i
+from below b
+join pg_catalog.pg_class r on r.oid = b.oid
+join pg_catalog.pg_namespace rn on rn.oid = r.relnamespace
+join pg_catalog.pg_index i on i.indrelid = b.oid
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 left join pg_catalog.pg_constraint x on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null
-where i.indrelid = any ($1::oid[]) and (i.indisunique or i.indisexclusion) and i.indisvalid and i.indislive
-order by i.indrelid, i.indisprimary desc, c.relname
+where (i.indisunique or i.indisexclusion) and i.indisvalid and i.indislive
+    -- What a partition inherits is its parent's.
+    and (
+        b.oid = b.asked
+        or not exists (
+            select
+            from pg_catalog.pg_inherits h
+            join pg_catalog.pg_index p on p.indexrelid = h.inhparent
+            where h.inhrelid = i.indexrelid and p.indisvalid
+        )
+    )
+order by b.asked, i.indisprimary desc, rn.nspname, r.relname, c.relname
