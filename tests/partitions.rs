@@ -740,6 +740,37 @@ fn a_swapped_table_keeps_the_keys_of_partitions_to_it() {
     assert_eq!(ids(&pair.target, "customer"), "1 2");
 }
 
+/// The server numbers the copies of a key in the order of the partitions, and those of later ones in the order of their arrival.
+#[test]
+fn a_swapped_table_keeps_its_keys_to_partitions_and_to_partitioned_tables() {
+    let pair = pair();
+    pair.source.run("create table r (id int primary key, a int, b int); insert into r values (1, 101, 1), (2, 5, null), (3, 1, 101)");
+    pair.target.run(
+        "create table p (id int primary key) partition by range (id);
+         create table p_b partition of p for values from (100) to (200);
+         create table p_rest partition of p default;
+         create table r (id int primary key, a int constraint to_p references p, b int);
+         create table p_a partition of p for values from (0) to (100);
+         alter table r add constraint to_a foreign key (b) references p_a;
+         insert into p values (1), (101)",
+    );
+    let keys = "select string_agg(concat_ws(' ', conname, confrelid::regclass, pg_get_constraintdef(oid)), ', ' order by conname)
+        from pg_constraint where conrelid = 'r'::regclass and contype = 'f' and conparentid = 0 and convalidated";
+    let before = pair.target.value(keys);
+    let config = tables(&["r"], &by("swap"));
+    assert_eq!(references(&plan(&pair, &config), "public.r"), ["to_a", "to_p"]);
+    for _ in 0..2 {
+        let (_, outcome) = sync(&pair, &config);
+        succeeds(&outcome);
+        assert_eq!(ids(&pair.target, "r"), "1");
+        assert_eq!(pair.target.value(keys), before);
+    }
+    let session = pair.target.session();
+    assert!(session.try_run("insert into r values (7, 102, null)").is_err());
+    assert!(session.try_run("insert into r values (7, null, 101)").is_err());
+    assert!(session.try_run("delete from p where id = 101").is_err());
+}
+
 #[test]
 fn init_tells_of_the_keys_of_partitions_once() {
     let pair = pair();

@@ -1,5 +1,6 @@
 -- Their constraints, and foreign keys of other tables to them. Whether a key is validated is what the exchange changes for a
--- moment, and what it sees to by itself.
+-- moment, and what it sees to by itself. A key to a partitioned table has a copy for each of its partitions, which the server
+-- names: these are no constraints of their own.
 select
     pg_catalog.format('constraint %I of %I.%I', k.conname, n.nspname, c.relname),
     pg_catalog.jsonb_build_object(
@@ -19,5 +20,5 @@ select
 from pg_catalog.pg_constraint k
 join pg_catalog.pg_class c on c.oid = k.conrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where k.conrelid = any ($1::oid[])
+where k.conrelid = any ($1::oid[]) and (k.contype <> 'f' or k.conparentid = 0)
     or k.contype = 'f' and k.confrelid = any ($1::oid[]) and k.conrelid <> all ($2::oid[])
