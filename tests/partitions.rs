@@ -720,6 +720,25 @@ fn a_unique_index_of_a_partition_keeps_rows_of_that_partition_out() {
 }
 
 #[test]
+fn rows_of_a_partition_exchange_values_that_its_own_constraint_excludes() {
+    let pair = pair();
+    pair.source.run("create table t (id int, a int); insert into t values (1, 2), (2, 1), (11, 1), (12, 1)");
+    pair.target.run(
+        "create table t (id int primary key, a int) partition by range (id);
+         create table t_1 partition of t for values from (0) to (10);
+         create table t_2 partition of t for values from (10) to (20);
+         alter table t_1 add constraint apart exclude using btree (a with =);
+         insert into t values (1, 1), (2, 2), (11, 2), (12, 1)",
+    );
+    let (_, outcome) = sync(&pair, &tables(&["t"], "apply = 'delta'"));
+    succeeds(&outcome);
+    assert_eq!(
+        pair.target.value("select string_agg(concat(id, '>', a), ' ' order by id) from t"),
+        "1>2 2>1 11>1 12>1"
+    );
+}
+
+#[test]
 fn a_swapped_table_keeps_the_keys_of_partitions_to_it() {
     let pair = pair();
     pair.source.run("create table customer (id int primary key); insert into customer values (1), (2)");

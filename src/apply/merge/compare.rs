@@ -386,8 +386,7 @@ fn coming(merge: &Merge<'_>, index: &UniqueIndex) -> String {
         .filter_map(|column| Some(format!(", ({}) as {}", column.expression.as_deref()?, column.name)))
         .collect();
     // What a generated column is made of is not known.
-    let is_needed =
-        |column: &&Column| !column.generated && (!generated.is_empty() || is_used(&column.name));
+    let is_needed = |column: &&Column| !column.generated && (!generated.is_empty() || is_used(&column.name));
     let stored: String = plan
         .live
         .columns
