@@ -826,6 +826,14 @@ fn a_key_that_is_not_enforced_judges_nothing_and_one_that_is_not_valid_does() {
     let (_, outcome) = sync(&pair, &config);
     succeeds(&outcome);
     assert_eq!(ids(&pair.target, "p"), "1 11 12 21");
+    // The server misses the partitions without triggers in a TRUNCATE of both.
+    assert!(pair.target.session().try_run("truncate c, p").is_err());
+    let refused = Bulkload::on(&pair).config(&tables(&["c", "p"], &by("truncate"))).run(&["plan"]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+    assert!(
+        refused.stderr.contains("public.p references it (whole) by a key that is NOT ENFORCED"),
+        "{refused}"
+    );
     pair.target.run("alter table p drop constraint whole; alter table p add constraint later foreign key (c_id) references c not valid");
     let (_, outcome) = sync(&pair, &config);
     succeeds(&outcome);
