@@ -443,7 +443,20 @@ fn a_target_that_is_read_only() {
         pair.target.port(),
         pair.target.name()
     );
-    config_refused(&pair, PLAIN, &message, "Connect to the primary");
+    let program = Bulkload::on(&pair).config(PLAIN);
+    let before = (state(&pair.source), state(&pair.target));
+    let outcome = program.run(&["-q", "sync"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
+    assert!(
+        outcome.stderr.starts_with(&format!("error: {message}\n  hint: Connect to the primary")),
+        "{outcome}"
+    );
+    let outcome = program.run(&["-q", "check"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stdout.contains(&format!("problem  {message}\n         hint: ")), "{outcome}");
+    let outcome = program.run(&["-q", "plan"]);
+    assert_eq!(outcome.code, Some(0), "it changes nothing: {outcome}");
+    assert_eq!(before, (state(&pair.source), state(&pair.target)), "something was touched");
 }
 
 #[test]

@@ -113,3 +113,95 @@ fn what_cannot_start_exits_with_2_and_touches_nothing() {
     }
     assert_eq!(pair.target.count("shrunk"), 10);
 }
+
+/// What a file holds that the last run left in the working directory.
+fn told(program: &Bulkload, file: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(program.dir().join(file)).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// Checks that yesterday's report gives way to one of a run that could not start, and says `error`.
+#[track_caller]
+fn assert_not_started(program: &Bulkload, args: &[&str], error: &str) {
+    let old = r#"{"run_id":"old","ok":true,"tables":[{"name":"public.kept","ok":true}]}"#;
+    std::fs::write(program.dir().join("last.json"), old).unwrap();
+    let outcome = program.run(&[args, &["--report", "last.json"]].concat());
+    assert_eq!(outcome.code, Some(2), "{args:?} {outcome}");
+    let report = told(program, "last.json");
+    assert_eq!((&report["ok"], report["tables"].as_array().unwrap().len()), (&false.into(), 0), "{report}");
+    assert!(report["error"].as_str().unwrap().contains(error), "{report}");
+    assert!(report["run_id"].as_str().is_some_and(|id| id.len() == 12 && id != "old"), "{report}");
+    for key in ["version", "started_at", "duration_ms", "mode"] {
+        assert!(!report[key].is_null(), "{key} {report}");
+    }
+    let files: Vec<_> =
+        std::fs::read_dir(program.dir()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(!files.iter().any(|name| name.to_string_lossy().starts_with(".report-")), "{files:?}");
+}
+
+#[test]
+fn a_run_that_cannot_start_leaves_a_report_that_is_not_ok() {
+    let (pair, program) = world();
+    assert_not_started(
+        &program,
+        &["sync", "--table", "public.nothing"],
+        "the config has no table public.nothing",
+    );
+    assert_not_started(&program, &["sync", "--jobs", "none"], "invalid value 'none' for '--jobs <N>'");
+    pair.target.run("alter table kept rename to gone");
+    assert_not_started(&program, &["sync"], "the target has no table public.kept");
+    assert_not_started(&program, &["sync", "--mode", "incremental"], "the target has no table public.kept");
+    let program = program.env("TARGET_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none");
+    assert_not_started(&program, &["sync"], "cannot connect to 127.0.0.1:1/none: connection refused");
+    assert_not_started(&program, &["seed", "kept.csv"], "there is no file kept.csv");
+    let program = program.file("kept.csv", "id\n1\n");
+    assert_not_started(&program, &["seed", "kept.csv"], "connection refused");
+    let program = program.file("bulkload.toml", "[[tables]]\n");
+    assert_not_started(&program, &["sync"], "tables");
+}
+
+#[test]
+fn a_seed_that_would_overwrite_rows_leaves_a_report_that_is_not_ok() {
+    let (_pair, program) = world();
+    let program = program.file("shrunk.csv", "id\n1\n");
+    assert_not_started(
+        &program,
+        &["seed", "shrunk.csv", "--strategy", "replace"],
+        "rows of 1 table would be replaced",
+    );
+}
+
+#[test]
+fn a_report_on_stdout_says_that_the_run_could_not_start() {
+    let (pair, program) = world();
+    pair.target.run("alter table kept rename to gone");
+    let outcome = program.run(&["sync", "--report", "-"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+}
+
+#[test]
+fn a_signal_before_the_start_leaves_a_report_that_is_not_ok() {
+    let (pair, program) = world();
+    // The catalog of a table that somebody has locked cannot be read.
+    let holder = pair.target.session();
+    holder.run("begin; lock table kept");
+    std::fs::write(program.dir().join("last.json"), "{\"ok\": true}").unwrap();
+    let mut running = program.spawn(&["sync", "--report", "last.json"]);
+    running.wait_for_stderr("a run begins");
+    running.terminate();
+    let outcome = running.wait();
+    assert_eq!(outcome.code, Some(143), "{outcome}");
+    let report = told(&program, "last.json");
+    assert_eq!((&report["ok"], &report["error"]), (&false.into(), &"stopped on request".into()), "{report}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_known_before_anything_else() {
+    let (pair, program) = world();
+    let outcome = program.run(&["sync", "--report", "nowhere/last.json"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("--report nowhere/last.json: its directory does not exist"), "{outcome}");
+    assert_eq!(counts(&pair), (0, 10));
+}

@@ -170,3 +170,57 @@ fn state_tables_of_an_older_shape_are_read_and_left_as_they_are() {
     let columns = "select count(*) from information_schema.columns where table_schema = 'bulkload' and column_name in ('source', 'fingerprint')";
     assert_eq!(scene.pair.target.value(columns), "1", "that of sync_state's own");
 }
+
+#[test]
+fn the_last_attempt_could_not_start_and_the_next_one_makes_that_good() {
+    let scene = Scene::shared();
+    let program = scene.program("delete", "");
+    scene.pair.source.run("alter table free rename to gone");
+    assert_eq!(program.sync().code, Some(2));
+    assert_eq!(
+        scene.pair.target.value("select to_regnamespace('bulkload') is null"),
+        "t",
+        "nothing is created"
+    );
+    scene.pair.source.run("alter table gone rename to free");
+    assert_eq!(program.sync().code, Some(0));
+    let rows = table(&status(&program, &[]).0, "public.free")["rows"].clone();
+
+    scene.pair.source.run("alter table free rename to gone");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    let (found, code) = status(&program, &[]);
+    assert_eq!(code, Some(1), "{found}");
+    for name in ["public.parent", "public.child", "public.free"] {
+        let told = table(&found, name);
+        assert_eq!(told["status"], "failed", "{told}");
+        assert_eq!(told["run_id"], outcome.report()["run_id"], "{told}");
+        let error = told["error"].as_str().unwrap();
+        assert!(error.starts_with("could not start: ") && error.contains("no table public.free"), "{error}");
+        assert!(!told["last_sync_at"].is_null() && told["running"].is_null(), "{told}");
+    }
+    assert_eq!(table(&found, "public.free")["rows"], rows, "what was applied last is still told");
+    scene.assert_tidy();
+
+    // An attempt that names one table says nothing of the others.
+    scene.pair.source.run("alter table gone rename to free");
+    assert_eq!(program.sync().code, Some(0));
+    assert_eq!(status(&program, &[]).1, Some(0));
+    scene.pair.source.run("alter table free rename to gone");
+    assert_eq!(program.run(&["sync", "--table", "free"]).code, Some(2));
+    let (found, code) = status(&program, &[]);
+    assert_eq!((code, &table(&found, "public.child")["status"]), (Some(1), &"ok".into()), "{found}");
+}
+
+#[test]
+fn an_attempt_that_found_another_run_at_work_does_not_hide_how_that_one_ended() {
+    let scene = Scene::shared();
+    let mut running = scene.program("delete", "").hold_at("stage.done").spawn(&["sync"]);
+    running.wait_until_held();
+    let outcome = scene.program("delete", "").sync();
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    running.go();
+    assert_eq!(running.wait().code, Some(0));
+    let (found, code) = status(&scene.program("delete", ""), &[]);
+    assert_eq!((code, &found["ok"]), (Some(0), &Value::Bool(true)), "{found}");
+}

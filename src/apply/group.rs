@@ -131,6 +131,7 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut attempt = 1;
     let merges = merges(group)?;
+    session.refuse_read_only(Phase::Apply).await?;
     let built = build(context, &session, group).await?;
     compare(context, &session, &merges).await?;
     loop {
@@ -294,10 +295,12 @@ async fn try_once(
         *swaps = swap::prepare(context, session, built, rewritten(group, built)).await?;
         let swaps = swaps.as_ref();
         let swapped = swap::outcomes(client, built).await?;
-        client
-            .batch_execute("begin isolation level read committed")
-            .await
-            .map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))?;
+        let begun = async {
+            let begun = client.batch_execute("begin isolation level read committed").await;
+            begun.map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))
+        };
+        // What came before may have taken hours. Both are sent before either is answered.
+        futures::try_join!(begun, session.refuse_read_only(Phase::Apply))?;
         context.books.check_claim(client).await?;
         let sequences = sequences_to_restart(client, group, swaps).await?;
         // What a swap will have done is known before its locks: nobody has to wait while it is written down.

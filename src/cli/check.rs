@@ -27,7 +27,8 @@ const EXAMPLES: &str = "\
 Example:
   bulkload check -c nightly.toml
 
-Exit codes: 0 sync could start; 2 it could not.";
+Exit codes: 0 sync could start; 1 it could, but a table would fail; 2 it could
+not start.";
 
 impl Check {
     /// Checks, and prints what was found.
@@ -36,6 +37,10 @@ impl Check {
         let options = Options { cancel: signals.token(), ..Options::default() };
         let report = Box::pin(run::check(config, options)).await?;
         terminal::print_lines(&report, INDENT)?;
-        Ok(if report.ok() { Exit::Done } else { Exit::NotStarted })
+        Ok(match (report.ok(), report.has_failure()) {
+            (false, _) => Exit::NotStarted,
+            (true, true) => Exit::TableFailed,
+            (true, false) => Exit::Done,
+        })
     }
 }

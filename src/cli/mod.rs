@@ -22,6 +22,7 @@ mod sync;
 mod terminal;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::error::{Error, Kind, Phase, Result};
+use crate::report::Mode;
 use options::{Globals, LogFormat};
 use signals::Signals;
 
@@ -141,12 +143,30 @@ fn show_usage(shown: &clap::Error) -> Exit {
         let _ = shown.print();
         return Exit::Done;
     }
-    if wants_json(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned())) {
-        terminal::show_error(&usage_error(&shown.render().to_string()), LogFormat::Json);
-    } else {
-        let _ = shown.print();
+    let args = || std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let format = if wants_json(args()) { LogFormat::Json } else { LogFormat::Text };
+    let error = usage_error(&shown.render().to_string());
+    match format {
+        LogFormat::Json => terminal::show_error(&error, format),
+        LogFormat::Text => drop(shown.print()),
+    }
+    if let Some(path) = report_path(args())
+        && let Ok(attempt) = publish::Attempt::begin(Some(Path::new(&path)), Mode::Full)
+    {
+        attempt.not_started(&error, format);
     }
     Exit::NotStarted
+}
+
+/// The file that a command line which could not be understood names for its report.
+fn report_path(args: impl Iterator<Item = String>) -> Option<String> {
+    let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
+    if !args.iter().any(|arg| arg == "sync" || arg == "seed") {
+        return None;
+    }
+    let apart = args.windows(2).find(|pair| pair[0] == "--report").map(|pair| pair[1].clone());
+    let path = apart.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--report=").map(str::to_owned)));
+    path.filter(|path| path == "-" || !(path.is_empty() || path.starts_with('-')))
 }
 
 /// Whether a command line that could not be understood asks for errors as JSON.
@@ -226,6 +246,22 @@ mod tests {
         let wants = |args: &str| wants_json(args.split(' ').map(str::to_owned));
         assert!(wants("b --log-format json x") && wants("b x --log-format=json"));
         assert!(!wants("b --log-format text") && !wants("b -- --log-format=json"));
+    }
+
+    #[test]
+    fn the_report_of_a_command_line_that_could_not_be_understood_is_found() {
+        let path = |args: &str| report_path(args.split(' ').map(str::to_owned));
+        assert_eq!(path("b sync --jobs x --report r.json").as_deref(), Some("r.json"));
+        assert_eq!(path("b -q seed d --report=r.json --what").as_deref(), Some("r.json"));
+        assert_eq!(path("b sync --report -").as_deref(), Some("-"));
+        for none in [
+            "b sync --report",
+            "b sync --report --jobs",
+            "b plan --report r.json",
+            "b sync -- --report r.json",
+        ] {
+            assert_eq!(path(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -37,7 +37,8 @@ Examples:
   bulkload plan --table public.orders --json
       one table, for programs
 
-Exit codes: 0 sync could start; 2 it could not, and the message says why.";
+Exit codes: 0 sync could start; 1 it could, but a table would fail;
+2 it could not start, and the message says why.";
 
 impl Plan {
     /// Makes and prints the plan.
@@ -50,6 +51,7 @@ impl Plan {
             ..Options::default()
         };
         let plan = Box::pin(run::plan(config, options)).await?;
+        let exit = if plan.failed.is_empty() { Exit::Done } else { Exit::TableFailed };
         if self.json {
             let json = serde_json::to_string_pretty(&plan).map_err(|error| {
                 Error::new(Phase::Plan, Kind::Internal, format!("the plan is not JSON: {error}"))
@@ -58,6 +60,6 @@ impl Plan {
         } else {
             terminal::print_lines(plan, INDENT)?;
         }
-        Ok(Exit::Done)
+        Ok(exit)
     }
 }

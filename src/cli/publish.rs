@@ -1,16 +1,61 @@
 //! The result of a run, printed and written.
 
 use std::path::Path;
+use std::time::{Instant, SystemTime};
 
 use super::exit::Exit;
 use super::options::{Globals, LogFormat};
 use super::terminal;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::report::{Report, file, result};
+use crate::report::{Mode, NotStarted, Report, file, result};
+use crate::run::RunId;
+
+/// A run that the command line asks for, from its first moment on.
+pub(super) struct Attempt<'a> {
+    /// The run's id.
+    pub(super) run: RunId,
+    report: Option<&'a Path>,
+    mode: Mode,
+    started: (SystemTime, Instant),
+}
+
+impl<'a> Attempt<'a> {
+    /// Begins with a report that can be written.
+    pub(super) fn begin(report: Option<&'a Path>, mode: Mode) -> Result<Self> {
+        if let Some(path) = report {
+            refuse_unwritable("--report", path)?;
+        }
+        Ok(Self { run: RunId::now(), report, mode, started: (SystemTime::now(), Instant::now()) })
+    }
+
+    /// Publishes the report of the run, or a report that says why it could not start.
+    pub(super) fn publish(&self, outcome: Result<Report>, globals: &Globals) -> Result<Exit> {
+        let error = match outcome {
+            Ok(report) => return Ok(publish(&report, self.report, globals)),
+            Err(error) => error,
+        };
+        self.not_started(&error, globals.log_format);
+        Err(error)
+    }
+
+    /// Writes the report of a run that could not start.
+    pub(super) fn not_started(&self, error: &Error, format: LogFormat) {
+        let not_started = NotStarted {
+            run_id: self.run.to_string(),
+            started_at: self.started.0,
+            duration: self.started.1.elapsed(),
+            mode: self.mode,
+            error: error.to_string(),
+        };
+        if let Some(Err(unwritten)) = self.report.map(|path| not_started.write(path)) {
+            terminal::show_error(&unwritten, format);
+        }
+    }
+}
 
 /// Prints the result and writes the report to `path`, if that is wanted. By now tables are applied: if nobody can be told,
 /// that is a failure, but not one to start with.
-pub(super) fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -> Exit {
+fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -> Exit {
     let text = result::render(report, terminal::width());
     let is_stdout_taken = path == Some(Path::new("-"));
     let told = if is_stdout_taken {

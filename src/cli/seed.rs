@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 
 use super::exit::Exit;
 use super::options::{Globals, table_name};
-use super::publish::{publish, refuse_unwritable};
+use super::publish::Attempt;
 use super::signals::Signals;
 use crate::config::{
     Characters, Dialect, ENCODINGS, Limit, Located, Said, Secret, Strategy, TARGET_URL_VARIABLE, character,
@@ -17,8 +17,8 @@ use crate::config::{
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::csv;
 use crate::pg::name::{Ident, TableName};
-use crate::report::{figures, result};
-use crate::run::{self, Options, SeedRequest, Seeding};
+use crate::report::{Mode, Report, figures, result};
+use crate::run::{self, Options, RunId, SeedRequest, Seeding};
 
 /// Load CSV files into tables, without a config
 ///
@@ -145,11 +145,15 @@ fn column_name(text: &str) -> Result<Ident, String> {
 impl Seed {
     /// Runs it and prints the result.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
+        let attempt = Attempt::begin(self.report.as_deref(), Mode::Full)?;
+        let outcome = self.run(attempt.run.clone(), globals, signals).await;
+        attempt.publish(outcome, globals)
+    }
+
+    async fn run(&self, run: RunId, globals: &Globals, signals: &Signals) -> Result<Report> {
         let request = self.request()?;
-        if let Some(path) = &self.report {
-            refuse_unwritable("--report", path)?;
-        }
         let options = Options {
+            run,
             jobs: self.jobs,
             progress: globals.progress(),
             cancel: signals.token(),
@@ -159,8 +163,7 @@ impl Seed {
         if !overwritten.is_empty() && !self.yes {
             self.ask(&overwritten)?;
         }
-        let report = Box::pin(run::sync(config, options)).await?;
-        Ok(publish(&report, self.report.as_deref(), globals))
+        Box::pin(run::sync(config, options)).await
     }
 
     fn request(&self) -> Result<SeedRequest> {

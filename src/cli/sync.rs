@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::options::{ConfigFile, Globals, Selection};
-use super::publish::{publish, refuse_unwritable};
+use super::publish::Attempt;
 use super::signals::Signals;
 use crate::error::Result;
-use crate::run::{self, Options};
+use crate::report::Report;
+use crate::run::{self, Options, RunId};
 
 /// Load the config's tables into the target
 ///
@@ -49,18 +50,21 @@ Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
 impl Sync {
     /// Runs it and prints the result.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
+        let attempt = Attempt::begin(self.report.as_deref(), self.selection.mode())?;
+        let outcome = self.run(attempt.run.clone(), globals, signals).await;
+        attempt.publish(outcome, globals)
+    }
+
+    async fn run(&self, run: RunId, globals: &Globals, signals: &Signals) -> Result<Report> {
         let config = self.config.load()?;
         let options = Options {
+            run,
             mode: self.selection.mode(),
             tables: self.selection.tables(&config)?,
             jobs: self.jobs,
             progress: globals.progress(),
             cancel: signals.token(),
         };
-        if let Some(path) = &self.report {
-            refuse_unwritable("--report", path)?;
-        }
-        let report = Box::pin(run::sync(config, options)).await?;
-        Ok(publish(&report, self.report.as_deref(), globals))
+        Box::pin(run::sync(config, options)).await
     }
 }

@@ -15,7 +15,7 @@ pub(super) static TOP: Shape = Shape { name: "", keys: &["source", "target", "ru
 /// Where rows come from.
 pub(super) static SOURCE: Shape = Shape { name: "[source]", keys: &["url"] };
 /// Where rows go to.
-pub(super) static TARGET: Shape = Shape { name: "[target]", keys: &["url"] };
+pub(super) static TARGET: Shape = Shape { name: "[target]", keys: &["url", "disk"] };
 
 /// Holds the source's URL where the config does not.
 pub const SOURCE_URL_VARIABLE: &str = "SOURCE_DATABASE_URL";
@@ -73,9 +73,10 @@ impl Config {
             None if needs_source => return Err(source.missing(SOURCE_URL_VARIABLE)),
             given => given,
         };
+        let disk = target.disk;
         let target =
             target.url(&doc, TARGET_URL_VARIABLE).ok_or_else(|| target.missing(TARGET_URL_VARIABLE))?;
-        Ok(Self { source, target, run, tables })
+        Ok(Self { source, target, disk, run, tables })
     }
 }
 
@@ -85,14 +86,22 @@ struct Side {
     /// Where its section begins, or the file where it has none.
     at: Location,
     url: Option<Located<String>>,
+    /// Bytes of its disk.
+    disk: Option<u64>,
 }
 
 impl Side {
     fn read(top: &Section<'_>, name: &'static str, shape: &'static Shape) -> Result<Self> {
-        let Some(node) = top.get(name) else { return Ok(Self { name, at: top.at.clone(), url: None }) };
+        let Some(node) = top.get(name) else {
+            return Ok(Self { name, at: top.at.clone(), url: None, disk: None });
+        };
         let section = Section::open(&node, shape)?;
         let url = section.read("url", value::located(value::text))?;
-        Ok(Self { name, at: section.at, url })
+        let disk = match shape.keys.contains(&"disk") {
+            true => section.read("disk", value::size(1..=u64::MAX))?,
+            false => None,
+        };
+        Ok(Self { name, at: section.at, url, disk })
     }
 
     /// The file's connection string, else the one in the environment.

@@ -45,6 +45,8 @@ pub struct Config {
     pub source: Option<Located<Secret>>,
     /// Where rows go to.
     pub target: Located<Secret>,
+    /// Bytes of the target's disk, or those that its platform allows the database; `None` if that is not told.
+    pub disk: Option<u64>,
     /// Settings of the run.
     pub run: RunConfig,
     /// The tables, in the file's order.
@@ -209,6 +211,17 @@ impl ApplyMethod {
     }
 }
 
+/// `missing`: what becomes of columns of the target that nothing fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Rows that stay keep their values.
+    Keep,
+    /// Every row gets the column's default.
+    Default,
+    /// The table fails.
+    Error,
+}
+
 /// Where a table's rows come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum From {
@@ -271,6 +284,8 @@ pub struct TableConfig {
     pub only_if_empty: bool,
     /// Overrides `[run] full_every`.
     pub full_every: Duration,
+    /// What becomes of columns of the target that nothing fills; if not said, that depends on the method.
+    pub missing: Option<Missing>,
     /// `[table.columns]`
     pub columns: ColumnRules,
     /// `[[table.lookup]]`

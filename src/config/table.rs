@@ -6,8 +6,8 @@ use super::run::{FORMATS, ON_EMPTY};
 use super::section::{Node, Section, Shape};
 use super::value::{columns, duration, limit, located, table_name, text, word};
 use super::{
-    ApplyMethod, ColumnRules, CsvConfig, From, Located, LookupConfig, ReferenceConfig, RunConfig, Strategy,
-    TableConfig, Value, Watermark, links,
+    ApplyMethod, ColumnRules, CsvConfig, From, Located, LookupConfig, Missing, ReferenceConfig, RunConfig,
+    Strategy, TableConfig, Value, Watermark, links,
 };
 use crate::error::{Error, Result};
 use crate::pg::name::TableName;
@@ -32,6 +32,7 @@ pub(super) static SHAPE: Shape = Shape {
         "max_shrink",
         "on_empty",
         "full_every",
+        "missing",
         "columns",
         "lookup",
         "reference",
@@ -49,6 +50,9 @@ static METHODS: &[(&str, ApplyMethod)] = &[
     ("truncate", ApplyMethod::Truncate),
     ("direct", ApplyMethod::Direct),
 ];
+
+static MISSING: &[(&str, Missing)] =
+    &[("keep", Missing::Keep), ("default", Missing::Default), ("error", Missing::Error)];
 
 /// What `watermark_overlap` is where it is not given: covers transactions that could not be seen.
 const OVERLAP: Duration = Duration::from_mins(5);
@@ -75,6 +79,7 @@ impl TableConfig {
             max_shrink: section.read("max_shrink", limit)?.unwrap_or(run.max_shrink),
             on_empty: section.read("on_empty", word(ON_EMPTY))?.unwrap_or(run.on_empty),
             full_every: section.read("full_every", any_duration())?.unwrap_or(run.full_every),
+            missing: section.read("missing", word(MISSING))?,
             columns: ColumnRules::read(section.get("columns").as_ref())?,
             lookups: links::read_all(section, "lookup", &links::LOOKUP, LookupConfig::read)?,
             references: links::read_all(section, "reference", &links::REFERENCE, ReferenceConfig::read)?,

@@ -40,7 +40,10 @@ impl Staging {
         let columns = table.staged().map(|column| {
             let collation = column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
             let not_null = if table.is_not_null_staged(&column.name) { " not null" } else { "" };
-            format!("{} {}{collation}{not_null}", column.name, column.type_name)
+            let default = table.live.column(&column.name).filter(|_| column.is_defaulted);
+            let default = default.and_then(|live| live.expression.as_ref());
+            let default = default.map(|sql| format!(" default {sql}")).unwrap_or_default();
+            format!("{} {}{collation}{default}{not_null}", column.name, column.type_name)
         });
         let checks = table
             .staged_checks()

@@ -214,6 +214,9 @@ impl Choice<'_> {
                         let why = format!("a run swaps tables of one schema, and {first} comes first");
                         return Some(Objection { table, method, why });
                     }
+                    if let Some(why) = plan.resets_what_is_kept(method) {
+                        return Some(Objection { table, method, why });
+                    }
                     let is_same = |&&other: &&usize| plan.live.overlaps(&self.tables[other].name);
                     let is_shared = self.members.iter().filter(is_same).count() > 1;
                     opinion(rules, &Case { table: plan, target, is_shared, fate: &fate })

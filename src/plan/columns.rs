@@ -56,7 +56,7 @@ pub(super) fn matching<'a>(
                 }
                 matched.taken(from, column, facts);
             }
-            (None, None) => matched.unfilled(column, table)?,
+            (None, None) => unfilled(column, table)?,
         }
         if matched.columns.last().is_some_and(|last| last.name == column.name) && !column.may_insert {
             return Err(forbidden(table, "INSERT", &column.name, "target"));
@@ -77,6 +77,35 @@ pub(super) fn matching<'a>(
         )));
     }
     Ok(matched)
+}
+
+/// Whether anything fills a column of the target, as far as the config and the source's columns tell.
+pub(super) fn is_filled(table: &TableConfig, source: &[Column], column: &Ident) -> bool {
+    let rules = &table.columns;
+    rules.set.contains_key(column)
+        || rules.default.contains_key(column)
+        || table.lookups.iter().any(|lookup| lookup.column.value == *column)
+        || incoming(table, source).iter().any(|(name, _)| *name == column)
+}
+
+/// A column that staging fills with the target's own default.
+pub(super) fn defaulted(column: &Column) -> ColumnPlan {
+    ColumnPlan {
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+        type_name: column.type_name.clone(),
+        renderer: None,
+        collation: column.collation.clone(),
+        source: String::new(),
+        compared: None,
+        is_plain: false,
+        from: None,
+        constant: None,
+        is_defaulted: true,
+        is_users_sql: false,
+        way_out: None,
+        identity: None,
+    }
 }
 
 /// Source columns that travel, under the names they have on the target.
@@ -109,6 +138,7 @@ impl Matched<'_> {
             is_plain,
             from: from.map(|column| column.name.clone()),
             constant: None,
+            is_defaulted: false,
             is_users_sql: false,
             way_out: None,
             identity: column.identity,
@@ -174,31 +204,6 @@ impl Matched<'_> {
         }
     }
 
-    fn unfilled(&mut self, column: &Column, table: &TableConfig) -> Result<()> {
-        let name = plain(&column.name);
-        if column.identity.is_some() {
-            return Ok(());
-        }
-        if column.not_null && !column.has_default {
-            return Err(Error::new(
-                Phase::Plan,
-                Kind::Schema,
-                format!(
-                    "{}: nothing fills column {name}, which is NOT NULL and has no default",
-                    table.name.value.plain()
-                ),
-            )
-            .at(table.name.at.clone())
-            .hint(match super::table::said(table) {
-                Said::Config => format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it."),
-                Said::Flags => format!("The files need a column {name}, or the table a default for it."),
-            }));
-        }
-        let instead = if column.has_default { "its default" } else { "NULL" };
-        self.notes.push(format!("column {name} of the target is not in the source: {instead} applies"));
-        Ok(())
-    }
-
     fn extra(
         &mut self,
         table: &TableConfig,
@@ -241,6 +246,26 @@ impl Matched<'_> {
         self.warnings.push(format!("source columns left behind, the target lacks them: {names}"));
         Ok(())
     }
+}
+
+/// Refuses a column that must have a value and gets none. An identity fills itself.
+fn unfilled(column: &Column, table: &TableConfig) -> Result<()> {
+    let name = plain(&column.name);
+    if column.identity.is_some() || !column.not_null || column.has_default {
+        return Ok(());
+    }
+    Err(Error::new(
+        Phase::Plan,
+        Kind::Schema,
+        format!("{}: nothing fills column {name}, which is NOT NULL and has no default", table.name.value.plain()),
+    )
+    .at(table.name.at.clone())
+    .hint(match super::table::said(table) {
+        Said::Config => {
+            format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it.")
+        }
+        Said::Flags => format!("The files need a column {name}, or the table a default for it."),
+    }))
 }
 
 /// As many names as people read.

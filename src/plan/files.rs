@@ -189,6 +189,7 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
         is_plain: true,
         from: None,
         constant: None,
+        is_defaulted: false,
         is_users_sql: false,
         way_out: None,
         identity: None,

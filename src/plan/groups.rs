@@ -90,7 +90,7 @@ fn with_lookups(
     edges
 }
 
-fn find_leader(leader: &mut [usize], i: usize) -> usize {
+pub(super) fn find_leader(leader: &mut [usize], i: usize) -> usize {
     let mut root = i;
     while leader[root] != root {
         leader[root] = leader[leader[root]];
@@ -99,7 +99,7 @@ fn find_leader(leader: &mut [usize], i: usize) -> usize {
     root
 }
 
-fn unite(leader: &mut [usize], a: usize, b: usize) {
+pub(super) fn unite(leader: &mut [usize], a: usize, b: usize) {
     let (a, b) = (find_leader(leader, a), find_leader(leader, b));
     leader[a.max(b)] = a.min(b);
 }

@@ -19,7 +19,7 @@ use crate::report::{Mode, figures};
 pub struct Past {
     /// Whether all rows are wanted or those that changed.
     pub mode: Mode,
-    /// What the last runs recorded, per entry of the config. Needed of entries with a watermark only.
+    /// What the last runs recorded, per entry of the config.
     pub last: Vec<Option<LastState>>,
     /// Where the source's transactions are, if a table is read by their numbers and the role may see it.
     pub transactions: Option<Transactions>,

@@ -189,6 +189,7 @@ impl Found {
                 is_plain,
                 from: Some(from.name.clone()),
                 constant: None,
+                is_defaulted: false,
                 is_users_sql: false,
                 way_out: None,
                 identity: None,
@@ -344,7 +345,30 @@ pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
     for (table, is_looked_up) in tables.iter_mut().zip(is_looked_up) {
         table.is_looked_up = is_looked_up;
     }
+    refuse_unloaded(tables)?;
     refuse_cycles(tables)
+}
+
+/// What is looked up in a table of the run is looked up among the rows that it loads.
+fn refuse_unloaded(tables: &[TablePlan]) -> Result<()> {
+    for (table, lookup) in tables.iter().flat_map(|table| table.lookups.iter().map(move |l| (table, l))) {
+        for &parent in &lookup.parents {
+            let mut needed = lookup.pairs.iter().map(|pair| &pair.theirs).chain([&lookup.value]);
+            let Some(column) = needed.find(|name| !tables[parent].is_loaded(name)) else { continue };
+            let message = format!(
+                "{}: the lookup of {} needs column {} of {}, which this run loads without it",
+                table.name.plain(),
+                plain(&lookup.column),
+                plain(column),
+                lookup.from.plain()
+            );
+            return Err(Error::new(Phase::Plan, Kind::Refused, message).at(lookup.at.clone()).hint(format!(
+                "Fill the column of {} under its [table.columns], or look another one up.",
+                lookup.from.plain()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_cycles(tables: &[TablePlan]) -> Result<()> {

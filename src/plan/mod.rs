@@ -11,7 +11,9 @@ mod columns;
 mod comparison;
 mod constants;
 mod demands;
+mod disk;
 pub mod draft;
+mod failed;
 pub(crate) mod files;
 mod format;
 mod groups;
@@ -19,15 +21,17 @@ mod incremental;
 mod judging;
 mod lookups;
 pub mod method;
+mod missing;
 mod owned;
 mod references;
 mod show;
 mod swaps;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{ApplyMethod, Commit, Config, Limit, OnEmpty, OnOrphan, RunConfig, Strategy};
+use crate::config::{ApplyMethod, Commit, Config, Limit, Missing, OnEmpty, OnOrphan, RunConfig, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
@@ -38,6 +42,7 @@ use crate::report::{Mode, figures};
 pub use chunks::{Chunk, Extent};
 pub use constants::Added;
 pub(crate) use constants::addable;
+pub use disk::Disk;
 pub(crate) use files::LINE_BITS;
 #[cfg(test)]
 pub(crate) use files::tests::file as csv_file;
@@ -48,6 +53,7 @@ pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
 pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;
 pub use lookups::{Lookup, Pair};
+pub use missing::{Gets, Unfilled};
 pub use owned::KeyPart;
 pub use references::{Part, Reference};
 pub use show::DiskNeed;
@@ -66,10 +72,14 @@ pub struct Facts<'a> {
     pub source_label: String,
     /// Where rows go to, likewise.
     pub target_label: String,
+    /// Bytes of the target's database; `None` where the role may not ask.
+    pub database_bytes: Option<u64>,
     /// What earlier runs left.
     pub past: Past,
     /// Per entry of the config, the files that its rows come from.
     pub files: Vec<Option<Arc<CsvFiles>>>,
+    /// Entries whose query or `where` the source refuses by now, since a column that it names is gone.
+    pub outdated: BTreeMap<usize, Arc<Error>>,
 }
 
 impl<'a> Facts<'a> {
@@ -81,9 +91,17 @@ impl<'a> Facts<'a> {
             cores: self.cores,
             source_label: self.source_label.clone(),
             target_label: self.target_label.clone(),
+            database_bytes: self.database_bytes,
             past: Past { mode: self.past.mode, ..Past::default() },
             files: Vec::new(),
+            outdated: BTreeMap::new(),
         }
+    }
+
+    /// Whether an earlier run loaded an entry, and remembers from which columns.
+    #[must_use]
+    pub fn was_loaded(&self, entry: usize) -> bool {
+        self.past.last.get(entry).and_then(Option::as_ref).is_some_and(|last| last.filled.is_some())
     }
 }
 
@@ -100,12 +118,16 @@ pub struct Plan {
     pub streams_reason: String,
     /// The most sessions that build indexes and vacuum while rows are loaded or counted; 0 where connections are scarce.
     pub builders_early: usize,
-    /// The entries of the config, in its order.
+    /// The entries of the config, in its order, less those that fail.
     pub tables: Vec<TablePlan>,
+    /// The entries that fail before anything is loaded, in the config's order; the others do not depend on them.
+    pub failed: Vec<FailedTable>,
     /// What is applied together, in the order in which groups may be applied.
     pub groups: Vec<Group>,
     /// Settings that the stages obey.
     pub run: RunConfig,
+    /// The target's disk.
+    pub disk: Disk,
     /// What the operator should know about the run as a whole.
     pub warnings: Vec<String>,
 }
@@ -119,11 +141,36 @@ impl Plan {
         self.groups.iter().position(|group| group.tables().any(|i| i == table)).unwrap_or(0)
     }
 
+    /// The same of a table that fails.
+    #[must_use]
+    pub fn source_of_failed(&self, table: &FailedTable) -> &str {
+        if table.is_of_files { FILES } else { &self.source_label }
+    }
+
     /// Where the state says that a table's rows come from, whatever else the run loads.
     #[must_use]
     pub fn source_of(&self, table: &TablePlan) -> &str {
         if table.csv.is_some() { FILES } else { &self.source_label }
     }
+}
+
+/// A table that a run leaves as it is, since it fails before anything is loaded.
+#[derive(Debug, Clone)]
+pub struct FailedTable {
+    /// The number of its entry in the config, from 0.
+    pub entry: usize,
+    /// The table on the target.
+    pub name: TableName,
+    /// What the target was to look like.
+    pub strategy: Strategy,
+    /// How `replace` was to get there, as configured.
+    pub apply: Option<ApplyMethod>,
+    /// The rows of the target that the entry owns.
+    pub scope: Option<String>,
+    /// Whether its rows come from files.
+    pub is_of_files: bool,
+    /// Why it fails.
+    pub error: Arc<Error>,
 }
 
 /// What a run will do with one table.
@@ -151,6 +198,12 @@ pub struct TablePlan {
     pub format_reason: String,
     /// The columns that are loaded, in the order in which they travel.
     pub columns: Vec<ColumnPlan>,
+    /// The columns of the target that nothing fills.
+    pub unfilled: Vec<Unfilled>,
+    /// What becomes of them; if not said, that depends on the method.
+    pub missing: Option<Missing>,
+    /// What is filled from where, see [`crate::report::TableReport::filled`].
+    pub filled: Option<String>,
     /// The columns that identify a row on the target.
     pub key: Option<Vec<Ident>>,
     /// Columns that only staging has: what of the source lookups are matched by.
@@ -221,10 +274,11 @@ impl TablePlan {
     }
 
     /// What the source sends, in the order in which it travels: the loaded columns that neither a lookup fills nor a constant
-    /// on the way, then those that are there for lookups to be matched by.
+    /// on the way nor a default in staging, then those that are there for lookups to be matched by.
     pub fn extracted(&self) -> impl Iterator<Item = &ColumnPlan> {
-        let is_sent =
-            |column: &&ColumnPlan| !self.is_filled(&column.name) && self.added(&column.name).is_none();
+        let is_sent = |column: &&ColumnPlan| {
+            !self.is_filled(&column.name) && self.added(&column.name).is_none() && !column.is_defaulted
+        };
         self.columns.iter().filter(is_sent).chain(&self.match_columns)
     }
 
@@ -334,6 +388,8 @@ pub struct ColumnPlan {
     pub from: Option<Ident>,
     /// The constant that it is filled with, if it is.
     pub constant: Option<String>,
+    /// Whether staging fills it with the default that the target has for it.
+    pub is_defaulted: bool,
     /// Whether `source` is SQL of the config, whose names the role's `search_path` resolves.
     pub is_users_sql: bool,
     /// What becomes of values that the source's cast refuses, if they need not fail the table.
@@ -364,9 +420,18 @@ pub struct Guards {
 /// something is not possible, [`Kind::Permission`] where a right is missing; each with the place in the config.
 pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules]) -> Result<Plan> {
     let mut tables = Vec::with_capacity(config.tables.len());
+    let mut errors = facts.outdated.clone();
     for (entry, table) in config.tables.iter().enumerate() {
-        tables.push(table::plan(entry, table, config, facts)?);
+        if errors.contains_key(&entry) {
+            continue;
+        }
+        match table::plan(entry, table, config, facts)? {
+            table::Planned::Table(table) => tables.push(*table),
+            table::Planned::Failed(error) => drop(errors.insert(entry, Arc::new(error))),
+        }
     }
+    let failed = failed::with_their_groups(config, facts.target, &errors);
+    tables.retain(|table| failed.iter().all(|failed| failed.entry != table.entry));
     lookups::connect(&mut tables)?;
     references::find(&mut tables, &config.tables, facts)?;
     lookups::share(&mut tables);
@@ -374,6 +439,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     let groups = groups::find(&tables, config.run.commit == Commit::Run);
     lookups::defer(&mut tables, &groups);
     choice::choose(&mut tables, &groups, config, facts.target, methods)?;
+    missing::settle(&mut tables, &config.tables);
     swaps::tell(&mut tables, &groups, facts.target);
     casts::tell(&mut tables);
     judging::decide(&mut tables, &groups, facts);
@@ -383,7 +449,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
         warnings
             .push("the source is a standby: a long run may be cancelled by recovery conflicts".to_owned());
     }
-    Ok(Plan {
+    let mut plan = Plan {
         source_label: facts.source_label.clone(),
         target_label: facts.target_label.clone(),
         streams,
@@ -394,10 +460,14 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
             streams,
         ),
         tables,
+        failed,
         groups,
         run: config.run.clone(),
+        disk: Disk { database_bytes: facts.database_bytes, disk_bytes: config.disk },
         warnings,
-    })
+    };
+    plan.warnings.extend(plan.disk.warning(plan.disk_need()));
+    Ok(plan)
 }
 
 /// The most streams that `jobs = 0` opens.

@@ -56,9 +56,23 @@ impl fmt::Display for Plan {
             figures::bytes(need.apply_bytes),
             figures::bytes(need.wal_bytes)
         )?;
+        let disk = self.disk.to_string();
+        if !disk.is_empty() {
+            writeln!(f, "         {disk}")?;
+        }
         for (number, group) in self.groups.iter().enumerate() {
             writeln!(f)?;
             self.show_group(f, number + 1, group)?;
+        }
+        if !self.failed.is_empty() {
+            writeln!(f, "\nnot loaded: {}", figures::counted(self.failed.len() as u64, "table"))?;
+        }
+        for table in &self.failed {
+            writeln!(f, "  {}", table.name.plain())?;
+            writeln!(f, "    fails    {}", table.error)?;
+            if let Some(hint) = table.error.advice() {
+                writeln!(f, "    hint     {hint}")?;
+            }
         }
         for warning in &self.warnings {
             writeln!(f, "\nwarning: {warning}")?;
@@ -174,10 +188,18 @@ impl Serialize for Plan {
             target: &'a str,
             streams: usize,
             streams_reason: &'a str,
-            disk: DiskNeed,
+            disk: Needed,
             transactions: Vec<Vec<String>>,
             tables: Vec<Table<'a>>,
+            failed: Vec<Fails>,
             warnings: &'a [String],
+        }
+        #[derive(Serialize)]
+        struct Needed {
+            #[serde(flatten)]
+            need: DiskNeed,
+            database_bytes: Option<u64>,
+            disk_bytes: Option<u64>,
         }
         #[derive(Serialize)]
         struct Table<'a> {
@@ -203,6 +225,12 @@ impl Serialize for Plan {
             rows_estimated: u64,
             notes: &'a [String],
             warnings: &'a [String],
+        }
+        #[derive(Serialize)]
+        struct Fails {
+            name: String,
+            error: String,
+            hint: Option<String>,
         }
         #[derive(Serialize)]
         struct LooksUp {
@@ -239,7 +267,11 @@ impl Serialize for Plan {
             target: &self.target_label,
             streams: self.streams,
             streams_reason: &self.streams_reason,
-            disk: self.disk_need(),
+            disk: Needed {
+                need: self.disk_need(),
+                database_bytes: self.disk.database_bytes,
+                disk_bytes: self.disk.disk_bytes,
+            },
             transactions: self
                 .groups
                 .iter()
@@ -273,6 +305,15 @@ impl Serialize for Plan {
                     rows_estimated: t.row_estimate,
                     notes: &t.notes,
                     warnings: &t.warnings,
+                })
+                .collect(),
+            failed: self
+                .failed
+                .iter()
+                .map(|t| Fails {
+                    name: t.name.plain(),
+                    error: t.error.to_string(),
+                    hint: t.error.advice().map(str::to_owned),
                 })
                 .collect(),
             warnings: &self.warnings,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::missing::Filled;
 use super::{
-    ColumnPlan, Facts, Guards, TablePlan, chunks, columns, files, format, incremental, lookups, owned,
+    ColumnPlan, CsvFiles, Facts, Guards, TablePlan, chunks, columns, files, format, incremental, lookups,
+    missing, owned,
 };
 use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
@@ -21,14 +23,21 @@ pub fn source_name(table: &TableConfig) -> Option<&TableName> {
     }
 }
 
+/// What comes of planning one entry.
+pub(super) enum Planned {
+    /// It can be loaded.
+    Table(Box<TablePlan>),
+    /// It fails, and others go on.
+    Failed(Error),
+}
+
 /// Plans one entry; the apply method is chosen later, when the groups are known.
-pub(super) fn plan(
-    entry: usize,
-    table: &TableConfig,
-    config: &Config,
-    facts: &Facts<'_>,
-) -> Result<TablePlan> {
+pub(super) fn plan(entry: usize, table: &TableConfig, config: &Config, facts: &Facts<'_>) -> Result<Planned> {
     let target = target_relation(table, facts.target)?;
+    let last = facts.past.last.get(entry).and_then(Option::as_ref);
+    // Files that the command line names are others every time.
+    let last = last.filter(|_| said(table) == Said::Config);
+    let recorded = last.and_then(|last| Filled::recorded(last.filled.as_deref()?));
     let csv = facts.files.get(entry).and_then(Option::clone);
     let of_files = csv.as_ref().map(|_| facts.of_files());
     let facts = of_files.as_ref().unwrap_or(facts);
@@ -40,11 +49,45 @@ pub(super) fn plan(
         Some(_) => (None, columns_of_files.as_slice()),
         None => source(table, facts.source)?,
     };
+    if let Some(error) = recorded.as_ref().and_then(|filled| filled.refusal(table, source_columns, target)) {
+        return Ok(Planned::Failed(error));
+    }
+    let sides = Sides { target, source, source_columns, csv };
+    match plan_columns(entry, table, config, facts, &sides) {
+        // What the source has lost may be named in the config, too.
+        Err(error) if recorded.is_some_and(|filled| filled.explains(&error, source_columns)) => {
+            Ok(Planned::Failed(error))
+        }
+        planned => planned,
+    }
+}
+
+/// Both ends of an entry.
+struct Sides<'a> {
+    target: &'a Relation,
+    source: Option<&'a Relation>,
+    source_columns: &'a [Column],
+    csv: Option<Arc<CsvFiles>>,
+}
+
+fn plan_columns(
+    entry: usize,
+    table: &TableConfig,
+    config: &Config,
+    facts: &Facts<'_>,
+    sides: &Sides<'_>,
+) -> Result<Planned> {
+    let Sides { target, source, source_columns, ref csv } = *sides;
+    let csv = csv.clone();
     let matched = columns::matching(table, source_columns, target, facts);
     let matched = matched.map_err(|error| match &csv {
         Some(csv) => csv.doubted(error),
         None => error,
     })?;
+    let unfilled = missing::unfilled(target, &matched.columns);
+    if let Some(error) = missing::refuse(table, &unfilled) {
+        return Ok(Planned::Failed(error));
+    }
     let found = lookups::of_table(table, source_columns, target, &matched.columns, facts)?;
     let text_only = [matched.text_only, found.text_only].concat();
     let (wire, format_reason) = match &csv {
@@ -87,7 +130,8 @@ pub(super) fn plan(
     if !target.is_permanent {
         warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
     }
-    Ok(TablePlan {
+    let filled = Filled::of(&matched.columns, &found.matched, target);
+    Ok(Planned::Table(Box::new(TablePlan {
         entry,
         name: target.name.clone(),
         oid: target.oid,
@@ -104,6 +148,9 @@ pub(super) fn plan(
         format_reason,
         may_have_duplicates: key.as_ref().is_some_and(|key| !is_unique(key, &matched.columns, source, table)),
         columns: matched.columns,
+        unfilled,
+        missing: table.missing,
+        filled: filled.text().filter(|_| said(table) == Said::Config),
         key,
         match_columns: found
             .matched
@@ -141,7 +188,7 @@ pub(super) fn plan(
         fingerprint: reading.fingerprint,
         warnings,
         notes,
-    })
+    })))
 }
 
 /// A run that reads what changed may well find nothing. What removes nothing tells nothing by how few rows it brings.

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Report;
+use serde::Serialize;
+
+use super::{NotStarted, Report};
 use crate::error::{Error, Kind, Phase, Result};
 
 impl Report {
@@ -16,16 +18,30 @@ impl Report {
     /// # Errors
     /// [`Kind::Io`] with the path.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|error| {
-            Error::new(Phase::Record, Kind::Internal, format!("the report is not JSON: {error}"))
-        })?;
-        json.push(b'\n');
-        let written = publish(path, &json);
-        written.map_err(|error| {
-            Error::io(Phase::Record, format!("cannot write the report to {}", path.display()), &error)
-                .hint("Give --report a file in a directory that exists and may be written to.")
-        })
+        write(self, path)
     }
+}
+
+impl NotStarted {
+    /// Writes the JSON to `path`, as [`Report::write`] does.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] with the path.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write(self, path)
+    }
+}
+
+fn write(report: &impl Serialize, path: &Path) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(report).map_err(|error| {
+        Error::new(Phase::Record, Kind::Internal, format!("the report is not JSON: {error}"))
+    })?;
+    json.push(b'\n');
+    let written = publish(path, &json);
+    written.map_err(|error| {
+        Error::io(Phase::Record, format!("cannot write the report to {}", path.display()), &error)
+            .hint("Give --report a file in a directory that exists and may be written to.")
+    })
 }
 
 /// Writes a result for other programs to `path`, `-` meaning stdout, as [`Report::write`] does.

@@ -101,6 +101,38 @@ impl Serialize for Report {
     }
 }
 
+/// A run that could not start. Serialises to the JSON of [`Report`], with `error` and without tables, so that the file of
+/// `--report` never keeps the outcome of an earlier run.
+#[derive(Debug, Clone)]
+pub struct NotStarted {
+    /// The id that the run would have had.
+    pub run_id: String,
+    /// When it was tried, by the loader's clock.
+    pub started_at: SystemTime,
+    /// How long that took.
+    pub duration: Duration,
+    /// The mode asked for.
+    pub mode: Mode,
+    /// Why it could not start.
+    pub error: String,
+}
+
+impl Serialize for NotStarted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut report = serializer.serialize_struct("Report", 8)?;
+        report.serialize_field("run_id", &self.run_id)?;
+        report.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
+        report
+            .serialize_field("started_at", &humantime::format_rfc3339_millis(self.started_at).to_string())?;
+        report.serialize_field("duration_ms", &millis(self.duration))?;
+        report.serialize_field("mode", &self.mode)?;
+        report.serialize_field("ok", &false)?;
+        report.serialize_field("error", &self.error)?;
+        report.serialize_field("tables", &[(); 0])?;
+        report.end()
+    }
+}
+
 /// What a run did to one table. The fields are the JSON's keys: times in milliseconds, sizes in bytes.
 ///
 /// `extracted = staged + rejected`, and once applied `staged = inserted + updated + unchanged + skipped`.
@@ -167,6 +199,10 @@ pub struct TableReport {
     /// What its rows are read by: an incremental run follows only where it is the same. For the state: not in the JSON.
     #[serde(skip)]
     pub fingerprint: Option<String>,
+    /// Which of its columns are filled, and from where: a later run finds out by it that the source has lost one. For the
+    /// state: not in the JSON.
+    #[serde(skip)]
+    pub filled: Option<String>,
     /// What to do about the error. For people: not in the JSON.
     #[serde(skip)]
     pub hint: Option<String>,
@@ -218,6 +254,7 @@ impl TableReport {
             rejects_file: None,
             warnings: Vec::new(),
             fingerprint: None,
+            filled: None,
             hint: None,
             failed_with_another: false,
             rejects: Rejects::default(),
@@ -310,6 +347,25 @@ mod tests {
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(serde_json::to_string(&report()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_run_that_could_not_start_has_the_keys_of_a_report_and_the_error() {
+        let report = NotStarted {
+            run_id: "r1".to_owned(),
+            started_at: SystemTime::UNIX_EPOCH,
+            duration: Duration::from_millis(7),
+            mode: Mode::Incremental,
+            error: "connection refused".to_owned(),
+        };
+        let expected = format!(
+            concat!(
+                r#"{{"run_id":"r1","version":"{}","started_at":"1970-01-01T00:00:00.000Z","duration_ms":7,"#,
+                r#""mode":"incremental","ok":false,"error":"connection refused","tables":[]}}"#
+            ),
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(serde_json::to_string(&report).unwrap(), expected);
     }
 
     #[test]

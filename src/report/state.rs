@@ -39,6 +39,7 @@ const COLUMNS: [(&str, &[&str]); 2] = [
             "error_message",
             "updated_at",
             "fingerprint",
+            "filled",
         ],
     ),
     (
@@ -163,6 +164,15 @@ impl State {
         Err(found.explain(Error::new(Phase::Plan, Kind::Permission, message), &self.schema))
     }
 
+    /// Whether schema and tables are there, complete, and ours.
+    ///
+    /// # Errors
+    /// What the server says; [`Kind::Refused`] as [`State::ensure`].
+    pub(crate) async fn is_complete(&self, client: &impl GenericClient) -> Result<bool> {
+        let found = self.inspect(client).await?;
+        Ok(self.missing(&found)?.is_none())
+    }
+
     async fn inspect(&self, client: &impl GenericClient) -> Result<Found> {
         let row = client
             .query_one(include_str!("state/inspect.sql"), &[&self.schema.as_str()])
@@ -267,6 +277,7 @@ impl State {
                 row["ok"] = json!(true);
                 row["error"] = Value::Null;
                 row["fingerprint"] = json!(entry.table.fingerprint);
+                row["filled"] = json!(entry.table.filled);
                 Ok(row)
             })
             .collect::<Result<Vec<Value>>>()?;

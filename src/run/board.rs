@@ -237,6 +237,7 @@ impl<'p> Board<'p> {
         report.load_ms = millis(load_time(state));
         report.warnings = plan.warnings.iter().chain(&mark.warning).chain(&state.warnings).cloned().collect();
         report.fingerprint.clone_from(&plan.fingerprint);
+        report.filled.clone_from(&plan.filled);
         report.duration_ms = millis(state.ended.unwrap_or_else(Instant::now).duration_since(self.started));
         report_streamed(plan, state, &mut report);
         if let Some(judged) = &state.judged {

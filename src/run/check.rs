@@ -30,6 +30,8 @@ pub enum Finding {
     Note(String),
     /// A run would work, but the operator should know.
     Warning(String),
+    /// A run could start, but a table would fail.
+    Failure(String, Option<String>),
     /// A run could not start.
     Problem(String, Option<String>),
 }
@@ -39,6 +41,12 @@ impl CheckReport {
     #[must_use]
     pub fn ok(&self) -> bool {
         !self.findings.iter().any(|finding| matches!(finding, Finding::Problem(..)))
+    }
+
+    /// Whether a table would fail in a run that could start.
+    #[must_use]
+    pub fn has_failure(&self) -> bool {
+        self.findings.iter().any(|finding| matches!(finding, Finding::Failure(..)))
     }
 
     fn fine(&mut self, text: impl Into<String>) {
@@ -70,7 +78,7 @@ impl fmt::Display for CheckReport {
                 Finding::Fine(text) => writeln!(f, "ok       {text}")?,
                 Finding::Note(text) => writeln!(f, "note     {text}")?,
                 Finding::Warning(text) => writeln!(f, "warning  {text}")?,
-                Finding::Problem(text, hint) => {
+                Finding::Failure(text, hint) | Finding::Problem(text, hint) => {
                     writeln!(f, "problem  {text}")?;
                     if let Some(hint) = hint {
                         writeln!(f, "         hint: {hint}")?;
@@ -78,7 +86,11 @@ impl fmt::Display for CheckReport {
                 }
             }
         }
-        f.write_str(if self.ok() { "a run can start" } else { "a run cannot start" })
+        f.write_str(match (self.ok(), self.has_failure()) {
+            (false, _) => "a run cannot start",
+            (true, true) => "a run can start, but at least one table fails",
+            (true, false) => "a run can start",
+        })
     }
 }
 
@@ -122,6 +134,9 @@ pub(super) async fn check(mut config: Config, options: &Options) -> Result<Check
     match prepare::prepare(config, options, &run).await {
         Err(error) => report.problem(&error),
         Ok(prepared) => {
+            if let Some(error) = &prepared.unwritable {
+                report.problem(error);
+            }
             let plan = &prepared.plan;
             report.fine(format!(
                 "{} on both sides, to be applied in {}, loaded by {}",
@@ -129,9 +144,19 @@ pub(super) async fn check(mut config: Config, options: &Options) -> Result<Check
                 figures::counted(plan.groups.len() as u64, "transaction"),
                 figures::counted(plan.streams as u64, "stream"),
             ));
-            report.note(
-                "target: free disk space cannot be seen from here; `bulkload plan` says how much a run needs",
-            );
+            match plan.disk.weigh(plan.disk_need()) {
+                // What is too much is among the plan's warnings.
+                Some((_, true)) => {}
+                Some((text, false)) => report.fine(format!("target: {text}")),
+                None => report.note(
+                    "target: free disk space cannot be seen from here; `bulkload plan` says how much a run needs, \
+                     and weighs that if disk in [target] says what there is",
+                ),
+            }
+            for table in &plan.failed {
+                let hint = table.error.advice().map(str::to_owned);
+                report.findings.push(Finding::Failure(table.error.to_string(), hint));
+            }
             for warning in &prepared.plan.warnings {
                 report.warning(warning.clone());
             }

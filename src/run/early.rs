@@ -257,6 +257,7 @@ impl Early {
 
     async fn open(&self) -> Result<Session> {
         let session = session::connect(&self.connect, &self.settings).await?;
+        session.refuse_read_only(Phase::Apply).await?;
         swap::equip(&session, self.plan.builders_early, self.plan.run.lock_wait).await?;
         Ok(session)
     }
@@ -269,7 +270,10 @@ impl Early {
         step: &Step,
         cancel: &CancellationToken,
     ) -> Result<Done> {
-        let step = AssertUnwindSafe(step.run(session, &self.schemas, &self.plan.tables[table]));
+        let step = AssertUnwindSafe(async {
+            session.refuse_read_only(Phase::Apply).await?;
+            step.run(session, &self.schemas, &self.plan.tables[table]).await
+        });
         let mut running = std::pin::pin!(step.catch_unwind());
         tokio::select! {
             done = &mut running => return done.unwrap_or_else(|_| Err(panicked())),

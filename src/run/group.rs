@@ -195,6 +195,7 @@ impl<'a> GroupWork<'a> {
     async fn judge_once(&mut self, order: &[Vec<load::Staged<'_>>]) -> Result<Judgement> {
         let stream = self.shared.target.open_stream(&self.staged.sessions.judge()).await?;
         let mut wire = Wire::new(stream, Phase::Verify);
+        self.shared.writable.look(&mut wire, Phase::Verify).await?;
         let cancel = wire.cancel_handle();
         let directory = Path::new(&self.shared.plan.run.rejects_dir).join(self.staged.run.as_str());
         let (ledger, pool) = (&self.shared.ledger, &self.shared.pool);

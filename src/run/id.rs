@@ -33,6 +33,12 @@ impl RunId {
     }
 }
 
+impl Default for RunId {
+    fn default() -> Self {
+        Self::now()
+    }
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

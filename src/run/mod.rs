@@ -38,8 +38,10 @@ mod streams;
 mod target;
 mod traced;
 mod traced_records;
+mod unstarted;
 mod verify;
 mod waits;
+mod writable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -64,11 +66,13 @@ use crate::plan::{Plan, TablePlan};
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
 use crate::report::status::Status;
 use crate::report::verification::Verification;
-use crate::report::{Mode, Report, millis};
+use crate::report::{Mode, Report, TableReport, millis};
 
 /// What the command line adds to the config.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The id of the run.
+    pub run: RunId,
     /// Whether all rows are wanted or those that changed.
     pub mode: Mode,
     /// Only these tables of the config; all if empty.
@@ -145,9 +149,15 @@ pub async fn prepare_seed(request: SeedRequest, options: &Options) -> Result<See
 /// Whatever keeps the run from starting: nothing was touched then.
 pub async fn sync(config: Config, options: Options) -> Result<Report> {
     let started = (SystemTime::now(), Instant::now());
-    let run = RunId::now();
+    let run = options.run.clone();
     tracing::info!(phase = %Phase::Connect, run = %run, "a run begins");
-    let staged = begin(&config, &options, &run).await?;
+    let staged = match begin(&config, &options, &run).await {
+        Ok(staged) => staged,
+        Err(error) => {
+            unstarted::record(config, &options, &error).await;
+            return Err(error);
+        }
+    };
     fail::fail_point!("stage.done");
     let snapshot = unless_cancelled(&options, Phase::Snapshot, Box::pin(staged.snapshot())).await;
     fail::fail_point!("snapshot.taken");
@@ -170,11 +180,18 @@ async fn begin(config: &Config, options: &Options, run: &RunId) -> Result<stage:
     let mut plans = 0;
     loop {
         let prepare = Box::pin(prepare::prepare(config.clone(), options, run));
-        let prepared = unless_cancelled(options, Phase::Connect, prepare).await?;
+        let mut prepared = unless_cancelled(options, Phase::Connect, prepare).await?;
+        if let Some(error) = prepared.unwritable.take() {
+            return Err(error);
+        }
         let Plan { tables, groups, streams, .. } = &prepared.plan;
         tracing::info!(phase = %Phase::Plan, tables = tables.len(), transactions = groups.len(), streams, "planned");
+        for table in &prepared.plan.failed {
+            let error = &table.error;
+            tracing::error!(phase = %Phase::Plan, table = table.name.plain(), %error, "failed");
+        }
         fail::fail_point!("plan.done");
-        let stage = Box::pin(stage::stage(prepared, run, &options.cancel));
+        let stage = Box::pin(stage::stage(prepared, (run, options.mode), &options.cancel));
         plans += 1;
         match unless_cancelled(options, Phase::Stage, stage).await? {
             stage::Begun::Staged(staged) => return Ok(*staged),
@@ -214,6 +231,7 @@ async fn load_and_exchange(
         staging: staged.staging.clone(),
         failed: plan.tables.iter().map(|_| AtomicBool::new(false)).collect(),
         target: staged.target.clone(),
+        writable: writable::Writable::new(staged.target.info.label()),
         load_settings: staged.sessions.load(&plan),
         pool: BatchPool::default(),
         early: early::Early::new(&staged, &progress, &options.cancel),
@@ -248,7 +266,7 @@ async fn load_and_exchange(
         board.gave_up(table, shared.filters.parts(table));
         raws::complete(&plan, table, shared.filters.rejects_path(entry), &options.cancel).await;
     }
-    let tables = (0..plan.tables.len()).map(|i| board.report(i)).collect();
+    let tables = tables(&plan, &board, options.mode);
     staged.record(&board).await;
     if let Some(snapshot) = Arc::into_inner(shared).and_then(|shared| shared.snapshot) {
         snapshot.release().await;
@@ -268,6 +286,15 @@ async fn load_and_exchange(
     tracing::info!(phase = %Phase::Record, run = %staged.run, rows = report.rows_applied(), failed,
         duration_ms = millis(report.duration), "the run has ended");
     report
+}
+
+/// The reports of all tables, in the config's order.
+fn tables(plan: &Plan, board: &board::Board<'_>, mode: Mode) -> Vec<TableReport> {
+    let loaded = plan.tables.iter().enumerate().map(|(i, table)| (table.entry, board.report(i)));
+    let failed = plan.failed.iter().map(|table| (table.entry, unstarted::failed_in_plan(table, mode)));
+    let mut tables: Vec<(usize, TableReport)> = loaded.chain(failed).collect();
+    tables.sort_by_key(|(entry, _)| *entry);
+    tables.into_iter().map(|(_, table)| table).collect()
 }
 
 fn progress(plan: &Plan, mode: ProgressMode) -> Arc<Progress> {

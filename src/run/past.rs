@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 
-use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
-use crate::config::{Config, TableConfig, Watermark};
+use crate::config::{Config, From, TableConfig, Watermark};
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
-use crate::plan::{Past, Transactions, source_name};
+use crate::plan::{FILES, Past, Transactions, source_name};
 use crate::report::Mode;
 use crate::report::state::State;
 
-/// Reads it; nothing at all if no table has a watermark.
+/// Reads it.
 pub(super) async fn load(
     config: &Config,
     mode: Mode,
@@ -20,14 +19,12 @@ pub(super) async fn load(
     target: &Client,
     (state, source_label): (&State, &str),
 ) -> Result<Past> {
-    let last = config.tables.iter().map(|table| async move {
-        if table.watermark.is_none() {
-            return Ok(None);
-        }
-        let scope = table.scope.as_ref().map(|scope| scope.value.as_str());
-        state.last_state(target, &table.name.value.plain(), source_label, scope).await
+    let names: Vec<String> = config.tables.iter().map(|table| table.name.value.plain()).collect();
+    let tables = config.tables.iter().zip(&names).map(|(table, name)| {
+        let source = if matches!(table.from, From::Csv(_)) { FILES } else { source_label };
+        (name.as_str(), source, table.scope.as_ref().map(|scope| scope.value.as_str()))
     });
-    let last = try_join_all(last).await?;
+    let last = state.last_states(target, &tables.collect::<Vec<_>>()).await?;
     let Some(source) = source.filter(|_| mode == Mode::Incremental) else {
         return Ok(Past { mode, last, ..Past::default() });
     };

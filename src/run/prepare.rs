@@ -1,10 +1,11 @@
 //! Before a run begins: sessions to both sides, their catalogs, the plan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
+use tokio_postgres::error::SqlState;
 
 use super::id::RunId;
 use super::scope::try_scopes;
@@ -31,6 +32,8 @@ pub(super) struct Prepared {
     pub(super) sessions: Sessions,
     /// A session on the target, which becomes the run's control session.
     pub(super) control: Session,
+    /// Why a run could not write to the target, which can be read all the same.
+    pub(super) unwritable: Option<Error>,
 }
 
 /// Connects, reads, decides; changes nothing. Whoever has a table locked meanwhile is named.
@@ -61,42 +64,68 @@ async fn decide(
     if let Some(source_session) = &source_session {
         refuse_same_database(source_session, &control, config).await?;
     }
-    let (source_catalog, target_catalog) = futures::try_join!(
+    let ((source_catalog, refused), target_catalog, database_bytes) = futures::try_join!(
         async {
             match (&source_session, &source) {
                 (Some(session), Some(info)) => {
-                    source_catalog(config, session, info, sessions).await.map(Some)
+                    let (catalog, refused) = source_catalog(config, session, info, sessions).await?;
+                    Ok((Some(catalog), refused))
                 }
-                _ => Ok(None),
+                _ => Ok((None, Vec::new())),
             }
         },
         target_catalog(config, &control),
+        async { Ok(database_bytes(&control).await) },
     )?;
     let source_label = source.as_ref().map_or_else(|| FILES.to_owned(), ConnInfo::label);
-    refuse_read_only(&target_catalog, &control, &target, config)?;
+    let unwritable = read_only(&target_catalog, &control, &target, config);
     let state = State::new(config.run.staging_schema.clone());
     let source_client = source_session.as_ref().map(|session| &session.client);
     let past =
         past::load(config, options.mode, source_client, &control.client, (&state, &source_label)).await?;
-    let facts = Facts {
+    let mut facts = Facts {
         source: source_catalog.as_ref().unwrap_or(&target_catalog),
         target: &target_catalog,
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         source_label,
         target_label: target.label(),
+        database_bytes,
         past,
         files,
+        outdated: BTreeMap::new(),
     };
-    let mut plan = plan::build(config, &facts, &apply::rules())?;
-    constants::settle(config, &mut plan, &control.client).await?;
-    if let Some(source) = &source {
-        try_statements(config, &plan, source, sessions).await?;
+    for (entry, error) in refused {
+        if !is_about_lost_column(&error) || !facts.was_loaded(entry) {
+            return Err(error);
+        }
+        facts.outdated.insert(entry, Arc::new(error));
     }
-    try_lookups(&plan, &control).await?;
+    let mut plan = loop {
+        let mut plan = plan::build(config, &facts, &apply::rules())?;
+        constants::settle(config, &mut plan, &control.client).await?;
+        let Some(source) = &source else { break plan };
+        let mut is_outdated = false;
+        for (entry, error) in try_statements(config, &plan, source, sessions).await? {
+            if !is_about_lost_column(&error) || !facts.was_loaded(entry) {
+                return Err(error);
+            }
+            facts.outdated.insert(entry, Arc::new(error));
+            is_outdated = true;
+        }
+        if !is_outdated {
+            break plan;
+        }
+    };
+    plan.warnings
+        .extend(unwritable.as_ref().map(|error| format!("sync would not start: {}", error.message())));
+    // A standby does not parse an INSERT, for the lock that this takes.
+    if !target_catalog.server.is_standby {
+        try_lookups(&plan, &control).await?;
+    }
     try_references(config, &plan, &control).await?;
-    try_scopes(config, &mut plan, &target, sessions).await?;
+    try_scopes(config, &mut plan, (&target, unwritable.is_none()), sessions).await?;
     state.check(&control.client).await.map_err(|e| e.at(config.target.at.clone()))?;
-    Ok(Prepared { plan, source, target, sessions: sessions.clone(), control })
+    Ok(Prepared { plan, source, target, sessions: sessions.clone(), control, unwritable })
 }
 
 /// Looks at the files that rows come from, per entry.
@@ -175,27 +204,36 @@ async fn refuse_same_database(source: &Session, target: &Session, config: &Confi
         .hint("Check the two URLs: rows would be replaced by themselves."))
 }
 
+/// Whether the source refuses SQL of the config since it lacks a column: one that it had once is gone.
+fn is_about_lost_column(error: &Error) -> bool {
+    error.code() == Some(&SqlState::UNDEFINED_COLUMN)
+}
+
+/// The source's catalog, and the entries whose query it refuses.
 async fn source_catalog(
     config: &Config,
     session: &Session,
     info: &ConnInfo,
     sessions: &Sessions,
-) -> Result<Catalog> {
+) -> Result<(Catalog, Vec<(usize, Error)>)> {
     let names: BTreeSet<TableName> = config.tables.iter().filter_map(source_name).cloned().collect();
     let mut queries = HashMap::new();
-    let wanted: Vec<&config::TableConfig> =
-        config.tables.iter().filter(|table| matches!(table.from, From::Query(_))).collect();
-    if !wanted.is_empty() {
+    let mut refused = Vec::new();
+    let mut wanted =
+        config.tables.iter().enumerate().filter(|(_, table)| matches!(table.from, From::Query(_)));
+    if let Some(first) = wanted.next() {
         let session = session::connect(info, &sessions.source_statements()).await?;
-        for table in wanted {
+        for (entry, table) in std::iter::once(first).chain(wanted) {
             let From::Query(query) = &table.from else { continue };
-            let columns = catalog::describe_query(&session.client, &query.value)
-                .await
-                .map_err(|e| blame(e, query.at.clone(), &table.name.value))?;
-            queries.insert(query.value.clone(), columns);
+            match catalog::describe_query(&session.client, &query.value).await {
+                Ok(columns) => drop(queries.insert(query.value.clone(), columns)),
+                Err(error) => refused.push((entry, blame(error, query.at.clone(), &table.name.value))),
+            }
         }
     }
-    catalog::load(&session.client, &names, queries).await.map_err(|e| e.context("the source"))
+    let catalog =
+        catalog::load(&session.client, &names, queries).await.map_err(|e| e.context("the source"))?;
+    Ok((catalog, refused))
 }
 
 async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
@@ -230,20 +268,34 @@ async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
     Ok(catalog)
 }
 
-/// A target that is read-only by default is so on purpose: our sessions could override it, and must not.
-fn refuse_read_only(target: &Catalog, session: &Session, info: &ConnInfo, config: &Config) -> Result<()> {
+/// Bytes of the target's database; `None` where the role may not ask.
+async fn database_bytes(control: &Session) -> Option<u64> {
+    let sql = "select pg_catalog.pg_database_size(pg_catalog.current_database())";
+    let row = control.client.query_one(sql, &[]).await.ok()?;
+    u64::try_from(row.get::<_, i64>(0)).ok()
+}
+
+/// The error that keeps a run from starting on a target that is read-only by default. It is so on purpose: our sessions could
+/// override the setting, and must not. `None` if the target takes writes.
+fn read_only(target: &Catalog, session: &Session, info: &ConnInfo, config: &Config) -> Option<Error> {
     if !session.read_only && !target.server.is_standby {
-        return Ok(());
+        return None;
     }
     let why = if target.server.is_standby { "a standby" } else { "read-only" };
-    Err(Error::new(Phase::Connect, Kind::Refused, format!("the target {} is {why}", info.label()))
-        .at(config.target.at.clone())
-        .hint("Connect to the primary. A managed database turns read-only (default_transaction_read_only) when its disk is nearly full: enlarge it first."))
+    let error = Error::new(Phase::Connect, Kind::Refused, format!("the target {} is {why}", info.label()));
+    Some(error.at(config.target.at.clone()).hint(
+        "Connect to the primary. A managed database turns read-only (default_transaction_read_only) when its disk is nearly full: enlarge it first.",
+    ))
 }
 
 /// Has the source parse every extraction that carries the user's SQL or a cast, so that its mistakes show before
-/// anything is touched.
-async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions: &Sessions) -> Result<()> {
+/// anything is touched. Returns the entries that it refuses.
+async fn try_statements(
+    config: &Config,
+    plan: &Plan,
+    info: &ConnInfo,
+    sessions: &Sessions,
+) -> Result<Vec<(usize, Error)>> {
     let doubtful: Vec<_> = plan
         .tables
         .iter()
@@ -257,24 +309,22 @@ async fn try_statements(config: &Config, plan: &Plan, info: &ConnInfo, sessions:
         .filter(|table| table.csv.is_none())
         .collect();
     if doubtful.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let session = session::connect(info, &sessions.source_statements()).await?;
     let client = &session.client;
-    try_join_all(doubtful.into_iter().filter_map(|table| {
+    let tried = join_all(doubtful.into_iter().filter_map(|table| {
         let extent = &table.chunks.first()?.extent;
         let entry = &config.tables[table.entry];
         let at = sql_of(entry);
         let sql = select_sql(table, extent);
         Some(async move {
-            client.prepare(&sql).await.map(drop).map_err(|e| {
-                let error = Error::pg(Phase::Plan, "the source refuses the extraction", &e);
-                blame(error, at.clone(), &table.name)
-            })
+            let refused = client.prepare(&sql).await.err()?;
+            let error = Error::pg(Phase::Plan, "the source refuses the extraction", &refused);
+            Some((table.entry, blame(error, at.clone(), &table.name)))
         })
-    }))
-    .await?;
-    Ok(())
+    }));
+    Ok(tried.await.into_iter().flatten().collect())
 }
 
 /// Has the target parse what every lookup compares and assigns: only it knows which types match.

@@ -11,14 +11,15 @@ use crate::pg::name::{literal, plain};
 use crate::pg::session;
 use crate::plan::{Plan, TablePlan};
 
-/// Has the target parse every scope, and notes which index would serve one that none serves.
+/// Has the target parse every scope, and notes which index would serve one that none serves. Where the target takes no writes
+/// (`may_write`), not even of a temporary table, no more is tried than whether it can be parsed.
 ///
 /// # Errors
 /// [`Kind::Schema`], with the place in the config, where a scope is not a predicate over the columns of its table.
 pub(super) async fn try_scopes(
     config: &Config,
     plan: &mut Plan,
-    target: &ConnInfo,
+    (target, may_write): (&ConnInfo, bool),
     sessions: &Sessions,
 ) -> Result<()> {
     if plan.tables.iter().all(|table| table.scope.is_none()) {
@@ -27,7 +28,7 @@ pub(super) async fn try_scopes(
     let session = session::connect(target, &sessions.target_statements()).await?;
     for table in &mut plan.tables {
         let Some(Located { at, .. }) = &config.tables[table.entry].scope else { continue };
-        let tried = try_scope(&session.client, table).await;
+        let tried = try_scope(&session.client, table, may_write).await;
         tried.map_err(|e| e.context(table.name.plain()).at(at.clone()))?;
         let note = missing_index(&session.client, table).await?;
         table.notes.extend(note);
@@ -35,7 +36,7 @@ pub(super) async fn try_scopes(
     Ok(())
 }
 
-async fn try_scope(client: &Client, table: &TablePlan) -> Result<()> {
+async fn try_scope(client: &Client, table: &TablePlan, may_write: bool) -> Result<()> {
     let Some(scope) = table.in_scope() else { return Ok(()) };
     let refused = |error: &tokio_postgres::Error| {
         let error = Error::pg(Phase::Plan, "scope is refused by the target", error);
@@ -43,6 +44,9 @@ async fn try_scope(client: &Client, table: &TablePlan) -> Result<()> {
         error.kind_is(kind)
     };
     client.prepare(&format!("select from {} where {scope}", table.name)).await.map_err(|e| refused(&e))?;
+    if !may_write {
+        return Ok(());
+    }
     // A check constraint allows just what a scope may be: it looks at the row alone.
     let sql = format!(
         "begin; create temporary table {0} (like {1}) on commit drop; alter table pg_temp.{0} add check {scope}",

@@ -77,7 +77,10 @@ pub(super) async fn prepare(request: Request, options: &Options) -> Result<Seedi
         Some(Strategy::Insert) | None => Vec::new(),
     };
     let tables = tables.into_iter().map(|(name, files)| entry(name, &files, &request, &run)).collect();
-    Ok(Seeding { config: Config { source: None, target: request.target, run, tables }, overwritten })
+    Ok(Seeding {
+        config: Config { source: None, target: request.target, disk: None, run, tables },
+        overwritten,
+    })
 }
 
 /// The table that a file is for.
@@ -155,6 +158,7 @@ fn entry(name: TableName, files: &[PathBuf], request: &Request, run: &RunConfig)
         on_empty: OnEmpty::Apply,
         only_if_empty: request.strategy.is_none(),
         full_every: run.full_every,
+        missing: None,
         columns: ColumnRules::default(),
         lookups: Vec::new(),
         references: Vec::new(),

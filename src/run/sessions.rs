@@ -22,6 +22,12 @@ impl Sessions {
         Self { run: run.clone(), config: config.clone() }
     }
 
+    /// Gives up locks sooner than the config says.
+    pub(super) fn wait_for_locks_at_most(&mut self, limit: Duration) {
+        self.config.lock_wait = self.config.lock_wait.min(limit);
+        self.config.lock_timeout = self.config.lock_timeout.min(limit);
+    }
+
     fn of(&self, side: Side, role: &str) -> SessionSettings {
         let mut settings = SessionSettings::new(side, format!("bulkload/{}/{role}", self.run));
         settings.connect_timeout = self.config.connect_timeout;

@@ -12,6 +12,7 @@ use super::id::RunId;
 use super::prepare::{Prepared, source_lock_wait};
 use super::sessions::Sessions;
 use super::target::Target;
+use super::unstarted::{COULD_NOT_START, failed_in_plan};
 use super::waits;
 use crate::apply::swap::{self, Schemas};
 use crate::config::ApplyMethod;
@@ -23,8 +24,8 @@ use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::TableName;
 use crate::pg::session::{Session, Side};
 use crate::plan::{Extent, Plan};
-use crate::report::TableReport;
 use crate::report::state::{Entry, State};
+use crate::report::{Mode, TableReport};
 
 /// A run that holds its tables and has somewhere to put rows.
 pub(super) struct Staged {
@@ -51,8 +52,12 @@ pub(super) enum Begun {
 }
 
 /// Takes the tables, cleans up after dead runs, creates staging tables.
-pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &CancellationToken) -> Result<Begun> {
-    let Prepared { plan, source, target, sessions, control } = prepared;
+pub(super) async fn stage(
+    prepared: Prepared,
+    (run, mode): (&RunId, Mode),
+    cancel: &CancellationToken,
+) -> Result<Begun> {
+    let Prepared { plan, source, target, sessions, control, unwritable: _ } = prepared;
     let target = Target::new(target, cancel);
     let schema = plan.run.staging_schema.clone();
     let state = State::new(schema.clone());
@@ -78,7 +83,11 @@ pub(super) async fn stage(prepared: Prepared, run: &RunId, cancel: &Cancellation
         .collect();
     let (plan, run) = (Arc::new(plan), run.clone());
     let staged = Staged { plan, run, source, target, sessions, claim, state, staging, schemas };
-    if let Err(error) = staged.create().await {
+    let begun = match staged.create().await {
+        Ok(()) => staged.record_failed_in_plan(mode).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = begun {
         staged.tidy().await;
         return Err(error);
     }
@@ -131,6 +140,23 @@ impl Staged {
         let reports = self.blank_reports();
         let entries: Vec<Entry<'_>> = self.entries(&reports);
         self.state.begin_run_rows(&control.client, Phase::Load, &entries).await
+    }
+
+    /// Records the tables that failed in the plan.
+    async fn record_failed_in_plan(&self, mode: Mode) -> Result<()> {
+        let control = self.claim.control().await;
+        for table in &self.plan.failed {
+            let report = failed_in_plan(table, mode);
+            let entry = Entry {
+                run_id: self.run.as_str(),
+                entry: u32::try_from(table.entry).unwrap_or(u32::MAX),
+                source: self.plan.source_of_failed(table),
+                scope: table.scope.as_deref(),
+                table: &report,
+            };
+            self.state.record_failed(&control.client, entry).await?;
+        }
+        Ok(())
     }
 
     /// Whether the run makes new tables.
@@ -194,7 +220,10 @@ impl Staged {
     /// Records that the run ended before it loaded anything.
     pub(super) async fn record_failure(&self, error: &Error) {
         let mut reports = self.blank_reports();
-        reports.iter_mut().for_each(|report| report.fail(error));
+        for report in &mut reports {
+            report.fail(error);
+            report.error = Some(format!("{COULD_NOT_START}: {error}"));
+        }
         let control = self.claim.control().await;
         for entry in self.entries(&reports) {
             if let Err(error) = self.state.record_failed(&control.client, entry).await {

@@ -20,6 +20,7 @@ use super::records;
 use super::slots::Slots;
 use super::target::Target;
 use super::traced;
+use super::writable::Writable;
 use crate::backoff::Backoff;
 use crate::batch::BatchPool;
 use crate::error::{Error, Kind, Phase, Result};
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     /// Per table: it has failed, its chunks are not worth loading.
     pub(super) failed: Vec<AtomicBool>,
     pub(super) target: Target,
+    /// Whether the target still takes writes.
+    pub(super) writable: Writable,
     pub(super) load_settings: SessionSettings,
     pub(super) pool: BatchPool,
     /// What is done to new tables meanwhile.
@@ -271,6 +274,7 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
         Error::new(Phase::Load, Kind::Internal, format!("{} has no staging table", table.name.plain()))
     })?;
     let mut target = links.take_target(shared).await?;
+    shared.writable.look_again(&mut target, Phase::Load).await?;
     if is_repeated
         && let Some(rows) = shared.ledger.rows_of(&mut target, table.entry, job.chunk.number).await?
     {

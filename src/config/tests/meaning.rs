@@ -193,6 +193,7 @@ fn every_key_of_a_table_is_read_with_its_place() {
         max_shrink: Limit::Rows(10),
         on_empty: OnEmpty::Apply,
         full_every: DAY,
+        missing: None,
         columns,
         lookups: vec![LookupConfig {
             column: at(22, 10, name("client_id")),
@@ -250,6 +251,7 @@ name = "orders"
         max_shrink: Limit::Percent(10.0),
         on_empty: OnEmpty::Apply,
         full_every: 60 * MINUTE,
+        missing: None,
         columns: ColumnRules::default(),
         lookups: vec![],
         references: vec![],

@@ -17,7 +17,7 @@ pub use self::stream::{Stream, open_stream};
 pub use super::cancel::CancelHandle;
 use super::conninfo::ConnInfo;
 use super::login::{Login, Wire, drive, log_in};
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, Kind, Phase, Result};
 
 /// How long a connection may take to say goodbye, or to finish what it was told before its session was dropped.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -42,7 +42,33 @@ pub struct Session {
     _alive: oneshot::Sender<()>,
 }
 
+/// Asks whether a session opened now would be read-only; the answer is one row with one column. The sessions of a run turn the
+/// setting off for themselves, so that a server which turns read-only while they are open is only found by asking.
+pub(crate) const READ_ONLY: &str = include_str!("read_only.sql");
+
+/// The error that the target turned read-only during a run.
+#[must_use]
+pub(crate) fn turned_read_only(phase: Phase, label: &str) -> Error {
+    let message = format!(
+        "the target {label} turned read-only during the run (default_transaction_read_only): nothing more is written to it"
+    );
+    Error::new(phase, Kind::Refused, message).hint(
+        "A managed database turns read-only when its disk is nearly full: enlarge the disk, or free space, and run again. \
+         The run's staging tables are dropped.",
+    )
+}
+
 impl Session {
+    /// Fails if the server turned read-only after the session was opened, or was so even then.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] if it did; the server's.
+    pub(crate) async fn refuse_read_only(&self, phase: Phase) -> Result<()> {
+        let asked = self.client.query_one(READ_ONLY, &[]).await;
+        let row = asked.map_err(|e| Error::pg(phase, "asking whether the target is read-only", &e))?;
+        if row.get(0) { Err(turned_read_only(phase, &self.label)) } else { Ok(()) }
+    }
+
     /// Cancels the statement that runs, if one does. Never fails: see [`CancelHandle::cancel`].
     pub async fn cancel(&self) {
         self.cancel.cancel().await;

@@ -23,6 +23,8 @@ pub struct LastState {
     pub error_message: Option<String>,
     /// What its rows were then read by, see [`crate::report::TableReport::fingerprint`].
     pub fingerprint: Option<String>,
+    /// Which columns were then filled, and from where, see [`crate::report::TableReport::filled`].
+    pub filled: Option<String>,
     /// Age of `last_sync_at` by the target's clock.
     pub sync_age: Option<Duration>,
     /// Age of `last_full_at` by the target's clock.
@@ -92,6 +94,7 @@ impl State {
             "select (
                  select o.run_id from {schema}.runs o
                  where o.table_name = r.table_name and o.run_id <> r.run_id and o.started_at >= r.started_at
+                     and coalesce(o.error, '') not like 'could not start: %'
                  order by o.started_at desc limit 1)
              from {schema}.runs r
              where r.run_id = $1::text and r.error like 'the run died in phase %'
@@ -116,25 +119,46 @@ impl State {
         source: &str,
         scope: Option<&str>,
     ) -> Result<Option<LastState>> {
+        let mut found = self.last_states(client, &[(table, source, scope)]).await?;
+        Ok(found.pop().flatten())
+    }
+
+    /// The same about several tables, each with its source and its scope, in their order.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) async fn last_states(
+        &self,
+        client: &impl GenericClient,
+        tables: &[(&str, &str, Option<&str>)],
+    ) -> Result<Vec<Option<LastState>>> {
         let failed =
             |error| Error::pg(Phase::Plan, format!("cannot read {}.sync_state", self.schema), &error);
+        let mut states = vec![None; tables.len()];
         let found = self.inspect(client).await?;
         if !found.columns.iter().any(|column| column == "sync_state.watermark") {
-            return Ok(None);
+            return Ok(states);
         }
-        let sql = self.sql(include_str!("last_state.sql"));
-        let row =
-            client.query_opt(&sql, &[&table, &source, &scope.unwrap_or_default()]).await.map_err(failed)?;
-        Ok(row.map(|row| LastState {
-            watermark: row.get("watermark"),
-            last_sync_at: row.get("last_sync_at"),
-            last_full_at: row.get("last_full_at"),
-            records_synced: row.get("records_synced"),
-            error_message: row.get("error_message"),
-            fingerprint: row.get("fingerprint"),
-            sync_age: age(row.get("sync_age_s")),
-            full_age: age(row.get("full_age_s")),
-        }))
+        let sql = self.sql(include_str!("last_states.sql"));
+        let names: Vec<&str> = tables.iter().map(|(name, ..)| *name).collect();
+        let sources: Vec<&str> = tables.iter().map(|(_, source, _)| *source).collect();
+        let scopes: Vec<&str> = tables.iter().map(|(.., scope)| scope.unwrap_or_default()).collect();
+        for row in client.query(&sql, &[&names, &sources, &scopes]).await.map_err(failed)? {
+            let entry = usize::try_from(row.get::<_, i64>("entry") - 1).ok();
+            let Some(state) = entry.and_then(|entry| states.get_mut(entry)) else { continue };
+            *state = Some(LastState {
+                watermark: row.get("watermark"),
+                last_sync_at: row.get("last_sync_at"),
+                last_full_at: row.get("last_full_at"),
+                records_synced: row.get("records_synced"),
+                error_message: row.get("error_message"),
+                fingerprint: row.get("fingerprint"),
+                filled: row.get("filled"),
+                sync_age: age(row.get("sync_age_s")),
+                full_age: age(row.get("full_age_s")),
+            });
+        }
+        Ok(states)
     }
 
     /// What is known of tables. None if there is no state yet.
@@ -149,7 +173,7 @@ impl State {
         let has = |found: &Found, table: &str| {
             COLUMNS.iter().filter(|(name, _)| *name == table).flat_map(|(_, columns)| *columns).all(
                 |column| {
-                    ["source", "scope", "fingerprint"].contains(column)
+                    ["source", "scope", "fingerprint", "filled"].contains(column)
                         || found.columns.contains(&format!("{table}.{column}"))
                 },
             )

@@ -1,17 +1,17 @@
 -- Records tables as applied.
--- $1: JSON array, one object per table: a row of runs, and the fingerprint.
+-- $1: JSON array, one object per table: a row of runs, the fingerprint, and what was filled from where.
 with clock as materialized (select clock_timestamp() as now)
 insert into {schema}.sync_state as s
     (table_name, source, scope, watermark, last_sync_at, last_full_at,
-     records_synced, duration_ms, error_message, updated_at, fingerprint)
+     records_synced, duration_ms, error_message, updated_at, fingerprint, filled)
 -- Of two entries for one table and scope the last one counts; an upsert cannot touch a row twice.
 select distinct on (g.table_name, g.source, g.scope)
        g.table_name, g.source, g.scope, g.watermark, clock.now, case when g.mode = 'full' then clock.now end,
-       g.staged, g.duration_ms, null, clock.now, g.fingerprint
+       g.staged, g.duration_ms, null, clock.now, g.fingerprint, g.filled
 from clock,
      jsonb_to_recordset($1::text::jsonb)
          as g(entry integer, table_name text, source text, scope text, watermark text, mode text,
-              staged bigint, duration_ms bigint, fingerprint text)
+              staged bigint, duration_ms bigint, fingerprint text, filled text)
 order by g.table_name, g.source, g.scope, g.entry desc
 on conflict (table_name, source, scope) do update
 set watermark = excluded.watermark,
@@ -21,4 +21,6 @@ set watermark = excluded.watermark,
     duration_ms = excluded.duration_ms,
     error_message = null,
     updated_at = excluded.updated_at,
-    fingerprint = excluded.fingerprint
+    fingerprint = excluded.fingerprint,
+    -- A run that remembers nothing of it leaves what is known.
+    filled = coalesce(excluded.filled, s.filled)

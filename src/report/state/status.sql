@@ -52,13 +52,13 @@ left join {schema}.sync_state s on s.table_name = p.name and s.scope = p.scope a
 left join lateral (
     select * from known k
     where k.entry = p.entry and coalesce(k.source, p.source) is not distinct from p.source and k.finished_at is not null
-    order by k.started_at desc, k.run_id desc limit 1
+    order by k.finished_at desc, k.run_id desc limit 1
 ) last on true
 left join lateral (
     select * from known k
     where k.entry = p.entry and coalesce(k.source, p.source) is not distinct from p.source and k.finished_at is not null
       and k.ok
-    order by k.started_at desc, k.run_id desc limit 1
+    order by k.finished_at desc, k.run_id desc limit 1
 ) applied on true
 left join lateral (
     select * from known k

@@ -15,7 +15,8 @@ alter table {schema}.sync_state
     add column if not exists duration_ms bigint,
     add column if not exists error_message text,
     add column if not exists updated_at timestamptz,
-    add column if not exists fingerprint text;
+    add column if not exists fingerprint text,
+    add column if not exists filled text;
 
 create table if not exists {schema}.runs (
     run_id text not null,

@@ -34,7 +34,7 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
     let run = RunId::now();
     select(&mut config, &options.tables)?;
     let prepared = Box::pin(prepare::prepare(config.clone(), options, &run)).await?;
-    let Prepared { plan, source, target, sessions, control } = prepared;
+    let Prepared { plan, source, target, sessions, control, unwritable: _ } = prepared;
     let Some(source) = source else {
         return Err(Error::new(Phase::Verify, Kind::Refused, "rows that come from files cannot be compared")
             .hint("Only tables that come from a database can be."));
@@ -65,6 +65,9 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
             Ok(compared) => compared,
         };
         verification.tables.push(compared);
+    }
+    for table in &plan.failed {
+        verification.tables.push(TableVerification::failed(table.name.plain(), &table.error));
     }
     Ok(verification)
 }

@@ -1,0 +1,80 @@
+//! Tables that fail before anything is loaded, and what fails with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::FailedTable;
+use super::groups::{find_leader, unite};
+use crate::config::{Commit, Config, From, Strategy, TableConfig};
+use crate::error::{Error, Kind, Phase};
+use crate::pg::catalog::Catalog;
+use crate::pg::name::TableName;
+
+/// The tables with errors, and all that are applied in one transaction with them, or depend on them.
+///
+/// A table that fails has no plan, so that its group is found by what the config and the target's catalog say: every foreign
+/// key counts here, also one that the plan would leave to the server.
+pub(super) fn with_their_groups(
+    config: &Config,
+    target: &Catalog,
+    errors: &BTreeMap<usize, Arc<Error>>,
+) -> Vec<FailedTable> {
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let mut leader = connected(config, target);
+    let culprits: Vec<(usize, usize)> =
+        errors.keys().map(|&entry| (find_leader(&mut leader, entry), entry)).collect();
+    let mut failed = Vec::new();
+    for (entry, table) in config.tables.iter().enumerate() {
+        let root = find_leader(&mut leader, entry);
+        let error = match (errors.get(&entry), culprits.iter().find(|(of, _)| *of == root)) {
+            (Some(error), _) => error.clone(),
+            (None, Some((_, culprit))) => {
+                let name = config.tables[*culprit].name.value.plain();
+                let message = format!("not applied, because {name} of the same transaction failed");
+                Arc::new(Error::new(Phase::Plan, Kind::Dependency, message))
+            }
+            (None, None) => continue,
+        };
+        failed.push(FailedTable {
+            entry,
+            name: table.name.value.clone(),
+            strategy: table.strategy,
+            apply: (table.strategy == Strategy::Replace).then_some(table.apply.value),
+            scope: table.scope.as_ref().map(|scope| scope.value.clone()),
+            is_of_files: matches!(table.from, From::Csv(_)),
+            error,
+        });
+    }
+    failed
+}
+
+/// Which entries are applied together, each led by one of them.
+fn connected(config: &Config, target: &Catalog) -> Vec<usize> {
+    let mut leader: Vec<usize> = (0..config.tables.len()).collect();
+    // A row of a partition is a row of the partitioned table, too.
+    let writes = |table: &TableConfig, name: &TableName| {
+        let relation = target.relations.get(&table.name.value);
+        relation.map_or(table.name.value == *name, |relation| relation.overlaps(name))
+    };
+    for (entry, table) in config.tables.iter().enumerate() {
+        for name in related(table, target) {
+            for (other, _) in config.tables.iter().enumerate().filter(|(_, other)| writes(other, name)) {
+                unite(&mut leader, entry, other);
+            }
+        }
+    }
+    if config.run.commit == Commit::Run {
+        (1..config.tables.len()).for_each(|entry| unite(&mut leader, 0, entry));
+    }
+    leader
+}
+
+/// The table of an entry, those that it references, and those that it looks up.
+fn related<'a>(table: &'a TableConfig, target: &'a Catalog) -> impl Iterator<Item = &'a TableName> {
+    let keys = target.relations.get(&table.name.value).map_or(&[][..], |relation| &relation.foreign_keys);
+    let declared = table.references.iter().map(|reference| &reference.to.value.0);
+    let looked_up = table.lookups.iter().map(|lookup| &lookup.from.value);
+    keys.iter().map(|key| &key.to).chain(declared).chain(looked_up).chain([&table.name.value])
+}
