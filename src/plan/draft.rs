@@ -133,7 +133,7 @@ impl Draft<'_> {
                 "# watermark = \"xmin\"   # for --mode incremental, with strategy = \"upsert\" or \"insert\""
             )?;
         }
-        self.show_columns(f, source, target)?;
+        self.show_columns(f, name, source, target)?;
         self.show_references(f, name, target)
     }
 
@@ -169,7 +169,9 @@ impl Draft<'_> {
         let unsaid = string(&format!("{} = '…'", plain(&column.name)));
         let seen = seen(owners);
         match owners::judge(column, source, owners) {
-            Ownership::All => writeln!(f, "# scope = {unsaid}   # which rows are this sync's?{seen}"),
+            Ownership::Own(_, scope, why) => {
+                writeln!(f, "scope = {}   # {}{seen}", string(&scope), one_line(&why))
+            }
             Ownership::Scope(scope, why) => {
                 writeln!(f, "scope = {}   # {why}; others are left alone{seen}", string(&scope))
             }
@@ -192,18 +194,48 @@ impl Draft<'_> {
         matches!(known(), Some(Ownership::Unknown(_)))
     }
 
-    fn show_columns(&self, f: &mut fmt::Formatter<'_>, source: &Relation, target: &Relation) -> fmt::Result {
+    /// The value that the sync's rows are given in the column that tells whose a row is, if they are given one.
+    fn own_value(&self, name: &TableName, source: &Relation, target: &Relation) -> Option<(&Ident, String)> {
+        let column = owner_column(self.target, target)?;
+        match owners::judge(column, source, self.seen.owners.get(name)?) {
+            Ownership::Own(value, ..) => {
+                self.target.relations.get(name)?.column(&column.name).map(|c| (&c.name, value))
+            }
+            _ => None,
+        }
+    }
+
+    fn show_columns(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &TableName,
+        source: &Relation,
+        target: &Relation,
+    ) -> fmt::Result {
+        let own = self.own_value(name, source, target);
         let lacks = |other: &Relation, column: &&Column| other.column(&column.name).is_none();
         let left: Vec<&Ident> =
             source.columns.iter().filter(|c| lacks(target, c)).map(|column| &column.name).collect();
         let unfilled = |column: &&Column| {
-            lacks(source, column) && !column.generated && column.identity.is_none() && !column.has_default
+            lacks(source, column)
+                && !column.generated
+                && column.identity.is_none()
+                && !column.has_default
+                && own.as_ref().is_none_or(|(own, _)| **own != column.name)
         };
         let empty: Vec<&Ident> = target.columns.iter().filter(unfilled).map(|column| &column.name).collect();
-        if left.is_empty() && empty.is_empty() {
+        if left.is_empty() && empty.is_empty() && own.is_none() {
             return Ok(());
         }
         writeln!(f, "[table.columns]")?;
+        if let Some((column, value)) = &own {
+            writeln!(
+                f,
+                "set = {{ {} = {} }}   # a value of the sync's own: choose another if it means something else",
+                key(column),
+                string(value)
+            )?;
+        }
         if !left.is_empty() {
             writeln!(f, "skip = {}   # the target lacks them", list(&left))?;
         }

@@ -14,8 +14,8 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{self, Catalog, Column, Relation};
 use crate::pg::name::{Ident, TableName, literal};
 use crate::pg::session::Side;
-use crate::plan::Plan;
 use crate::plan::draft::{Draft, Owners, Seen, Values, given, nullable_references, owner_column};
+use crate::plan::{FailedTable, Plan};
 
 /// Which two databases, and what of them.
 #[derive(Debug, Clone)]
@@ -127,7 +127,18 @@ async fn passing(draft: &mut Draft<'_>, request: &Request, options: &Options, ru
         let config = parse(&draft.to_string(), request)?;
         let lines: Vec<u32> = config.tables.iter().map(|table| table.name.at.line).collect();
         let error = match prepare(config, options, run).await {
-            Ok(prepared) => return Ok(prepared.plan),
+            Ok(prepared) => {
+                let is_culprit = |table: &&FailedTable| table.error.kind() != Kind::Dependency;
+                let Some(failed) = prepared.plan.failed.iter().find(is_culprit) else {
+                    return Ok(prepared.plan);
+                };
+                if draft.tables.len() == 1 {
+                    return Err(Error::new(Phase::Plan, failed.error.kind(), failed.error.message()));
+                }
+                draft.tables.retain(|name| *name != failed.name);
+                draft.refused.push((failed.name.clone(), failed.error.message().to_owned()));
+                continue;
+            }
             Err(error) => error,
         };
         // The header stands in the line before the name.
@@ -215,7 +226,66 @@ async fn owners(
         // One after the other: both begin a transaction on one connection.
         (values(on_target, &target.name, &column.name).await, known.await)
     });
-    Owners { source: of_source, target: of_target, known }
+    let own = match &of_target {
+        Some(seen) if source.column(&column.name).is_none() => {
+            own_value(on_target, target, column, seen).await
+        }
+        _ => None,
+    };
+    Owners { source: of_source, target: of_target, known, own }
+}
+
+/// What a sync's rows may be called where nothing restricts it, in this order.
+const OWN_VALUES: [&str; 3] = ["D", "S", "B"];
+
+/// A value for the sync's rows that no other row has, or gets by default. Where the target lists the values that it allows, there
+/// must be one only that is left.
+async fn own_value(client: &Client, table: &Relation, column: &Column, seen: &Values) -> Option<String> {
+    if table.foreign_keys.iter().any(|key| key.from_columns.contains(&column.name)) {
+        return None;
+    }
+    let sql = include_str!("init_owner.sql");
+    let row = ask(client, sql, &[&table.oid, &column.name.as_str()]).await?.pop()?;
+    if row.get("has_shared_checks") {
+        return None;
+    }
+    let checks: Vec<String> = row.get("checks");
+    let of_domains: Vec<String> = row.get("domain_checks");
+    let literals = checks.iter().chain(&of_domains).flat_map(|check| check.split('\'').skip(1).step_by(2));
+    let named: BTreeSet<String> =
+        row.get::<_, Vec<String>>("labels").into_iter().chain(literals.map(str::to_owned)).collect();
+    let fitting = async |values: Vec<String>| {
+        let mut fitting = Vec::new();
+        for value in values {
+            let is_taken = seen.contains_key(&Some(value.clone()));
+            if !is_taken && fits(client, column, &checks, &value).await {
+                fitting.push(value);
+            }
+        }
+        fitting
+    };
+    match fitting(named.into_iter().collect()).await.as_mut_slice() {
+        [] => fitting(OWN_VALUES.map(str::to_owned).to_vec()).await.into_iter().next(),
+        [value] => Some(std::mem::take(value)),
+        _ => None,
+    }
+}
+
+/// Whether a column takes a value as it is, and gets another one by default.
+async fn fits(client: &Client, column: &Column, checks: &[String], value: &str) -> bool {
+    let (name, kind) = (&column.name, &column.type_name);
+    let mut conditions = vec![format!("{name}::pg_catalog.text = {}", literal(value))];
+    conditions.extend(checks.iter().map(|check| format!("({check}) is not false")));
+    if let Some(default) = &column.expression {
+        conditions.push(format!("{name}::pg_catalog.text is distinct from ({default})::pg_catalog.text"));
+    }
+    let sql = format!(
+        "select {} from (select {}::{kind} as {name}) as r",
+        conditions.join(" and "),
+        literal(value)
+    );
+    let answer = ask(client, &sql, &[]).await;
+    answer.is_some_and(|rows| rows.first().and_then(|row| row.get::<_, Option<bool>>(0)) == Some(true))
 }
 
 /// How many rows have which value; `None` where there are too many values.

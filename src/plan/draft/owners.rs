@@ -1,8 +1,9 @@
 //! Whose rows are whose, as far as a column tells.
 //!
-//! A sync that replaces a whole table removes what others wrote into it. What the column holds on both sides decides
-//! whether that can be: where rows of others are seen the scope leaves them out, and where it cannot be told nothing is
-//! to be deleted.
+//! A sync that replaces a whole table removes what others wrote into it, and what they will write: an app may insert its first
+//! row after the first sync. What the column holds on both sides, and what its default gives to rows that do not name it,
+//! decide which rows a scope may cover. A value that rows of others may get as well covers them, too, unless rows of others
+//! are seen that say whose they are. Where that cannot be told nothing is deleted.
 
 use std::collections::BTreeMap;
 
@@ -38,15 +39,18 @@ pub struct Owners {
     /// Of some rows of the target that have what the source's rows will get ([`given`]): how many these are, and how many
     /// of them the source has under the same key. `None` where that was not found out.
     pub known: Option<(u64, u64)>,
+    /// A value that the sync's rows can be given where the source lacks the column: the column takes it, it is not its default,
+    /// and no row of the target has it. `None` if there is no such value, or more than one that the target allows by name.
+    pub own: Option<String>,
 }
 
 /// Which rows of the target are the sync's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ownership {
-    /// All: no row tells of others.
-    All,
     /// Those of a scope, and what the scope is made of.
     Scope(String, &'static str),
+    /// Those that have a value which the sync sets: the value, the scope, and why.
+    Own(String, String, String),
     /// That cannot be told, and why.
     Unknown(String),
 }
@@ -75,7 +79,7 @@ pub fn given(column: &Column, source: &Relation) -> Option<Option<String>> {
     }
 }
 
-/// Judges by what the rows of both sides have in `column`, and by what the source's rows will have in it.
+/// Judges by what the rows of both sides have in `column`, and by what rows get that do not name it.
 pub(super) fn judge(column: &Column, source: &Relation, owners: &Owners) -> Ownership {
     let name = plain(&column.name);
     let Some(target) = &owners.target else { return unread("target", &name) };
@@ -86,7 +90,8 @@ pub(super) fn judge(column: &Column, source: &Relation, owners: &Owners) -> Owne
         };
     }
     match given(column, source) {
-        Some(value) => by_default(column, &value, target, owners.known),
+        Some(value) => by_default(column, &value, target, owners),
+        None if target.is_empty() => own_value(column, "what the target computes", owners),
         None => Ownership::Unknown(format!("the target computes {name} for every row")),
     }
 }
@@ -102,36 +107,51 @@ fn by_values(column: &Column, source: &Values, target: &Values) -> Ownership {
     // whose rows come back to the source.
     let come_back = source.iter().find(|(value, rows)| target.get(*value).is_some_and(|there| there > rows));
     if let (Some((value, _)), 2..) = (come_back, source.len()) {
-        let value = value.as_deref().map_or_else(|| "NULL".to_owned(), literal);
         return Ownership::Unknown(format!(
-            "more rows of the target than of the source have {value} in {name}"
+            "more rows of the target than of the source have {} in {name}",
+            shown(value.as_deref())
         ));
     }
     let has_others = target.keys().any(|value| !source.contains_key(value));
-    match source.len() {
-        _ if !has_others => Ownership::All,
-        0 => Ownership::Unknown("the source has no rows that would tell".to_owned()),
-        1..=VALUES_MAX => {
-            let values = source.keys().map(Option::as_deref);
-            Ownership::Scope(scope(column, values), "what the source's rows have")
-        }
-        _ => Ownership::Unknown(format!("the source has too many values in {name} to be listed")),
+    let by_source = |source: &Values| {
+        Ownership::Scope(scope(column, source.keys().map(Option::as_deref)), "what the source's rows have")
+    };
+    match (source.len(), has_others) {
+        (0, _) => Ownership::Unknown("the source has no rows that would tell".to_owned()),
+        (1..=VALUES_MAX, true) => by_source(source),
+        (_, true) => Ownership::Unknown(format!("the source has too many values in {name} to be listed")),
+        // The app has written nothing yet: what it will write is known by the default only.
+        (1, false) => match (column.expression.is_some(), plain_default(column)) {
+            (true, None) => Ownership::Unknown(format!(
+                "the target computes {name} for rows that do not name it, and that may be what the source's rows have"
+            )),
+            (_, value) if source.contains_key(&value) => Ownership::Unknown(format!(
+                "rows that others insert get {} in {name} by default, as the source's rows have",
+                shown(value.as_deref())
+            )),
+            _ => by_source(source),
+        },
+        (_, false) => Ownership::Unknown(format!(
+            "the source has several values in {name}, and others may write one of them"
+        )),
     }
 }
 
-/// The source lacks the column: its rows get `value`. Rows of others may have got it by the same default, so that it counts
-/// how many of the rows that have it are in the source.
-fn by_default(
-    column: &Column,
-    value: &Option<String>,
-    target: &Values,
-    known: Option<(u64, u64)>,
-) -> Ownership {
-    let has_others = target.keys().any(|other| other != value);
-    if value.is_none() && !has_others {
-        return Ownership::All;
+/// The source lacks the column: its rows get `value`, and so do rows of others that do not name it. Where rows of others are
+/// seen that do, it counts whether the rows that have the value are in the source.
+fn by_default(column: &Column, value: &Option<String>, target: &Values, owners: &Owners) -> Ownership {
+    let name = plain(&column.name);
+    let by_default = shown(value.as_deref());
+    let must_be_named = value.is_none() && column.not_null;
+    if target.is_empty() || must_be_named {
+        return own_value(column, &by_default, owners);
     }
-    let is_ours = match known {
+    if !target.keys().any(|other| other != value) {
+        return Ownership::Unknown(format!(
+            "rows that others insert get {by_default} in {name} by default, as the source's rows do"
+        ));
+    }
+    let is_ours = match owners.known {
         _ if !target.contains_key(value) => true,
         Some((looked_at, found)) => found * 2 >= looked_at,
         None => false,
@@ -141,9 +161,28 @@ fn by_default(
         return Ownership::Scope(scope, "rows that the sync brings get this value");
     }
     Ownership::Unknown(format!(
-        "rows of the target have in {} what the source's rows will get, and are not known to be the source's",
-        plain(&column.name)
+        "rows of the target have in {name} what the source's rows will get, and are not known to be the source's"
     ))
+}
+
+/// The sync's rows get a value of their own, if there is one.
+fn own_value(column: &Column, by_default: &str, owners: &Owners) -> Ownership {
+    let name = plain(&column.name);
+    match &owners.own {
+        Some(own) => Ownership::Own(
+            own.clone(),
+            scope(column, std::iter::once(Some(own.as_str()))),
+            format!("set below; rows that others insert get {by_default} by default"),
+        ),
+        None => Ownership::Unknown(format!(
+            "rows that others insert get {by_default} in {name} by default, as the source's rows would, and no value of its \
+             own is known that the sync could set"
+        )),
+    }
+}
+
+fn shown(value: Option<&str>) -> String {
+    value.map_or_else(|| "NULL".to_owned(), literal)
 }
 
 /// The literal that a column has as its default.
@@ -184,21 +223,19 @@ mod tests {
         Column { expression: default.map(str::to_owned), ..bare }
     }
 
-    fn judged(default: Option<&str>, columns: &[&str], owners: &Owners) -> Result<String, bool> {
+    fn judged(default: Option<&str>, columns: &[&str], owners: &Owners) -> Result<String, ()> {
         match judge(&column(default), &relation("t", columns), owners) {
             Ownership::Scope(scope, _) => Ok(scope),
-            Ownership::All => Err(true),
-            Ownership::Unknown(_) => Err(false),
+            Ownership::Own(value, scope, _) => Ok(format!("{value}: {scope}")),
+            Ownership::Unknown(_) => Err(()),
         }
     }
 
-    fn by_both(source: Option<Values>, target: Option<Values>) -> Result<String, bool> {
-        judged(None, &["id", "source"], &Owners { source, target, known: None })
+    fn by_both(default: Option<&str>, source: Option<Values>, target: Option<Values>) -> Result<String, ()> {
+        judged(default, &["id", "source"], &Owners { source, target, ..Owners::default() })
     }
 
-    /// All rows are the sync's; and: it cannot be told.
-    const ALL: Result<String, bool> = Err(true);
-    const UNKNOWN: Result<String, bool> = Err(false);
+    const UNKNOWN: Result<String, ()> = Err(());
 
     #[test]
     fn what_the_target_has_and_the_source_lacks_is_left_out() {
@@ -206,44 +243,79 @@ mod tests {
             (&[("D", 9)][..], &[("D", 9), ("M", 2)][..], Ok("source = 'D'".to_owned())),
             (&[("D", 9), ("NULL", 1)], &[("M", 2)], Ok("source = 'D' OR source IS NULL".to_owned())),
             (&[("it's", 9)], &[("NULL", 2)], Ok("source = 'it''s'".to_owned())),
-            (&[("D", 9)], &[("D", 20)], ALL),
-            (&[("D", 9), ("M", 2)], &[("D", 9), ("M", 1)], ALL),
-            (&[("D", 9)], &[], ALL),
             // Some of the app's rows came back, others did not yet.
             (&[("D", 9), ("M", 2)], &[("D", 9), ("M", 3)], UNKNOWN),
             (&[], &[("M", 1)], UNKNOWN),
         ] {
             assert_eq!(
-                by_both(Some(values(source)), Some(values(target))),
+                by_both(None, Some(values(source)), Some(values(target))),
                 expected,
                 "{source:?} {target:?}"
             );
         }
         let many: Values = (0..9).map(|i| (Some(i.to_string()), 1)).collect();
-        assert_eq!(by_both(Some(many), Some(values(&[("M", 1)]))), UNKNOWN);
-        assert_eq!(by_both(Some(values(&[("D", 1)])), None), UNKNOWN);
-        assert_eq!(by_both(None, Some(values(&[("M", 1)]))), UNKNOWN);
+        assert_eq!(by_both(None, Some(many), Some(values(&[("M", 1)]))), UNKNOWN);
+        assert_eq!(by_both(None, Some(values(&[("D", 1)])), None), UNKNOWN);
+        assert_eq!(by_both(None, None, Some(values(&[("M", 1)]))), UNKNOWN);
     }
 
     #[test]
-    fn a_default_is_the_syncs_unless_the_rows_that_have_it_are_not_in_the_source() {
+    fn where_no_row_of_others_is_seen_the_default_tells_what_they_will_have() {
+        let scope = || Ok("source = 'D'".to_owned());
+        for (default, source, target, expected) in [
+            (None, &[("D", 9)][..], &[("D", 20)][..], scope()),
+            (None, &[("D", 9)], &[], scope()),
+            (Some("'M'::text"), &[("D", 9)], &[], scope()),
+            (Some("'D'::text"), &[("D", 9)], &[], UNKNOWN),
+            (Some("'D'::text"), &[("D", 9)], &[("D", 9)], UNKNOWN),
+            (Some("CURRENT_USER"), &[("D", 9)], &[], UNKNOWN),
+            (None, &[("NULL", 9)], &[], UNKNOWN),
+            (Some("'M'::text"), &[("NULL", 9)], &[], Ok("source IS NULL".to_owned())),
+            // The source knows several; the app may write any of them.
+            (None, &[("D", 9), ("M", 2)], &[], UNKNOWN),
+            (None, &[("D", 9), ("M", 2)], &[("D", 9), ("M", 1)], UNKNOWN),
+            (None, &[], &[], UNKNOWN),
+        ] {
+            let found = by_both(default, Some(values(source)), Some(values(target)));
+            assert_eq!(found, expected, "{default:?} {source:?} {target:?}");
+        }
+    }
+
+    #[test]
+    fn a_default_is_the_syncs_only_where_rows_of_others_say_so_and_those_that_have_it_are_in_the_source() {
         let default = Some("'D'::text");
         for (default, target, known, expected) in [
             (default, &[("D", 9), ("M", 2)][..], Some((9, 8)), Ok("source = 'D'")),
-            (default, &[("D", 9)], Some((9, 5)), Ok("source = 'D'")),
             (default, &[("M", 2)], None, Ok("source = 'D'")),
-            (default, &[], None, Ok("source = 'D'")),
-            (default, &[("D", 9)], Some((9, 4)), Err(false)),
-            (default, &[("D", 9), ("M", 2)], None, Err(false)),
+            (default, &[("D", 9)], Some((9, 9)), Err(())),
+            (default, &[("D", 9), ("M", 2)], Some((9, 4)), Err(())),
+            (default, &[("D", 9), ("M", 2)], None, Err(())),
             (None, &[("M", 2)], None, Ok("source IS NULL")),
             (None, &[("M", 2), ("NULL", 3)], Some((3, 3)), Ok("source IS NULL")),
-            (None, &[("M", 2), ("NULL", 3)], Some((3, 0)), Err(false)),
-            (None, &[("NULL", 3)], None, Err(true)),
-            (Some("CURRENT_USER"), &[("M", 2)], Some((1, 1)), Err(false)),
+            (None, &[("M", 2), ("NULL", 3)], Some((3, 0)), Err(())),
+            (None, &[("NULL", 3)], None, Err(())),
+            (Some("CURRENT_USER"), &[("M", 2)], Some((1, 1)), Err(())),
         ] {
-            let owners = Owners { source: None, target: Some(values(target)), known };
+            let owners = Owners { target: Some(values(target)), known, ..Owners::default() };
             let expected = expected.map(str::to_owned);
             assert_eq!(judged(default, &["id"], &owners), expected, "{default:?} {target:?}");
         }
+    }
+
+    #[test]
+    fn on_an_empty_target_the_sync_gets_a_value_of_its_own_or_deletes_nothing() {
+        for default in [Some("'M'::text"), None, Some("CURRENT_USER")] {
+            for (own, expected) in [(Some("D"), Ok("D: source = 'D'".to_owned())), (None, Err(()))] {
+                let own = own.map(str::to_owned);
+                let owners = Owners { target: Some(Values::new()), own, ..Owners::default() };
+                assert_eq!(judged(default, &["id"], &owners), expected, "{default:?}");
+            }
+        }
+        // Every row must name its own.
+        let owners =
+            Owners { target: Some(values(&[("M", 3)])), own: Some("D".to_owned()), ..Owners::default() };
+        let column = Column { not_null: true, ..column(None) };
+        let judged = judge(&column, &relation("t", &["id"]), &owners);
+        assert!(matches!(judged, Ownership::Own(value, ..) if value == "D"));
     }
 }
