@@ -16,6 +16,7 @@ mod csv_source;
 mod delta;
 mod demo;
 mod demo_data;
+mod engines;
 mod exchanged_values;
 mod exit_codes;
 mod filters;

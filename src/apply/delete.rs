@@ -8,6 +8,7 @@ use crate::config::ApplyMethod;
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::ForeignKey;
 use crate::pg::name::plain;
+use crate::plan::Storage;
 use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Delete;
@@ -29,12 +30,21 @@ impl Rules for Delete {
         if !case.target.rights.delete {
             return Some("the role has no DELETE privilege on it".to_owned());
         }
+        if let Some(refusal) = case.table.storage.delete_refusal(case.others.iter().copied()) {
+            return Some(refusal);
+        }
         case.foreign_referrer(&[ApplyMethod::Delete, ApplyMethod::Truncate, ApplyMethod::Direct])
     }
 
     /// Each deleted row is searched for in every referencing table (the trigger of a foreign key is a query per row).
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn drawback(&self, case: &Case<'_>) -> Option<String> {
+        if case.table.storage == (Storage::Hypertable { is_compressed: true }) {
+            return Some(
+                "would be slow: rows of compressed chunks are decompressed before they are deleted"
+                    .to_owned(),
+            );
+        }
         let rows = case.target.row_estimate.max(case.table.target_bytes as f64 / ROW_BYTES);
         let slow = |key: &&ForeignKey| {
             key.is_enforced && !key.is_indexed && rows * key.from_rows > SEARCHED_ROWS_MAX

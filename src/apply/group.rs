@@ -378,7 +378,7 @@ async fn refuse_filled(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<()>
     for table in group.iter().flatten().filter(|table| table.plan.guards.only_if_empty) {
         let name = &table.plan.name;
         let row = client
-            .query_one(&format!("select exists (select from {name})"), &[])
+            .query_one(&format!("select exists (select 1 from {name})"), &[])
             .await
             .map_err(|e| Error::pg(Phase::Apply, format!("looking for rows in {}", name.plain()), &e))?;
         if row.get(0) {

@@ -35,7 +35,8 @@ impl Staging {
     }
 
     /// The statement that creates it: the loaded columns and those that lookups are matched by, nothing for autovacuum to do. Of constraints
-    /// it has those that a single row can violate, so that it refuses the rows that the live table would refuse.
+    /// it has those that a single row can violate, so that it refuses the rows that the live table would refuse. It is a heap whatever
+    /// the server's default is: rows are judged and written by their `ctid`.
     pub(crate) fn create_sql(&self, table: &TablePlan) -> String {
         let columns = table.staged().map(|column| {
             let collation = column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
@@ -50,7 +51,7 @@ impl Staging {
             .map(|check| format!("constraint {} check ({})", check.name, check.expression));
         let columns: Vec<String> = columns.chain(checks).collect();
         format!(
-            "create unlogged table {} ({}) with (autovacuum_enabled = off)",
+            "create unlogged table {} ({}) using heap with (autovacuum_enabled = off)",
             self.name,
             columns.join(", ")
         )

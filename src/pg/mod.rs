@@ -17,4 +17,5 @@ mod supabase;
 mod tap;
 mod tls;
 pub mod transport;
+mod trial;
 pub mod wire;

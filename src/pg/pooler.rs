@@ -12,8 +12,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::conninfo::{ConnInfo, Endpoint, Host};
 use super::login::log_in;
-use super::session::{Session, SessionSettings, attach};
-use super::supabase;
+use super::session::{Session, SessionSettings, Side, attach};
+use super::{supabase, trial};
 use crate::error::{Error, Kind, Phase, Result};
 
 /// The port on which Supabase pools by transaction, on every one of its hosts.
@@ -31,8 +31,11 @@ const ROUNDS: usize = 4;
 /// change, must not be the other connection's, and must be there while the other one is in a transaction. A server
 /// itself and a session pooler pass within a few round trips.
 ///
+/// A target that keeps sessions apart is also tried for what else a run relies on: advisory locks that exclude, COPY that is a
+/// part of its transaction. Databases that only speak the protocol may keep neither.
+///
 /// # Errors
-/// [`Kind::Connect`] with the address that would do; or what [`super::session::connect`] fails with.
+/// [`Kind::Connect`] with the address that would do; [`Kind::Refused`] with what a target does not keep; or what [`super::session::connect`] fails with.
 pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSettings) -> Result<()> {
     for endpoint in &info.endpoints {
         refuse_supabase_port(info, endpoint)?;
@@ -46,6 +49,10 @@ pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSetti
         Err(error) => return Err(error),
     };
     match watch(&first.client, &second.client).await {
+        // The two connections are at hand for one more question.
+        Ok(None) if settings.side == Side::Target => {
+            trial::refuse_impostors(&first.label, (&first.client, first.backend_pid), &second.client).await
+        }
         Ok(None) => Ok(()),
         Ok(Some(symptom)) => Err(refusal(&[first, second], symptom).await),
         Err(error) => {

@@ -18,7 +18,7 @@
 use std::cmp::Reverse;
 
 use super::method::{Case, Fate, Rules};
-use super::{Group, TablePlan, chunks};
+use super::{Group, Storage, TablePlan, chunks};
 use crate::config::{ApplyMethod, Config, Said, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Catalog;
@@ -149,8 +149,7 @@ impl Choice<'_> {
 
     /// Nobody can be kept from any row of this group.
     fn is_empty(&self) -> bool {
-        let is_empty = |&table: &usize| self.tables[table].live.leaves.iter().all(|leaf| leaf.pages == 0);
-        self.members.iter().all(is_empty)
+        self.members.iter().all(|&table| self.tables[table].live.is_empty)
     }
 
     /// The methods that `auto` tries, best first.
@@ -219,7 +218,9 @@ impl Choice<'_> {
                     }
                     let is_same = |&&other: &&usize| plan.live.overlaps(&self.tables[other].name);
                     let is_shared = self.members.iter().filter(is_same).count() > 1;
-                    opinion(rules, &Case { table: plan, target, is_shared, fate: &fate })
+                    let others = self.members.iter().filter(|&&other| other != table);
+                    let others: Vec<&Storage> = others.map(|&other| &self.tables[other].storage).collect();
+                    opinion(rules, &Case { table: plan, target, is_shared, others: &others, fate: &fate })
                 }
             };
             why.map(|why| Objection { table, method, why })

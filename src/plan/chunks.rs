@@ -52,19 +52,11 @@ pub enum Extent {
     },
 }
 
-/// Chunks of a relation: by leaf, `chunk_bytes` each at most, and so many that `streams` have the same to do.
+/// Chunks of a relation whose rows are in heaps: by leaf, `chunk_bytes` each at most, and so many that `streams` have the same to do.
 pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, streams: usize) -> Vec<Chunk> {
-    let readable = |leaf: &Leaf| {
-        leaf.may_select && matches!(leaf.kind, RelationKind::Table | RelationKind::MaterializedView)
-    };
-    let is_heap = matches!(
-        relation.kind,
-        RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView
-    );
     // Leaves are read by themselves only if all of them can be, or rows would be missing.
-    if !is_heap || relation.leaves.is_empty() || !relation.leaves.iter().all(readable) {
-        let extent = Extent::Relation(relation.name.clone());
-        return vec![Chunk { number: 0, extent, bytes: relation.bytes() }];
+    if relation.leaves.is_empty() || !relation.leaves.iter().all(|leaf| leaf.may_select) {
+        return whole(relation, relation.bytes());
     }
     let mut chunks: Vec<Chunk> = Vec::new();
     for leaf in &relation.leaves {
@@ -85,6 +77,11 @@ pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, s
         }
     }
     chunks
+}
+
+/// One chunk of all rows of a relation, read through its name.
+pub(super) fn whole(relation: &Relation, bytes: u64) -> Vec<Chunk> {
+    vec![Chunk { number: 0, extent: Extent::Relation(relation.name.clone()), bytes }]
 }
 
 /// Makes one chunk of all, for a method that takes a table's rows in one stream.
@@ -108,7 +105,17 @@ mod tests {
 
     fn leaf(pages: u32, bytes: u64) -> Leaf {
         let name = TableName::new("public", "t");
-        Leaf { name, kind: RelationKind::Table, pages, bytes, may_select: true }
+        let access_method = Some("heap".to_owned());
+        Leaf {
+            oid: 1,
+            name,
+            kind: RelationKind::Table,
+            access_method,
+            managed: None,
+            pages,
+            bytes,
+            may_select: true,
+        }
     }
 
     fn relation(leaves: Vec<Leaf>) -> Relation {

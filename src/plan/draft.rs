@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use owners::Ownership;
 pub use owners::{Owners, Values, given, owner_column};
 
-use super::{Plan, TablePlan};
+use super::{Plan, Storage, TablePlan};
 use crate::config::{ApplyMethod, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
 use crate::pg::catalog::{Catalog, Column, Oid, Relation};
 use crate::pg::name::{Ident, TableName, literal, plain};
@@ -127,7 +127,7 @@ impl Draft<'_> {
                 "# watermark = {}   # for --mode incremental, with strategy = \"upsert\" or \"insert\"",
                 list(&times)
             )?;
-        } else if source.kind == crate::pg::catalog::RelationKind::Table {
+        } else if Storage::of(source).xmin_refusal().is_none() {
             writeln!(
                 f,
                 "# watermark = \"xmin\"   # for --mode incremental, with strategy = \"upsert\" or \"insert\""

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ColumnPlan, Facts};
+use super::{ColumnPlan, Facts, Storage};
 use crate::config::{From, Located, Strategy, TableConfig, Watermark};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Column, Oid, Relation, RelationKind};
@@ -256,19 +256,21 @@ fn of_time(names: &[Ident], source: &[Column], facts: &Facts<'_>) -> Result<Resu
 }
 
 fn refuse_without_xmin(source: Option<&Relation>) -> Result<()> {
-    match source {
-        Some(relation) if matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) => Ok(()),
-        other => {
-            let what = other.map_or_else(
-                || "the rows come from no table".to_owned(),
-                |relation| format!("{} is a {}", relation.name.plain(), relation.kind.word()),
-            );
-            let message =
-                format!("watermark = \"xmin\" is not possible: {what}, and only rows of tables have one");
-            Err(Error::new(Phase::Plan, Kind::Refused, message)
-                .hint("Name columns that tell when a row changed: watermark = [\"updated_at\"]"))
+    let why = match source {
+        None => Some("the rows come from no table".to_owned()),
+        Some(relation) if relation.kind == RelationKind::MaterializedView => {
+            Some(format!("{} is a materialized view", relation.name.plain()))
         }
-    }
+        Some(relation) => {
+            Storage::of(relation).xmin_refusal().map(|why| format!("{}: {why}", relation.name.plain()))
+        }
+    };
+    let Some(why) = why else { return Ok(()) };
+    let message = format!(
+        "watermark = \"xmin\" is not possible: {why}; only rows in heaps of the source itself tell by their xmin when they were written"
+    );
+    Err(Error::new(Phase::Plan, Kind::Refused, message)
+        .hint("Name columns that tell when a row changed: watermark = [\"updated_at\"]"))
 }
 
 /// The recorded watermark, if a run may follow from it.

@@ -2,7 +2,7 @@
 //!
 //! Each method brings its own [`Rules`]: whether it is possible for a table, whom it makes wait, what it needs.
 
-use super::TablePlan;
+use super::{Storage, TablePlan};
 use crate::config::{ApplyMethod, Strategy};
 use crate::pg::catalog::{ForeignKey, Relation};
 use crate::pg::name::TableName;
@@ -80,6 +80,8 @@ pub struct Case<'a> {
     pub target: &'a Relation,
     /// Another entry of the config fills it, too.
     pub is_shared: bool,
+    /// What the other tables of the same transaction are.
+    pub others: &'a [&'a Storage],
     /// What becomes of each table of the same group under this assumption; `None` for any other table.
     pub fate: &'a dyn Fn(&TableName) -> Option<Fate>,
 }

@@ -25,6 +25,7 @@ mod missing;
 mod owned;
 mod references;
 mod show;
+mod storage;
 mod swaps;
 mod table;
 
@@ -57,6 +58,7 @@ pub use missing::{Gets, Unfilled};
 pub use owned::KeyPart;
 pub use references::{Part, Reference};
 pub use show::DiskNeed;
+pub use storage::Storage;
 pub use table::source_name;
 
 /// Everything [`build`] looks at besides the config.
@@ -184,6 +186,8 @@ pub struct TablePlan {
     pub oid: Oid,
     /// Whether the target table is partitioned.
     pub is_partitioned: bool,
+    /// What the target table is.
+    pub storage: Storage,
     /// What the target shall look like.
     pub strategy: Strategy,
     /// How to get there; never `Auto`.
@@ -244,6 +248,8 @@ pub struct TablePlan {
     pub source_relation: Option<TableName>,
     /// What that relation is.
     pub source_kind: Option<RelationKind>,
+    /// Where its rows are.
+    pub source_storage: Option<Storage>,
     /// The files that the rows come from; `None` if they come from a database.
     pub csv: Option<Arc<CsvFiles>>,
     /// The chunks in the order of the source's heap.
@@ -327,7 +333,7 @@ impl TablePlan {
     /// Whether its rows are in a heap of the source's, so that their bytes bound their number.
     #[must_use]
     pub fn has_own_heap(&self) -> bool {
-        self.source_kind.is_some_and(table::has_size)
+        self.source_storage.as_ref().is_some_and(Storage::is_heap)
     }
 
     /// Whether its rows stand in files, so that rejects tell where.
@@ -449,6 +455,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
         warnings
             .push("the source is a standby: a long run may be cancelled by recovery conflicts".to_owned());
     }
+    warnings.extend(unshared_snapshot(facts, &tables));
     let mut plan = Plan {
         source_label: facts.source_label.clone(),
         target_label: facts.target_label.clone(),
@@ -468,6 +475,23 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     };
     plan.warnings.extend(plan.disk.warning(plan.disk_need()));
     Ok(plan)
+}
+
+/// What queries and views read from a cluster, whose tables are not known here. Tables tell for themselves.
+fn unshared_snapshot(facts: &Facts<'_>, tables: &[TablePlan]) -> Option<String> {
+    let citus = facts.source.server.table_extensions.iter().find(|name| name.starts_with("Citus "))?;
+    let is_unseen = |table: &&TablePlan| {
+        table.csv.is_none()
+            && matches!(table.source_storage, None | Some(Storage::View | Storage::Unknown(_)))
+    };
+    let unseen: Vec<String> = tables.iter().filter(is_unseen).map(|table| table.name.plain()).collect();
+    (!unseen.is_empty()).then(|| {
+        format!(
+            "the source has {citus}, which has no snapshot that covers several nodes: what the queries and views for {} read may not be of \
+             one moment while others write",
+            unseen.join(", ")
+        )
+    })
 }
 
 /// The most streams that `jobs = 0` opens.

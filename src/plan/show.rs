@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Group, Judged, Lookup, Plan, Reference, TablePlan};
+use super::{Group, Judged, Lookup, Plan, Reference, Storage, TablePlan};
 use crate::config::{ApplyMethod, OnOrphan};
 use crate::pg::name::plain;
 use crate::report::{Mode, figures};
@@ -95,6 +95,19 @@ impl fmt::Display for Plan {
     }
 }
 
+impl TablePlan {
+    /// What either side's table is where it is no heap, a line each.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = String> {
+        let source = self.source_storage.as_ref();
+        let source = source.filter(|storage| !storage.is_heap() && **storage != Storage::View);
+        let source =
+            source.map(|storage| format!("source   {storage}: read through its name, by one stream"));
+        let target = Some(&self.storage).filter(|storage| !storage.is_heap());
+        let target = target.map(|storage| format!("target   {storage}: not written by ctid, not swapped"));
+        source.into_iter().chain(target)
+    }
+}
+
 impl Plan {
     fn show_group(&self, f: &mut fmt::Formatter<'_>, number: usize, group: &Group) -> fmt::Result {
         let count = group.tables().count();
@@ -118,6 +131,9 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     let size = size(table);
     let chunks = figures::counted(table.chunks.len() as u64, "chunk");
     writeln!(f, "    from     {}{size}, {chunks}", table.from)?;
+    for engine in table.engines() {
+        writeln!(f, "    {engine}")?;
+    }
     if let Some(filter) = &table.filter {
         writeln!(f, "    where    {}", filter.trim())?;
     }
@@ -174,7 +190,7 @@ fn size(table: &TablePlan) -> String {
     if table.row_estimate > 0 {
         size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
     }
-    if table.csv.is_none() && !size.is_empty() && !table.source_kind.is_some_and(super::table::has_size) {
+    if table.csv.is_none() && !size.is_empty() && !table.has_own_heap() {
         size += " if it is as large as what it replaces";
     }
     size
@@ -207,6 +223,10 @@ impl Serialize for Plan {
             from: &'a str,
             #[serde(rename = "where")]
             filter: Option<&'a str>,
+            /// What the source's table is; nothing for a query or files.
+            source_storage: Option<&'static str>,
+            /// What the target's table is.
+            target_storage: &'static str,
             mode: &'static str,
             /// Where an incremental run begins.
             since: Option<&'a str>,
@@ -284,6 +304,8 @@ impl Serialize for Plan {
                     name: table(t),
                     from: &t.from,
                     filter: t.filter.as_deref(),
+                    source_storage: t.source_storage.as_ref().map(Storage::name),
+                    target_storage: t.storage.name(),
                     mode: t.mode.name(),
                     since: t
                         .watermark

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::missing::Filled;
 use super::{
-    ColumnPlan, CsvFiles, Facts, Guards, TablePlan, chunks, columns, files, format, incremental, lookups,
-    missing, owned,
+    ColumnPlan, CsvFiles, Facts, Guards, Storage, TablePlan, chunks, columns, files, format, incremental,
+    lookups, missing, owned,
 };
 use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
@@ -94,13 +94,16 @@ fn plan_columns(
         Some(_) => (Format::Text, "files hold text".to_owned()),
         None => format::choose(table.format, &text_only, &table.name.at)?,
     };
+    let storage = Storage::of(target);
+    let source_storage = source.map(Storage::of);
     let (bytes, row_estimate) = match &csv {
         Some(csv) => (csv.bytes(), csv.records()),
-        None => size(source, target),
+        None => size(source.zip(source_storage.as_ref()), target),
     };
     let reading = incremental::decide(entry, table, &matched.columns, (source, source_columns), facts)?;
     let streams = super::streams_wanted(&config.run, facts.cores);
     let mut chunks = match (&table.from, source) {
+        (_, Some(relation)) if !Storage::of(relation).is_heap() => chunks::whole(relation, bytes),
         (_, Some(relation)) => {
             chunks::of_relation(relation, facts.source.server.version, config.run.chunk, streams)
         }
@@ -127,6 +130,8 @@ fn plan_columns(
     }
     let mut notes = matched.notes;
     notes.extend(reading.notes);
+    warnings.extend(source_storage.iter().filter_map(Storage::snapshot_caveat));
+    warnings.extend(storage.transaction_caveat());
     if !target.is_permanent {
         warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
     }
@@ -136,6 +141,7 @@ fn plan_columns(
         name: target.name.clone(),
         oid: target.oid,
         is_partitioned: target.kind == RelationKind::Partitioned,
+        storage,
         strategy: table.strategy,
         apply: match table.strategy {
             Strategy::Replace => table.apply.value,
@@ -174,6 +180,7 @@ fn plan_columns(
         filter: table.filter.as_ref().map(|filter| filter.value.clone()),
         source_relation: source.map(|relation| relation.name.clone()),
         source_kind: source.map(|relation| relation.kind),
+        source_storage,
         csv,
         bytes,
         row_estimate,
@@ -205,17 +212,12 @@ fn guards(table: &TableConfig, mode: Mode) -> Guards {
     Guards { max_rejects: table.max_rejects, max_shrink, on_empty, only_if_empty }
 }
 
-/// Bytes and rows to expect. Nobody knows those of a query, a view or a foreign table before they have been read: what
+/// Bytes and rows to expect. Those of a query, a view, or a table that is no heap are unknown before they are read: what
 /// the last run left in the table that they fill is the best guess.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, never negative")]
-fn size(source: Option<&Relation>, target: &Relation) -> (u64, u64) {
-    let measured = source.filter(|relation| has_size(relation.kind)).unwrap_or(target);
+fn size(source: Option<(&Relation, &Storage)>, target: &Relation) -> (u64, u64) {
+    let measured = source.filter(|(_, storage)| storage.is_heap()).map_or(target, |(relation, _)| relation);
     (measured.bytes(), measured.row_estimate as u64)
-}
-
-/// Whether a relation has rows of its own, which the catalog counts.
-pub(super) fn has_size(kind: RelationKind) -> bool {
-    matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView)
 }
 
 fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a Relation> {
@@ -233,8 +235,18 @@ fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a R
     if relation.rights.rows_hidden {
         return Err(hidden(&name.value, "target", &name.at));
     }
-    if relation.kind == RelationKind::Table && relation.has_children {
-        return refuse(Kind::Refused, has_inheritors(relation), HINT_INHERITORS.to_owned());
+    match Storage::of(relation) {
+        // Its chunks inherit from it, and it writes to them itself.
+        Storage::Hypertable { .. } => {}
+        Storage::Chunk => {
+            let message =
+                format!("{} on the target is a chunk of a TimescaleDB hypertable", name.value.plain());
+            return refuse(Kind::Refused, message, "Name the hypertable.".to_owned());
+        }
+        _ if relation.kind == RelationKind::Table && relation.has_children => {
+            return refuse(Kind::Refused, has_inheritors(relation), HINT_INHERITORS.to_owned());
+        }
+        _ => {}
     }
     let rights = &relation.rights;
     let missing: Vec<&str> = [
@@ -381,9 +393,7 @@ fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ide
 /// Whether the source itself sees to it that no two rows have one key: a unique index over columns that travel as they
 /// are. A key that compares otherwise on the target (another type, another collation) is not covered by it.
 fn is_unique(key: &[Ident], columns: &[ColumnPlan], source: Option<&Relation>, table: &TableConfig) -> bool {
-    let Some(source) =
-        source.filter(|relation| relation.kind != RelationKind::Table || !relation.has_children)
-    else {
+    let Some(source) = source.filter(|relation| Storage::of(relation).has_whole_indexes(relation)) else {
         return false;
     };
     let plain: Vec<&Ident> = columns
@@ -419,6 +429,8 @@ pub(super) mod tests {
             is_permanent: true,
             is_partition: false,
             has_children: false,
+            managed: None,
+            is_empty: false,
             has_before_triggers: false,
             rights: Rights {
                 owner: true,

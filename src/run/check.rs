@@ -161,6 +161,9 @@ pub(super) async fn check(mut config: Config, options: &Options) -> Result<Check
                 report.warning(warning.clone());
             }
             for table in &prepared.plan.tables {
+                for engine in table.engines() {
+                    report.note(format!("{}: {engine}", table.name.plain()));
+                }
                 for warning in &table.warnings {
                     report.warning(format!("{}: {warning}", table.name.plain()));
                 }
@@ -188,8 +191,12 @@ async fn describe(report: &mut CheckReport, side: Side, label: &str, session: &S
         .await
         .map_err(|e| Error::pg(Phase::Connect, format!("the {word}"), &e))?;
     report.fine(format!(
-        "{word} {label}: PostgreSQL {}, role {}, {}",
+        "{word} {label}: PostgreSQL {}{}, role {}, {}",
         row.get::<_, &str>("version"),
+        row.get::<_, Vec<String>>("extensions")
+            .iter()
+            .map(|extension| format!(" with {extension}"))
+            .collect::<String>(),
         row.get::<_, &str>("role"),
         row.get::<_, Option<&str>>("tls").unwrap_or("not encrypted"),
     ));

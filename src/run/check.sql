@@ -1,6 +1,12 @@
 -- What `check` tells about a server.
 select
     pg_catalog.current_setting('server_version') as version,
+    array(
+        select case e.extname when 'citus' then 'Citus ' else 'TimescaleDB ' end || e.extversion
+        from pg_catalog.pg_extension e
+        where e.extname in ('citus', 'timescaledb')
+        order by e.extname
+    ) as extensions,
     current_user::text as role,
     (select s.version from pg_catalog.pg_stat_ssl s where s.pid = pg_catalog.pg_backend_pid() and s.ssl) as tls,
     pg_catalog.current_setting('max_connections')::int as max_connections,

@@ -220,7 +220,7 @@ impl<'a> GroupWork<'a> {
             return Ok(false);
         }
         let control = self.staged.claim.control().await;
-        let sql = format!("select exists (select from {})", plan.name);
+        let sql = format!("select exists (select 1 from {})", plan.name);
         let asked = async {
             let row = control.client.query_one(&sql, &[]).await;
             row.map_err(|e| Error::pg(Phase::Verify, format!("reading {}", plan.name.plain()), &e))

@@ -339,7 +339,7 @@ async fn zero_is_none(
     (parent, key): (&TableName, &Ident),
 ) -> bool {
     let has = async |table: &TableName, column: &Ident| {
-        let sql = format!("select exists (select from {table} where {column} = 0)");
+        let sql = format!("select exists (select 1 from {table} where {column} = 0)");
         client.query_one(&sql, &[]).await.map(|row| row.get::<_, bool>(0))
     };
     matches!(has(name, column).await, Ok(true)) && matches!(has(parent, key).await, Ok(false))

@@ -265,6 +265,9 @@ async fn target_catalog(config: &Config, session: &Session) -> Result<Catalog> {
     catalog::load_attachments(&session.client, &mut catalog, &replaced)
         .await
         .map_err(|e| e.context("the target"))?;
+    catalog::load_emptiness(&session.client, &mut catalog, &replaced)
+        .await
+        .map_err(|e| e.context("the target"))?;
     Ok(catalog)
 }
 

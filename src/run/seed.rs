@@ -110,7 +110,7 @@ async fn filled(session: &Session, tables: &[(TableName, Vec<PathBuf>)]) -> Resu
             let message = format!("the target has no table {}", name.plain());
             return Err(Error::new(Phase::Plan, Kind::Schema, message).at(place(files)));
         }
-        let row = session.client.query_one(&format!("select exists (select from {name})"), &[]).await;
+        let row = session.client.query_one(&format!("select exists (select 1 from {name})"), &[]).await;
         let row = row.map_err(|e| Error::pg(Phase::Plan, format!("reading {}", name.plain()), &e))?;
         if row.get(0) {
             filled.push(name.clone());

@@ -33,7 +33,7 @@ impl Rules for MergeMethod {
             (!case.target.rights.temporary)
                 .then(|| "the role may not create temporary tables, which hold the differences".to_owned())
         };
-        (self.refusal)(case).or_else(no_comparing)
+        case.table.storage.place_refusal().or_else(|| (self.refusal)(case)).or_else(no_comparing)
     }
 
     fn lock(&self) -> TableLock {

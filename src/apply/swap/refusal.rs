@@ -1,7 +1,7 @@
 //! Why a table cannot be swapped.
 
 use crate::config::ApplyMethod;
-use crate::pg::catalog::{Action, RelationKind};
+use crate::pg::catalog::Action;
 use crate::plan::method::Case;
 
 /// Why another table cannot take this one's place, as a clause.
@@ -13,8 +13,8 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     if case.is_shared {
         return Some("another entry of the config fills it, too".to_owned());
     }
-    if target.kind == RelationKind::Partitioned {
-        return Some("it is partitioned".to_owned());
+    if let Some(refusal) = case.table.storage.swap_refusal() {
+        return Some(refusal);
     }
     if target.is_partition {
         return Some("it is a partition".to_owned());

@@ -185,7 +185,7 @@ fn missing_condition(lookup: &Lookup, places: &[String]) -> String {
         lookup.pairs.iter().map(|pair| pair.matches_sql(&format!("p.{}", pair.theirs), "s")).collect();
     let on = on.join(" and ");
     let searches: Vec<String> =
-        places.iter().map(|place| format!("not exists (select from {place} as p where {on})")).collect();
+        places.iter().map(|place| format!("not exists (select 1 from {place} as p where {on})")).collect();
     searches.join(" and ")
 }
 

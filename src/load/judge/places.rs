@@ -66,7 +66,7 @@ fn of_entry(plan: &TablePlan, staging: &TableName, part: Option<&Partition>) -> 
 fn without(place: &str, other: &str, key: &[Ident]) -> String {
     let same: Vec<String> = key.iter().map(|column| format!("b.{column} = a.{column}")).collect();
     format!(
-        "(select a.* from {place} as a where not exists (select from {other} as b where {}))",
+        "(select a.* from {place} as a where not exists (select 1 from {other} as b where {}))",
         same.join(" and ")
     )
 }
@@ -80,7 +80,7 @@ mod tests {
         let key = [Ident::new("x"), Ident::new("y")];
         assert_eq!(
             without("\"s\".\"live\"", "\"b\".\"staged\"", &key),
-            "(select a.* from \"s\".\"live\" as a where not exists (select from \"b\".\"staged\" as b where b.\"x\" = a.\"x\" and b.\"y\" = a.\"y\"))"
+            "(select a.* from \"s\".\"live\" as a where not exists (select 1 from \"b\".\"staged\" as b where b.\"x\" = a.\"x\" and b.\"y\" = a.\"y\"))"
         );
     }
 }

@@ -106,8 +106,10 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
     let matches = reference.matches_sql();
     // Several entries of one table: any of them may have the match.
     let places = after_run(&reference.to, &reference.parents, order)?;
-    let searches: Vec<String> =
-        places.iter().map(|place| format!("not exists (select from {place} as p where {matches})")).collect();
+    let searches: Vec<String> = places
+        .iter()
+        .map(|place| format!("not exists (select 1 from {place} as p where {matches})"))
+        .collect();
     let concerned = reference.concerns_sql().map(|rows| format!("{rows} and ")).unwrap_or_default();
     Some(format!("{concerned}({is_reference}) and {}", searches.join(" and ")))
 }

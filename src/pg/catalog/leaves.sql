@@ -11,6 +11,7 @@ select
     n.nspname::text as schema,
     c.relname::text as name,
     c.relkind::text as kind,
+    (select am.amname::text from pg_catalog.pg_am am where am.oid = c.relam) as access_method,
     case when c.relkind in ('r', 'm') then pg_catalog.pg_relation_size(c.oid) else 0 end as heap_bytes,
     case when c.relkind in ('r', 'm') then pg_catalog.pg_table_size(c.oid) else 0 end as table_bytes,
     pg_catalog.has_table_privilege(c.oid, 'SELECT') or pg_catalog.has_any_column_privilege(c.oid, 'SELECT') as may_select

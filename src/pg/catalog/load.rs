@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{
     Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid,
-    Partition, Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex,
+    Partition, Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex, extensions,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -44,16 +44,17 @@ pub async fn load(
         let oids = &oids;
         async move { client.query(sql, &[oids]).await }
     });
-    let (parts, server, casts) = futures::try_join!(
+    let (parts, server, casts, extensions) = futures::try_join!(
         try_join_all(per_relation),
         client.query_one(include_str!("server.sql"), &[]),
         client.query(include_str!("casts.sql"), &[]),
+        client.query(include_str!("extensions.sql"), &[]),
     )
     .map_err(failed)?;
     let [columns, leaves, partitions, indexes, foreign_keys, sequences, checks] = &parts[..] else {
         return Err(Error::new(Phase::Plan, crate::error::Kind::Internal, "a catalog query is missing"));
     };
-    let server = server_facts(&server);
+    let mut server = server_facts(&server);
 
     let mut relations: HashMap<Oid, Relation> =
         rows.iter().map(|row| (row.get("oid"), relation(row))).collect();
@@ -83,6 +84,9 @@ pub async fn load(
     for row in checks {
         owner_of(&mut relations, row, "asked", |r| add_check(r, row));
     }
+
+    server.table_extensions =
+        extensions::complete(client, &extensions, &mut relations).await.map_err(failed)?;
 
     let used: BTreeSet<Oid> = relations
         .values()
@@ -173,6 +177,7 @@ fn server_facts(row: &Row) -> Server {
         block_size: u32::try_from(row.get::<_, i32>("block_size")).unwrap_or(8192),
         free_connections: u32::try_from(free.min(of_role)).unwrap_or(0),
         event_triggers: row.get("event_triggers"),
+        table_extensions: Vec::new(),
     }
 }
 
@@ -184,6 +189,8 @@ fn relation(row: &Row) -> Relation {
         is_permanent: letter(row, "persistence") == 'p',
         is_partition: row.get("is_partition"),
         has_children: row.get("has_children"),
+        managed: None,
+        is_empty: false,
         has_before_triggers: row.get("has_before_triggers"),
         rights: Rights {
             owner: row.get("is_owner"),
@@ -284,8 +291,11 @@ fn column(row: &Row) -> Column {
 fn leaf(row: &Row, block_size: u32) -> Leaf {
     let pages = bytes(row, "heap_bytes") / u64::from(block_size);
     Leaf {
+        oid: row.get("oid"),
         name: name(row, "schema", "name"),
         kind: relation_kind(row),
+        access_method: row.get("access_method"),
+        managed: None,
         pages: u32::try_from(pages).unwrap_or(u32::MAX),
         bytes: bytes(row, "table_bytes"),
         may_select: row.get("may_select"),

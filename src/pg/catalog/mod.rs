@@ -5,6 +5,8 @@
 //! and collation outside `pg_catalog` comes back with its schema.
 
 mod attachments;
+mod emptiness;
+mod extensions;
 mod load;
 mod wire;
 
@@ -12,6 +14,7 @@ use std::collections::HashMap;
 
 pub use attachments::load_attachments;
 pub(crate) use attachments::obstacles;
+pub use emptiness::load_emptiness;
 pub use load::{describe_query, load};
 
 use crate::pg::name::{Ident, TableName};
@@ -81,6 +84,28 @@ pub struct Server {
     pub free_connections: u32,
     /// Event triggers that are enabled, as SQL.
     pub event_triggers: Vec<String>,
+    /// Extensions of the database that store tables in ways of their own, with their versions: `Citus 13.0-1`.
+    pub table_extensions: Vec<String>,
+}
+
+/// What an extension makes of a relation that the catalog of PostgreSQL shows as an ordinary table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Managed {
+    /// Citus: its rows are in shards on several nodes.
+    CitusDistributed,
+    /// Citus: every node has a copy.
+    CitusReference,
+    /// Citus: one shard on the coordinator, known to the other nodes.
+    CitusLocal,
+    /// TimescaleDB: its rows are in chunks.
+    Hypertable {
+        /// Whether chunks may be compressed: their rows are then in other tables.
+        is_compressed: bool,
+    },
+    /// TimescaleDB: a chunk of a hypertable, or a table with the compressed rows of one.
+    Chunk,
+    /// Unknown, because the role may not read the catalog of this extension.
+    Unreadable(&'static str),
 }
 
 /// What kind of relation it is.
@@ -127,6 +152,10 @@ pub struct Relation {
     pub is_partition: bool,
     /// Whether other tables inherit from it (partitions too).
     pub has_children: bool,
+    /// What an extension makes of it.
+    pub managed: Option<Managed>,
+    /// Whether it holds no row; only known of the tables that [`load_emptiness`] was asked for, false for all others.
+    pub is_empty: bool,
     /// Whether a trigger may change its rows before they are written.
     pub has_before_triggers: bool,
     /// What our role may do.
@@ -246,10 +275,16 @@ pub struct Rights {
 /// A relation that holds rows.
 #[derive(Debug, Clone)]
 pub struct Leaf {
+    /// Its OID.
+    pub oid: Oid,
     /// Its name.
     pub name: TableName,
     /// What it is.
     pub kind: RelationKind,
+    /// The access method that stores its rows, where the server itself does: `heap`.
+    pub access_method: Option<String>,
+    /// What an extension makes of it.
+    pub managed: Option<Managed>,
     /// Pages of its heap.
     pub pages: u32,
     /// Bytes of heap and TOAST.

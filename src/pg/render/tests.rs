@@ -87,6 +87,7 @@ fn catalog(version: u32, types: impl IntoIterator<Item = Type>) -> Catalog {
             block_size: 8192,
             free_connections: 0,
             event_triggers: Vec::new(),
+            table_extensions: Vec::new(),
         },
         relations: HashMap::new(),
         types: types.into_iter().map(|t| (t.oid, t)).collect(),

@@ -121,6 +121,8 @@ const FIXED: &[(&str, &str)] = &[
     // The search for orphans relies on each statement seeing what was committed before it.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
+    // Tables of our own are read by their ctid.
+    ("default_table_access_method", "heap"),
     ("idle_in_transaction_session_timeout", "0"),
     // What is asked of catalogs and of staging is costly by the planner's estimate and done in milliseconds; compiling it took
     // two seconds.

@@ -154,7 +154,7 @@ impl Key {
         let refers = refers.join(" and ");
         let had = match before {
             Some(before) if !self.is_to_be_valid => {
-                format!(" and exists (select from only {before} as t where {refers})")
+                format!(" and exists (select 1 from only {before} as t where {refers})")
             }
             _ => String::new(),
         };
@@ -170,7 +170,7 @@ impl Key {
         format!(
             "with found as (
                  select {} from {only}{} as r
-                 where {} and not exists (select from {to} as t where {refers}){had})
+                 where {} and not exists (select 1 from {to} as t where {refers}){had})
              select pg_catalog.count(*), (
                  select pg_catalog.string_agg(shown.text, '; ')
                  from (select distinct pg_catalog.concat({}) as text from found as f order by 1 limit {KEYS_SHOWN}) as shown)

@@ -1,0 +1,35 @@
+//! Which tables hold no row.
+
+use futures::future::try_join_all;
+use tokio_postgres::Client;
+
+use super::{Catalog, RelationKind};
+use crate::error::{Error, Phase, Result};
+use crate::pg::name::TableName;
+
+/// Completes a catalog by which of some tables hold no row. A size tells that of no table whose rows are elsewhere, so the
+/// tables themselves are asked, all in one round trip. A table that the role may not read counts as one with rows.
+///
+/// # Errors
+/// Whatever the server says; a table that somebody holds exclusively is waited for, within the session's `lock_timeout`.
+pub async fn load_emptiness(client: &Client, catalog: &mut Catalog, tables: &[&TableName]) -> Result<()> {
+    let is_askable = |name: &&&TableName| {
+        catalog.relations.get(**name).is_some_and(|relation| {
+            matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned)
+                && relation.rights.select
+                && !relation.rights.rows_hidden
+        })
+    };
+    let asked = tables.iter().filter(is_askable).map(|name| async move {
+        let row = client.query_one(&format!("select not exists (select 1 from {name})"), &[]).await;
+        let row =
+            row.map_err(|e| Error::pg(Phase::Plan, format!("looking for rows in {}", name.plain()), &e))?;
+        Ok::<_, Error>((*name, row.get::<_, bool>(0)))
+    });
+    for (name, is_empty) in try_join_all(asked).await? {
+        if let Some(relation) = catalog.relations.get_mut(name) {
+            relation.is_empty = is_empty;
+        }
+    }
+    Ok(())
+}

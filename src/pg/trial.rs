@@ -1,0 +1,179 @@
+//! Finding out whether a target keeps what a run relies on.
+//!
+//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table if advisory locks exclude
+//! nobody, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are known by
+//! their name, so what counts is tried, on two connections and in transactions that are rolled back.
+
+use bytes::Bytes;
+use futures::SinkExt as _;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::error::{Error, Kind, Phase};
+
+/// Databases known to break a promise: a part of what `version()` says, the product, what it does.
+const KNOWN: [(&str, &str, &str); 2] = [
+    (
+        "CockroachDB",
+        "CockroachDB",
+        "its advisory locks exclude nobody, so that two runs could load one table at once",
+    ),
+    ("-YB-", "YugabyteDB", "its COPY commits by parts, and its rows have no ctid or xmin"),
+];
+
+/// A table that only the trial's transaction sees, and its system columns, without which staged rows cannot be judged.
+const TABLE: &str = "begin;
+    create temporary table bulkload_trial (v int) on commit drop;
+    select ctid, tableoid, xmin from pg_temp.bulkload_trial;
+    savepoint empty";
+
+/// What was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Trial {
+    /// What `version()` says.
+    version: String,
+    /// Whether the second session got an advisory lock that the first one held; `None` if there are none to be had.
+    shares_locks: Option<bool>,
+    /// Whether tables have the system columns of PostgreSQL's; `None` if no table could be made.
+    has_system_columns: Option<bool>,
+    /// Whether rows of a COPY were there after it was rolled back; `None` if that could not be tried.
+    keeps_copied_rows: Option<bool>,
+}
+
+impl Trial {
+    /// The broken promise, as a sentence that the server's address begins.
+    fn verdict(&self) -> Option<String> {
+        if let Some((_, product, why)) = KNOWN.iter().find(|(part, ..)| self.version.contains(part)) {
+            return Some(format!("is {product}, which cannot be a target: {why}"));
+        }
+        let why = match (self.shares_locks, self.has_system_columns, self.keeps_copied_rows) {
+            (None, ..) => "it has no advisory locks, which keep two runs from loading one table",
+            (Some(true), ..) => {
+                "two of its sessions held the same advisory lock at once, so that two runs could load one table"
+            }
+            (_, Some(false), _) => "its tables have no ctid, tableoid or xmin",
+            (.., Some(true)) => "rows that COPY wrote stayed after a rollback",
+            _ => return None,
+        };
+        Some(format!("speaks the protocol of PostgreSQL but cannot be a target: {why}"))
+    }
+}
+
+/// Tries a server with two connections, outside of transactions, `label` being its address. Both are outside of transactions
+/// afterwards, if it is a PostgreSQL.
+///
+/// A role that may not create temporary tables, and a server that is read-only, are tried without COPY.
+///
+/// # Errors
+/// [`Kind::Refused`] with what it does not keep; [`Kind::Connect`] or the like if the connection breaks.
+pub(super) async fn refuse_impostors(
+    label: &str,
+    (first, pid): (&Client, i32),
+    second: &Client,
+) -> Result<(), Error> {
+    let trial = try_both(first, pid, second)
+        .await
+        .map_err(|e| Error::pg(Phase::Connect, format!("trying what {label} can do"), &e))?;
+    let Some(verdict) = trial.verdict() else { return Ok(()) };
+    Err(Error::new(Phase::Connect, Kind::Refused, format!("{label} {verdict}"))
+        .hint("Load into a PostgreSQL server. As a source this database can still be tried."))
+}
+
+async fn try_both(first: &Client, pid: i32, second: &Client) -> Result<Trial, tokio_postgres::Error> {
+    // Of its own in the whole server: pids are.
+    let key = i64::from(pid) << 32 | 0x7472_6961;
+    let mut trial = Trial::default();
+    // Of the session, since a transaction that fails lets go of its own.
+    let take = format!("select pg_catalog.pg_advisory_lock({key}); select pg_catalog.version()");
+    match first.simple_query(&take).await {
+        Ok(messages) => trial.version = last_value(&messages).unwrap_or_default(),
+        Err(error) if error.as_db_error().is_some() => {
+            trial.version = last_value(&first.simple_query("select version()").await?).unwrap_or_default();
+            return Ok(trial);
+        }
+        Err(error) => return Err(error),
+    }
+    let also = format!("select pg_catalog.pg_try_advisory_xact_lock({key})");
+    let (also, copied) = futures::join!(second.simple_query(&also), try_copy(first, &mut trial));
+    copied?;
+    first.batch_execute(&format!("rollback; select pg_catalog.pg_advisory_unlock({key})")).await?;
+    trial.shares_locks = match also {
+        Ok(messages) => Some(last_value(&messages).as_deref() != Some("f")),
+        Err(error) if error.as_db_error().is_some() => None,
+        Err(error) => return Err(error),
+    };
+    Ok(trial)
+}
+
+/// Copies a row into a table of the open transaction, rolls that back, and looks.
+async fn try_copy(client: &Client, trial: &mut Trial) -> Result<(), tokio_postgres::Error> {
+    match client.batch_execute(TABLE).await {
+        Ok(()) => trial.has_system_columns = Some(true),
+        Err(error) if error.as_db_error().is_none() => return Err(error),
+        Err(error) => {
+            let lacks_them = error.code() == Some(&SqlState::UNDEFINED_COLUMN);
+            trial.has_system_columns = lacks_them.then_some(false);
+            return Ok(());
+        }
+    }
+    let copy = async {
+        let mut sink = Box::pin(client.copy_in::<_, Bytes>("copy pg_temp.bulkload_trial from stdin").await?);
+        sink.send(Bytes::from_static(b"1\n")).await?;
+        sink.as_mut().finish().await
+    };
+    match copy.await {
+        Ok(_) => {}
+        Err(error) if error.as_db_error().is_some() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let look = "rollback to empty; select exists (select 1 from pg_temp.bulkload_trial)";
+    match client.simple_query(look).await {
+        Ok(messages) => trial.keeps_copied_rows = Some(last_value(&messages).as_deref() != Some("f")),
+        // The rollback, or the transaction, was refused.
+        Err(error) if error.as_db_error().is_some() => trial.keeps_copied_rows = Some(true),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The first value of the last row.
+fn last_value(messages: &[SimpleQueryMessage]) -> Option<String> {
+    messages.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn postgres() -> Trial {
+        Trial {
+            version: "PostgreSQL 15.20 on x86_64-pc-linux-gnu".to_owned(),
+            shares_locks: Some(false),
+            has_system_columns: Some(true),
+            keeps_copied_rows: Some(false),
+        }
+    }
+
+    #[test]
+    fn what_keeps_its_promises_or_cannot_be_tried_is_let_in() {
+        assert_eq!(postgres().verdict(), None);
+        assert_eq!(Trial { has_system_columns: None, keeps_copied_rows: None, ..postgres() }.verdict(), None);
+    }
+
+    #[test]
+    fn a_broken_promise_is_named_whatever_the_server_calls_itself() {
+        for (trial, word) in [
+            (Trial { shares_locks: Some(true), ..postgres() }, "same advisory lock"),
+            (Trial { shares_locks: None, ..postgres() }, "no advisory locks"),
+            (Trial { has_system_columns: Some(false), keeps_copied_rows: None, ..postgres() }, "no ctid"),
+            (Trial { keeps_copied_rows: Some(true), ..postgres() }, "after a rollback"),
+            (Trial { version: "CockroachDB CCL v25.1".to_owned(), ..postgres() }, "is CockroachDB"),
+            (Trial { version: "PostgreSQL 15.2-YB-2.25.1.0-b0".to_owned(), ..postgres() }, "is YugabyteDB"),
+        ] {
+            assert!(trial.verdict().unwrap().contains(word), "{trial:?}");
+        }
+    }
+}

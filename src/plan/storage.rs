@@ -1,0 +1,314 @@
+//! What a table is: where its rows are, and so which shortcuts hold for it.
+//!
+//! PostgreSQL's catalog shows a table of Citus or TimescaleDB as an ordinary one whose heap is empty, and columnar or foreign rows
+//! have no `ctid` or `xmin` to rely on. `ONLY`, ranges of `ctid`, `tableoid`, `xmin`, sizes in pages, and another table that
+//! takes the place of this one mean what the manual says where [`Storage::is_heap`] alone. Every decision that takes such a
+//! shortcut asks it; all other tables are read and written the plain way, through their names.
+
+use std::fmt;
+
+use crate::pg::catalog::{Managed, Relation, RelationKind};
+use crate::pg::name::TableName;
+
+/// The access method of ordinary tables (manual, chapter "Table Access Method Interface Definition").
+const HEAP: &str = "heap";
+
+/// The access method of Citus and its descendants.
+const COLUMNAR: &str = "columnar";
+
+/// Where the rows of a relation are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// In a heap of this server, and in those of the tables that inherit from it.
+    Heap,
+    /// In partitions, each a heap of this server.
+    Partitioned,
+    /// Nowhere: it is a view.
+    View,
+    /// On another server.
+    Foreign,
+    /// Some of them in this partition or inheriting table, which is a foreign one.
+    ForeignPart(TableName),
+    /// Some or all of them in this access method.
+    AccessMethod(String),
+    /// Citus: in shards on several nodes.
+    CitusDistributed,
+    /// Citus: a copy on every node.
+    CitusReference,
+    /// Citus: in one shard of the coordinator.
+    CitusLocal,
+    /// TimescaleDB: in chunks.
+    Hypertable {
+        /// Whether chunks may be compressed.
+        is_compressed: bool,
+    },
+    /// TimescaleDB: it is a part of a hypertable.
+    Chunk,
+    /// Unknown: the role may not read the catalog of this extension.
+    Unknown(&'static str),
+}
+
+impl Storage {
+    /// What a relation is, by the facts of the catalog alone.
+    #[must_use]
+    pub fn of(relation: &Relation) -> Self {
+        let managed = relation.leaves.iter().map(|leaf| &leaf.managed);
+        if let Some(managed) = std::iter::once(&relation.managed).chain(managed).flatten().next() {
+            return match managed {
+                Managed::CitusDistributed => Self::CitusDistributed,
+                Managed::CitusReference => Self::CitusReference,
+                Managed::CitusLocal => Self::CitusLocal,
+                Managed::Hypertable { is_compressed } => Self::Hypertable { is_compressed: *is_compressed },
+                Managed::Chunk => Self::Chunk,
+                Managed::Unreadable(extension) => Self::Unknown(extension),
+            };
+        }
+        match relation.kind {
+            RelationKind::View => return Self::View,
+            RelationKind::Foreign => return Self::Foreign,
+            RelationKind::Table | RelationKind::Partitioned | RelationKind::MaterializedView => {}
+        }
+        if let Some(foreign) = relation.leaves.iter().find(|leaf| leaf.kind == RelationKind::Foreign) {
+            return Self::ForeignPart(foreign.name.clone());
+        }
+        let methods = relation.leaves.iter().filter_map(|leaf| leaf.access_method.as_deref());
+        if let Some(other) = methods.into_iter().find(|method| *method != HEAP) {
+            return Self::AccessMethod(other.to_owned());
+        }
+        if relation.kind == RelationKind::Partitioned { Self::Partitioned } else { Self::Heap }
+    }
+
+    /// Whether all rows are in heaps of this server. Only then each row has a `ctid`, `tableoid` and `xmin` of its own, a leaf
+    /// can be read by itself, and the sizes of the catalog are those of the rows.
+    #[must_use]
+    pub fn is_heap(&self) -> bool {
+        matches!(self, Self::Heap | Self::Partitioned)
+    }
+
+    /// Whether Citus keeps it.
+    #[must_use]
+    pub fn is_citus(&self) -> bool {
+        matches!(self, Self::CitusDistributed | Self::CitusReference | Self::CitusLocal)
+    }
+
+    /// Whether a unique index of it holds for all of its rows, and not only for those of one inheriting table.
+    #[must_use]
+    pub fn has_whole_indexes(&self, relation: &Relation) -> bool {
+        matches!(self, Self::Hypertable { .. })
+            || relation.kind != RelationKind::Table
+            || !relation.has_children
+    }
+
+    /// Why rows of it cannot be written by their place, as a clause; `None` if they can.
+    #[must_use]
+    pub fn place_refusal(&self) -> Option<String> {
+        (!self.is_heap()).then(|| format!("it is {self}, whose rows have no lasting ctid to be written by"))
+    }
+
+    /// Why another table cannot take its place, as a clause; `None` if one can.
+    #[must_use]
+    pub fn swap_refusal(&self) -> Option<String> {
+        match self {
+            Self::Heap => None,
+            Self::Partitioned => Some("it is partitioned".to_owned()),
+            other => Some(format!("it is {other}, and a plain table would take its place")),
+        }
+    }
+
+    /// Why its rows cannot be deleted in one transaction with writes to tables of the kinds `others`, as a clause; `None` if
+    /// they can.
+    pub(crate) fn delete_refusal<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Option<String> {
+        match self {
+            Self::AccessMethod(method) if method == COLUMNAR => {
+                Some(format!("it is {self}, which cannot delete rows"))
+            }
+            _ if self.is_citus() && others.into_iter().any(Self::is_citus) => Some(format!(
+                "it is {self}, and Citus runs DELETE in parallel on connections of its own, beside which no other of its \
+                 tables can be written in the same transaction"
+            )),
+            _ => None,
+        }
+    }
+
+    /// Why a transaction number tells nothing of when its rows were written, as a clause; `None` if it does.
+    pub(crate) fn xmin_refusal(&self) -> Option<String> {
+        match self {
+            Self::Heap | Self::Partitioned => None,
+            Self::CitusDistributed | Self::CitusReference | Self::CitusLocal => Some(format!(
+                "it is {self}, whose rows have the transaction numbers of the nodes that store them"
+            )),
+            Self::ForeignPart(part) => {
+                Some(format!("the rows of {}, which is a foreign table, have none", part.plain()))
+            }
+            other => Some(format!("it is {other}")),
+        }
+    }
+
+    /// What one snapshot of this server does not cover, as a sentence for the operator of a source.
+    pub(crate) fn snapshot_caveat(&self) -> Option<String> {
+        match self {
+            Self::CitusDistributed | Self::CitusReference => Some(format!(
+                "the source table is {self}: Citus has no snapshot that covers several nodes, so what is written during the run \
+                 may arrive in part; stop writers for the run, or read a standby or copy that stands still"
+            )),
+            Self::ForeignPart(part) => Some(format!(
+                "the rows of {}, a foreign table, are read in a snapshot of its own server, not in that of the run",
+                part.plain()
+            )),
+            _ => None,
+        }
+    }
+
+    /// What a transaction on this server does not cover, as a sentence for the operator of a target.
+    pub(crate) fn transaction_caveat(&self) -> Option<String> {
+        match self {
+            Self::ForeignPart(part) => Some(format!(
+                "the rows of {}, a foreign table, are committed by its own server: if this server fails at that moment, they stay \
+                 changed while the others do not",
+                part.plain()
+            )),
+            _ => None,
+        }
+    }
+
+    /// Its name in the plan's JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Partitioned => "partitioned",
+            Self::View => "view",
+            Self::Foreign => "foreign",
+            Self::ForeignPart(_) => "foreign_part",
+            Self::AccessMethod(_) => "access_method",
+            Self::CitusDistributed => "citus_distributed",
+            Self::CitusReference => "citus_reference",
+            Self::CitusLocal => "citus_local",
+            Self::Hypertable { .. } => "hypertable",
+            Self::Chunk => "hypertable_chunk",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    /// With its article: "a Citus distributed table".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Heap => f.write_str("a table"),
+            Self::Partitioned => f.write_str("a partitioned table"),
+            Self::View => f.write_str("a view"),
+            Self::Foreign => f.write_str("a foreign table"),
+            Self::ForeignPart(part) => write!(f, "a table with the foreign table {} as a part", part.plain()),
+            Self::AccessMethod(method) => write!(f, "a table with the access method {method}"),
+            Self::CitusDistributed => f.write_str("a Citus distributed table"),
+            Self::CitusReference => f.write_str("a Citus reference table"),
+            Self::CitusLocal => f.write_str("a Citus local table"),
+            Self::Hypertable { is_compressed: false } => f.write_str("a TimescaleDB hypertable"),
+            Self::Hypertable { is_compressed: true } => {
+                f.write_str("a TimescaleDB hypertable with compression")
+            }
+            Self::Chunk => f.write_str("a chunk of a TimescaleDB hypertable"),
+            Self::Unknown(extension) => {
+                write!(f, "of unknown storage, because the role may not read the catalog of {extension}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::catalog::Leaf;
+    use crate::plan::table::tests::relation;
+
+    fn leaf(kind: RelationKind, method: Option<&str>) -> Leaf {
+        let access_method = method.map(str::to_owned);
+        let name = TableName::new("public", "leaf");
+        Leaf { oid: 2, name, kind, access_method, managed: None, pages: 0, bytes: 0, may_select: true }
+    }
+
+    fn of(kind: RelationKind, leaves: Vec<Leaf>) -> Storage {
+        Storage::of(&Relation { kind, leaves, ..relation("t", &[]) })
+    }
+
+    #[test]
+    fn a_table_is_what_its_worst_leaf_is() {
+        let heap = || leaf(RelationKind::Table, Some("heap"));
+        let foreign = leaf(RelationKind::Foreign, None);
+        let columnar = leaf(RelationKind::Table, Some("columnar"));
+        assert_eq!(of(RelationKind::Table, vec![heap()]), Storage::Heap);
+        assert_eq!(of(RelationKind::Partitioned, vec![]), Storage::Partitioned);
+        assert_eq!(of(RelationKind::Partitioned, vec![heap(), heap()]), Storage::Partitioned);
+        assert_eq!(of(RelationKind::MaterializedView, vec![heap()]), Storage::Heap);
+        assert_eq!(of(RelationKind::View, vec![]), Storage::View);
+        assert_eq!(of(RelationKind::Foreign, vec![foreign.clone()]), Storage::Foreign);
+        let part = Storage::ForeignPart(TableName::new("public", "leaf"));
+        assert_eq!(of(RelationKind::Partitioned, vec![heap(), foreign]), part);
+        let method = Storage::AccessMethod("columnar".to_owned());
+        assert_eq!(of(RelationKind::Table, vec![columnar.clone()]), method);
+        assert_eq!(of(RelationKind::Partitioned, vec![heap(), columnar]), method);
+    }
+
+    #[test]
+    fn what_an_extension_makes_of_a_table_or_a_leaf_wins() {
+        let hypertable = Managed::Hypertable { is_compressed: true };
+        for (managed, storage) in [
+            (Managed::CitusDistributed, Storage::CitusDistributed),
+            (Managed::CitusReference, Storage::CitusReference),
+            (Managed::CitusLocal, Storage::CitusLocal),
+            (hypertable, Storage::Hypertable { is_compressed: true }),
+            (Managed::Chunk, Storage::Chunk),
+            (Managed::Unreadable("TimescaleDB"), Storage::Unknown("TimescaleDB")),
+        ] {
+            let leaves = vec![leaf(RelationKind::Table, Some("heap"))];
+            let managed_one = Relation { managed: Some(managed.clone()), leaves, ..relation("t", &[]) };
+            assert_eq!(Storage::of(&managed_one), storage);
+            let child = Leaf { managed: Some(managed), ..leaf(RelationKind::Table, Some("heap")) };
+            assert_eq!(
+                of(RelationKind::Table, vec![leaf(RelationKind::Table, Some("heap")), child]),
+                storage
+            );
+        }
+    }
+
+    /// Every kind but the two.
+    fn others() -> Vec<Storage> {
+        vec![
+            Storage::View,
+            Storage::Foreign,
+            Storage::ForeignPart(TableName::new("public", "leaf")),
+            Storage::AccessMethod("orioledb".to_owned()),
+            Storage::CitusDistributed,
+            Storage::CitusReference,
+            Storage::CitusLocal,
+            Storage::Hypertable { is_compressed: false },
+            Storage::Chunk,
+            Storage::Unknown("Citus"),
+        ]
+    }
+
+    #[test]
+    fn only_heaps_are_written_by_place_exchanged_or_dated_by_transactions() {
+        for heap in [Storage::Heap, Storage::Partitioned] {
+            assert_eq!((heap.place_refusal(), heap.xmin_refusal()), (None, None));
+        }
+        assert_eq!(Storage::Heap.swap_refusal(), None);
+        assert!(Storage::Partitioned.swap_refusal().is_some());
+        for other in others() {
+            assert!(!other.is_heap() && other.place_refusal().is_some(), "{other}");
+            assert!(other.swap_refusal().is_some() && other.xmin_refusal().is_some(), "{other}");
+        }
+    }
+
+    #[test]
+    fn rows_of_a_citus_table_are_deleted_only_where_no_other_one_is_written() {
+        let (citus, heap) = (Storage::CitusDistributed, Storage::Heap);
+        assert_eq!(citus.delete_refusal([&heap]), None);
+        assert!(citus.delete_refusal([&heap, &Storage::CitusReference]).is_some());
+        assert_eq!(heap.delete_refusal([&citus, &citus]), None);
+        assert!(Storage::AccessMethod("columnar".to_owned()).delete_refusal([]).is_some());
+        assert_eq!(Storage::AccessMethod("orioledb".to_owned()).delete_refusal([]), None);
+        assert_eq!(Storage::Hypertable { is_compressed: true }.delete_refusal([&citus]), None);
+    }
+}
