@@ -21,6 +21,7 @@ mod exchanged_values;
 mod exit_codes;
 mod filters;
 mod guards;
+mod histories;
 mod identifiers;
 mod incremental;
 mod init;

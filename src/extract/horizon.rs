@@ -7,8 +7,9 @@
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::history::History;
 use crate::pg::wire::{TextRow, Wire};
-use crate::plan::{WatermarkKind, WatermarkPlan};
+use crate::plan::{NumberMark, WatermarkKind, WatermarkPlan};
 
 /// What is known of the source's transactions as they were before the snapshot.
 #[derive(Debug, Clone)]
@@ -22,7 +23,8 @@ pub(crate) struct Horizon {
     prepared: (u64, String),
     /// The oldest number that was open.
     xmin: u64,
-    system_identifier: Option<String>,
+    /// What the number belongs to, or why that is not known.
+    history: Result<History, String>,
 }
 
 /// What a run records of one table.
@@ -32,14 +34,32 @@ pub(crate) struct Mark {
     pub(crate) watermark: Option<String>,
     /// What the operator should know of it.
     pub(crate) warning: Option<String>,
+    /// Whether it may be recorded only if everything that the snapshot sees survives a crash of the source.
+    pub(crate) needs_flush: bool,
+}
+
+impl Mark {
+    /// The mark of a snapshot whose rows a crash of the source may take back. Their transaction numbers would be given out
+    /// again, and the target holds rows that the source does not: only a full run tells.
+    pub(crate) fn unflushed() -> Self {
+        Self {
+            warning: Some(
+                "no watermark is recorded, so that the next run is a full one: the source's WAL was not flushed as far as the snapshot \
+                 reaches, and a crash of the source would give transaction numbers out again"
+                    .to_owned(),
+            ),
+            ..Self::default()
+        }
+    }
 }
 
 impl Horizon {
-    /// Reads it, in a transaction that is READ COMMITTED and about to export its snapshot.
+    /// Reads it, in a transaction that is READ COMMITTED and about to export its snapshot; the history only if
+    /// `wants_history`, since watermarks of time do without.
     ///
     /// # Errors
     /// The server's.
-    pub(crate) async fn read(wire: &mut Wire) -> Result<Self> {
+    pub(crate) async fn read(wire: &mut Wire, wants_history: bool) -> Result<Self> {
         let what = "reading the source's open transactions";
         let rows = wire.query(include_str!("horizon.sql")).await.map_err(|e| e.context(what))?;
         let [open, prepared] = rows.as_slice() else {
@@ -49,9 +69,9 @@ impl Horizon {
                 format!("{what}: two rows were expected"),
             ));
         };
-        let system_identifier = match text(open, 4) {
-            "t" => Some(system_identifier(wire).await.map_err(|e| e.context(what))?),
-            _ => None,
+        let history = match wants_history {
+            true => read_history(wire).await.map_err(|e| e.context(what))?,
+            false => Err("it was not asked for".to_owned()),
         };
         Ok(Self {
             is_standby: text(open, 0) == "t",
@@ -59,7 +79,7 @@ impl Horizon {
             unseen: number(open, 2),
             prepared: (number(prepared, 0), text(prepared, 1).to_owned()),
             xmin: number(open, 3),
-            system_identifier,
+            history,
         })
     }
 
@@ -67,17 +87,38 @@ impl Horizon {
     pub(crate) fn mark(&self, plan: &WatermarkPlan) -> Mark {
         match plan.kind {
             WatermarkKind::Time(overlap) => self.mark_of_time(overlap, plan.last.as_deref()),
-            WatermarkKind::Xmin => match &self.system_identifier {
-                Some(server) => Mark { watermark: Some(format!("{}@{server}", self.xmin)), warning: None },
-                None => Mark {
-                    watermark: None,
-                    warning: Some(
-                        "no watermark is recorded: the role may not see which server the source is (grant execute on function pg_control_system() to it)"
-                            .to_owned(),
-                    ),
-                },
+            WatermarkKind::Xmin => match &self.history {
+                Ok(history) => {
+                    let mark = NumberMark { xmin: self.xmin, history: history.clone() };
+                    Mark { watermark: Some(mark.to_string()), warning: None, needs_flush: true }
+                }
+                Err(why) => {
+                    let warning =
+                        format!("no watermark is recorded, so that the next run is a full one: {why}");
+                    Mark { warning: Some(warning), ..Mark::default() }
+                }
             },
         }
+    }
+
+    /// Whether a transaction number can be recorded at all.
+    pub(crate) fn has_history(&self) -> bool {
+        self.history.is_ok()
+    }
+
+    /// Fails if transaction numbers of `then` are about to be used in another history: the server was restarted or another one
+    /// took its place since the run was planned.
+    ///
+    /// # Errors
+    /// [`Kind::Schema`] with what became of it.
+    pub(crate) fn refuse_other_history(&self, then: &History) -> Result<()> {
+        let why = match &self.history {
+            Ok(now) => now.differs_from(then),
+            Err(why) => Some(why.clone()),
+        };
+        let Some(why) = why else { return Ok(()) };
+        Err(Error::new(Phase::Snapshot, Kind::Schema, format!("{why}, and the run was planned before that"))
+            .hint("Run again."))
     }
 
     fn mark_of_time(&self, overlap: Duration, last: Option<&str>) -> Mark {
@@ -92,11 +133,11 @@ impl Horizon {
                 stays(),
                 self.prepared.1
             );
-            return Mark { watermark: last, warning: Some(warning) };
+            return Mark { watermark: last, warning: Some(warning), needs_flush: false };
         }
         let Some(oldest_us) = self.oldest_us else {
             let warning = format!("{}: the standby does not tell how far it has come", stays());
-            return Mark { watermark: last, warning: Some(warning) };
+            return Mark { watermark: last, warning: Some(warning), needs_flush: false };
         };
         let overlap_us = u64::try_from(overlap.as_micros()).unwrap_or(u64::MAX);
         // One less, because the seconds were a float on servers before 14.
@@ -115,13 +156,18 @@ impl Horizon {
         } else {
             None
         };
-        Mark { watermark: Some(humantime::format_rfc3339_micros(time).to_string()), warning }
+        let watermark = Some(humantime::format_rfc3339_micros(time).to_string());
+        Mark { watermark, warning, needs_flush: false }
     }
 }
 
-async fn system_identifier(wire: &mut Wire) -> Result<String> {
-    let rows = wire.query("select system_identifier from pg_catalog.pg_control_system()").await?;
-    Ok(rows.first().map(|row| text(row, 0).to_owned()).unwrap_or_default())
+/// A server that refuses to tell fails its statement, but not the transaction.
+async fn read_history(wire: &mut Wire) -> Result<Result<History, String>> {
+    wire.execute("savepoint history").await?;
+    let ask = async |sql: &'static str| Ok(wire.query(sql).await?.into_iter().next().unwrap_or_default());
+    let history = History::read(ask).await?;
+    wire.execute("rollback to savepoint history; release savepoint history").await?;
+    Ok(history)
 }
 
 fn text(row: &TextRow, column: usize) -> &str {
@@ -136,6 +182,8 @@ fn number(row: &TextRow, column: usize) -> u64 {
 mod tests {
     use super::*;
 
+    const HISTORY: &str = "7/00000001/2026-11-30T20:55:03.000001Z";
+
     fn horizon() -> Horizon {
         Horizon {
             is_standby: false,
@@ -143,7 +191,7 @@ mod tests {
             unseen: 0,
             prepared: (0, String::new()),
             xmin: 77,
-            system_identifier: Some("7".to_owned()),
+            history: Ok(HISTORY.parse().unwrap()),
         }
     }
 
@@ -170,7 +218,26 @@ mod tests {
         assert!(mark.warning.unwrap().contains("stays at then"));
         assert_eq!(pending.mark(&time(None)).watermark, None);
         let xmin = WatermarkPlan { kind: WatermarkKind::Xmin, ..time(None) };
-        assert_eq!(pending.mark(&xmin).watermark.as_deref(), Some("77@7"));
+        assert_eq!(pending.mark(&xmin).watermark.as_deref(), Some(&*format!("77@{HISTORY}")));
+    }
+
+    #[test]
+    fn a_number_is_recorded_with_its_history_and_only_once_it_survives_a_crash() {
+        let xmin = WatermarkPlan { kind: WatermarkKind::Xmin, ..time(Some("70@7")) };
+        assert!(horizon().mark(&xmin).needs_flush);
+        assert!(!horizon().mark(&time(None)).needs_flush);
+        let unknown = Horizon { history: Err("the source is a standby".to_owned()), ..horizon() };
+        let mark = unknown.mark(&xmin);
+        assert_eq!((mark.watermark, mark.needs_flush), (None, false));
+        assert!(mark.warning.unwrap().ends_with("the next run is a full one: the source is a standby"));
+    }
+
+    #[test]
+    fn a_run_that_was_planned_in_another_history_is_refused() {
+        assert!(horizon().refuse_other_history(&HISTORY.parse().unwrap()).is_ok());
+        let then = HISTORY.replace("30T", "29T").parse().unwrap();
+        let error = horizon().refuse_other_history(&then).unwrap_err();
+        assert!(error.message().contains("started anew"), "{error}");
     }
 
     #[test]

@@ -17,14 +17,13 @@ select
             and not pg_catalog.pg_has_role('pg_read_all_stats', 'usage')
             and not pg_catalog.pg_has_role(a.usesysid, 'usage')
     ) as unseen,
-    pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) as xmin,
-    pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute') as may_see_identifier
+    pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) as xmin
 from pg_catalog.pg_stat_activity a
 where a.datname = pg_catalog.current_database()
     -- Autovacuum writes no rows.
     and a.backend_type is distinct from 'autovacuum worker';
 
 -- A transaction that was prepared before the statement above is not among the open ones; one that was prepared since was.
-select pg_catalog.count(*) as prepared, pg_catalog.min(p.gid) as first, null, null, null
+select pg_catalog.count(*) as prepared, pg_catalog.min(p.gid) as first, null, null
 from pg_catalog.pg_prepared_xacts p
 where p.database = pg_catalog.current_database();

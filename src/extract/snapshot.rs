@@ -4,7 +4,8 @@
 //! A TRUNCATE or a DDL statement of somebody else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
 //! "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe). Attaching a partition does not wait for that
 //! lock, and what came before it may have come after the plan: so the snapshot itself is asked whether the tables still
-//! have the parts and the types that the plan reads. A binary COPY of another type would not always fail.
+//! have the parts and the types that the plan reads. A binary COPY of another type would not always fail. Where a watermark is a
+//! transaction number, the connection that exported also looks whether the source's WAL is flushed as far as the snapshot reaches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,15 +14,18 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::Horizon;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Oid, RelationKind};
 use crate::pg::conninfo::ConnInfo;
+use crate::pg::history::{self, History};
 use crate::pg::name::{Ident, TableName, literal};
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
+use crate::plan::WatermarkKind;
 
 /// How often the idle connection that holds the snapshot says something, so that no firewall or pooler between forgets it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -52,6 +56,10 @@ pub(crate) struct Scene {
     parts: BTreeSet<(TableName, TableName)>,
     columns: BTreeSet<(TableName, Ident, Oid)>,
     has_watermarks: bool,
+    /// A watermark is a transaction number.
+    has_numbers: bool,
+    /// The history that recorded transaction numbers belong to, where rows are read by them.
+    histories: Vec<History>,
 }
 
 impl Scene {
@@ -73,8 +81,14 @@ impl Scene {
     }
 
     /// A table is read for which a watermark is recorded.
-    pub(crate) fn watermark(&mut self) {
+    pub(crate) fn watermark(&mut self, kind: WatermarkKind) {
         self.has_watermarks = true;
+        self.has_numbers |= kind == WatermarkKind::Xmin;
+    }
+
+    /// Rows are read by transaction numbers of this history.
+    pub(crate) fn history(&mut self, history: History) {
+        self.histories.push(history);
     }
 
     /// Statements that lock everything ACCESS SHARE, which makes nobody wait but those who want a table for themselves.
@@ -142,6 +156,8 @@ pub(crate) struct Snapshot {
     idle: Mutex<Vec<Wire>>,
     /// How far it reaches, where that was asked for.
     horizon: Option<Horizon>,
+    /// Whether a crash of the source takes back nothing that it sees.
+    is_flushed: watch::Receiver<bool>,
     kind: Held,
 }
 
@@ -231,9 +247,12 @@ impl Snapshot {
         wire.execute(&format!("{BEGIN_EXPORTING}{take}")).await.map_err(blame_lock)?;
         fail::fail_point!("snapshot.locked");
         let horizon = match scene.has_watermarks {
-            true => Some(Horizon::read(&mut wire).await?),
+            true => Some(Horizon::read(&mut wire, scene.has_numbers).await?),
             false => None,
         };
+        for history in &scene.histories {
+            horizon.as_ref().map_or(Ok(()), |horizon| horizon.refuse_other_history(history))?;
+        }
         fail::fail_point!("snapshot.horizon");
         let shape = scene.shape_sql();
         let exported = wire.query(&format!("select pg_catalog.pg_export_snapshot(), {shape}")).await;
@@ -254,9 +273,21 @@ impl Snapshot {
             let message = "partitions, inheritors or columns of a source table came or went while the run was being prepared";
             return Err(Error::new(Phase::Snapshot, Kind::Schema, message).hint("Run again."));
         }
+        let mut flush = match horizon.as_ref().is_some_and(Horizon::has_history) {
+            true => Some(Flush::begin(&mut wire, connect, settings).await?),
+            false => None,
+        };
+        let (flushed, is_flushed) = watch::channel(flush.as_ref().is_some_and(|flush| flush.is_done));
         let (kind, idle) = match id {
-            Some(id) => (hold(wire, id), Vec::new()),
-            None => (Held::Single { turns: Arc::new(Semaphore::new(1)) }, vec![wire]),
+            Some(id) => (hold(wire, id, flush, flushed), Vec::new()),
+            None => {
+                if let Some(flush) = &mut flush {
+                    flush.finish(&mut wire).await?;
+                    flushed.send_replace(flush.is_done);
+                    wire.execute(BACK).await?;
+                }
+                (Held::Single { turns: Arc::new(Semaphore::new(1)) }, vec![wire])
+            }
         };
         Ok(Self {
             connect: connect.clone(),
@@ -265,6 +296,7 @@ impl Snapshot {
             opened: idle.len(),
             idle: Mutex::new(idle),
             horizon,
+            is_flushed,
             kind,
         })
     }
@@ -310,6 +342,15 @@ impl Snapshot {
     /// How far it reaches; `None` unless the scene asked for it.
     pub(crate) fn horizon(&self) -> Option<&Horizon> {
         self.horizon.as_ref()
+    }
+
+    /// Whether a crash of the source takes back nothing that it sees, once that is so; at the latest after [`FLUSH_WAIT_MAX`]
+    /// it is no longer waited for. Asked for only where a watermark is a transaction number.
+    pub(crate) async fn is_flushed(&self) -> bool {
+        let mut flushed = self.is_flushed.clone();
+        // Also ends when the connection that looks is gone, and with it the proof.
+        let waited = timeout(FLUSH_WAIT_MAX, flushed.wait_for(|is_flushed| *is_flushed)).await;
+        waited.is_ok_and(|flushed| flushed.is_ok())
     }
 
     /// How many streams can read it at once, of `wanted`.
@@ -395,23 +436,106 @@ async fn open(connect: &ConnInfo, settings: &SessionSettings) -> Result<Wire> {
     Ok(Wire::new(session::open_stream(connect, settings).await?, Phase::Load))
 }
 
-/// Keeps the exporting transaction open and alive.
-fn hold(mut wire: Wire, id: String) -> Held {
+/// How long the source may take to flush its WAL as far as a snapshot reaches. Its WAL writer does so within milliseconds of
+/// a commit (`wal_writer_delay`), also of an asynchronous one.
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Between two looks.
+const FLUSH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Looks after which the source is given a commit to flush.
+const FLUSH_LOOKS: u32 = 5;
+
+/// The wait until everything that a snapshot sees is on the source's disk.
+///
+/// It is looked at on the session that holds the snapshot. That the session is alive proves that the server did not crash since,
+/// so that the WAL before the position that was read just after the snapshot is the WAL of these transactions. Each transaction
+/// that has ended by then, with a number or rolled back, has its record before that position; so a server that
+/// recovers gives out none of their numbers again.
+struct Flush {
+    insert: u64,
+    page_bytes: u64,
+    is_done: bool,
+    looks: u32,
+    connect: ConnInfo,
+    settings: SessionSettings,
+}
+
+impl Flush {
+    /// Reads how far the WAL goes, just after the snapshot was taken.
+    async fn begin(wire: &mut Wire, connect: &ConnInfo, settings: &SessionSettings) -> Result<Self> {
+        let sql =
+            "select pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')";
+        let row = wire.query(sql).await?.into_iter().next().unwrap_or_default();
+        let text = |column: usize| row.get(column).and_then(Option::as_deref);
+        let mut flush = Self {
+            insert: text(0).and_then(history::lsn).unwrap_or(u64::MAX),
+            page_bytes: text(1).and_then(|bytes| bytes.parse().ok()).unwrap_or(8192),
+            is_done: false,
+            looks: 0,
+            connect: connect.clone(),
+            settings: settings.clone(),
+        };
+        flush.look(wire).await?;
+        Ok(flush)
+    }
+
+    async fn look(&mut self, wire: &mut Wire) -> Result<()> {
+        let rows = wire.query("select pg_catalog.pg_current_wal_flush_lsn()").await?;
+        let flush = rows.first().and_then(|row| row.first()?.as_deref().and_then(history::lsn));
+        self.is_done = flush.is_some_and(|flush| history::is_flushed(self.insert, flush, self.page_bytes));
+        self.looks += 1;
+        Ok(())
+    }
+
+    /// Pauses and looks. Where nobody commits, what was written last (by VACUUM, or by a reader that prunes a page) may stay in memory for
+    /// long: an empty transaction with a number of its own has the WAL writer flush it.
+    async fn look_again(&mut self, wire: &mut Wire) -> Result<()> {
+        tokio::time::sleep(FLUSH_PAUSE).await;
+        if self.looks == FLUSH_LOOKS
+            && let Ok(mut other) = open(&self.connect, &self.settings).await
+        {
+            let committed = other.execute("select pg_catalog.txid_current()").await;
+            tracing::debug!(phase = %Phase::Snapshot, ?committed, "gave the source a commit to flush");
+            other.close().await;
+        }
+        self.look(wire).await
+    }
+
+    /// Looks until it is done, or no longer waited for.
+    async fn finish(&mut self, wire: &mut Wire) -> Result<()> {
+        let until = Instant::now() + FLUSH_WAIT_MAX;
+        while !self.is_done && Instant::now() < until {
+            self.look_again(wire).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the exporting transaction open and alive, and tells when what it sees is flushed.
+fn hold(mut wire: Wire, id: String, flush: Option<Flush>, flushed: watch::Sender<bool>) -> Held {
     let (stop, mut stopped) = oneshot::channel();
     let (lose, lost) = watch::channel(false);
     let task = tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = &mut stopped => break,
-                () = tokio::time::sleep(KEEPALIVE) => {}
+        let work = async {
+            if let Some(mut flush) = flush.filter(|flush| !flush.is_done) {
+                while !flush.is_done {
+                    flush.look_again(&mut wire).await?;
+                }
+                flushed.send_replace(true);
             }
-            if let Err(error) = wire.execute("select 1").await {
-                tracing::warn!(phase = %Phase::Snapshot, %error, "the snapshot's connection broke");
-                let _ = lose.send(true);
-                return;
+            loop {
+                tokio::time::sleep(KEEPALIVE).await;
+                wire.execute("select 1").await?;
             }
-        }
-        wire.close().await;
+        };
+        let ended: Result<std::convert::Infallible> = tokio::select! {
+            _ = &mut stopped => return wire.close().await,
+            ended = work => ended,
+        };
+        let Err(error) = ended;
+        tracing::warn!(phase = %Phase::Snapshot, %error, "the snapshot's connection broke");
+        let _ = lose.send(true);
     });
     Held::Exported { id, lost, stop: Some(stop), task }
 }

@@ -7,6 +7,7 @@ pub mod conninfo;
 mod dial;
 mod failure;
 pub mod format;
+pub(crate) mod history;
 pub mod key_kind;
 mod login;
 pub mod name;

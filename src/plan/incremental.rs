@@ -2,6 +2,8 @@
 //! asked for, and why.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use super::{ColumnPlan, Facts, Storage};
 use crate::config::{From, Located, Strategy, TableConfig, Watermark};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Column, Oid, Relation, RelationKind};
+use crate::pg::history::History;
 use crate::pg::name::{Ident, TableName, list, literal, plain};
 use crate::report::state::LastState;
 use crate::report::{Mode, figures};
@@ -21,8 +24,8 @@ pub struct Past {
     pub mode: Mode,
     /// What the last runs recorded, per entry of the config.
     pub last: Vec<Option<LastState>>,
-    /// Where the source's transactions are, if a table is read by their numbers and the role may see it.
-    pub transactions: Option<Transactions>,
+    /// Where the source's transactions are, or why that is not known; only if a table is read by their numbers.
+    pub transactions: Option<Result<Transactions, String>>,
     /// The leading columns of the source's indexes.
     pub indexed: HashMap<TableName, Vec<Ident>>,
 }
@@ -30,8 +33,8 @@ pub struct Past {
 /// Where the transactions of a server are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transactions {
-    /// Which server: numbers of another one mean nothing.
-    pub system_identifier: String,
+    /// What they belong to: numbers of another history mean nothing.
+    pub history: History,
     /// The oldest one that is open, as 64 bits.
     pub xmin: u64,
 }
@@ -48,6 +51,12 @@ pub struct WatermarkPlan {
 }
 
 impl WatermarkPlan {
+    /// The history that the recorded transaction number belongs to, where it is one.
+    pub(crate) fn history(&self) -> Option<History> {
+        let last = self.last.as_ref().filter(|_| self.kind == WatermarkKind::Xmin)?;
+        last.parse().ok().map(|mark: NumberMark| mark.history)
+    }
+
     /// When a staged row changed, as SQL; `None` if no column tells.
     pub(crate) fn changed_at(&self) -> Option<String> {
         let times: Vec<String> =
@@ -390,30 +399,59 @@ fn since_time(recorded: &str, times: &[Time]) -> Result<String, String> {
     Ok(any.join(" or "))
 }
 
+/// A recorded watermark of transaction numbers, as [`NumberMark`] writes it: number and history.
+pub(crate) struct NumberMark {
+    /// The oldest transaction that was open, as 64 bits.
+    pub(crate) xmin: u64,
+    /// What it belongs to.
+    pub(crate) history: History,
+}
+
+impl fmt::Display for NumberMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.xmin, self.history)
+    }
+}
+
+impl FromStr for NumberMark {
+    type Err = String;
+
+    /// Errors are reasons for a full run, as clauses.
+    fn from_str(recorded: &str) -> Result<Self, String> {
+        let parsed =
+            recorded.split_once('@').and_then(|(xmin, rest)| Some((xmin.parse::<u64>().ok()?, rest)));
+        let Some((xmin, history)) = parsed else {
+            return Err("what is recorded as its watermark is no transaction".to_owned());
+        };
+        let history = history.parse().map_err(|()| {
+            "what is recorded as its watermark lacks the timeline and the start of the source's server, as an earlier version wrote it"
+                .to_owned()
+        })?;
+        Ok(Self { xmin, history })
+    }
+}
+
 /// True for rows that a transaction wrote which is not older than the recorded one.
 ///
 /// `xmin` has 32 bits and goes round. `age` compares both numbers with the same present one, and gives rows of
 /// transactions that are frozen for good the greatest age there is (manual, 25.1.5).
-fn since_xmin(recorded: &str, now: Option<&Transactions>) -> Result<String, String> {
-    let Some(now) = now else {
-        return Err("the role may not see which server the source is (pg_control_system)".to_owned());
+fn since_xmin(recorded: &str, now: Option<&Result<Transactions, String>>) -> Result<String, String> {
+    let now = match now {
+        Some(now) => now.as_ref().map_err(String::clone)?,
+        None => return Err("the source's transactions were not looked at".to_owned()),
     };
-    let parsed =
-        recorded.split_once('@').and_then(|(xmin, server)| Some((xmin.parse::<u64>().ok()?, server)));
-    let Some((low, server)) = parsed else {
-        return Err("what is recorded as its watermark is no transaction".to_owned());
-    };
-    if server != now.system_identifier {
-        return Err("the source is another server than at the last run".to_owned());
+    let then: NumberMark = recorded.parse()?;
+    if let Some(why) = now.history.differs_from(&then.history) {
+        return Err(why);
     }
-    match now.xmin.checked_sub(low) {
+    match now.xmin.checked_sub(then.xmin) {
         None => Err("the source's transactions went back since the last run: it was restored".to_owned()),
         Some(passed) if passed >= TRANSACTIONS_MAX => {
             Err("too many transactions lie between this run and the last one to be told apart".to_owned())
         }
         Some(_) => Ok(format!(
             "pg_catalog.age(xmin) operator(pg_catalog.<=) pg_catalog.age('{}'::pg_catalog.xid)",
-            low % (1 << 32)
+            then.xmin % (1 << 32)
         )),
     }
 }
@@ -422,26 +460,34 @@ fn since_xmin(recorded: &str, now: Option<&Transactions>) -> Result<String, Stri
 mod tests {
     use super::*;
 
-    fn here(xmin: u64) -> Transactions {
-        Transactions { system_identifier: "7".to_owned(), xmin }
+    const HISTORY: &str = "7/00000001/2026-11-30T20:55:03.000001Z";
+
+    fn here(xmin: u64) -> Option<Result<Transactions, String>> {
+        Some(Ok(Transactions { history: HISTORY.parse().unwrap(), xmin }))
     }
 
     #[test]
     fn a_transaction_number_is_compared_within_its_32_bits() {
-        let sql = since_xmin("4294967396@7", Some(&here(4_294_967_400))).unwrap();
+        let sql = since_xmin(&format!("4294967396@{HISTORY}"), here(4_294_967_400).as_ref()).unwrap();
         assert!(sql.ends_with("age('100'::pg_catalog.xid)"), "{sql}");
     }
 
     #[test]
     fn a_number_that_says_nothing_any_more_makes_a_full_run() {
+        let recorded = |history: &str| format!("100@{history}");
+        let unknown = Some(Err("the source is a standby".to_owned()));
         for (recorded, now, word) in [
-            ("100@8", Some(here(200)), "another server"),
-            ("100@7", Some(here(99)), "went back"),
-            ("100@7", Some(here(100 + (1 << 31))), "too many"),
-            ("2026-01-01T00:00:00Z", Some(here(200)), "no transaction"),
-            ("100@7", None, "pg_control_system"),
+            (recorded(&HISTORY.replace("7/", "8/")), here(200), "another server"),
+            (recorded(&HISTORY.replace("01/", "02/")), here(200), "another timeline"),
+            (recorded(&HISTORY.replace("30T", "29T")), here(200), "started anew"),
+            (recorded("7"), here(200), "lacks the timeline"),
+            (recorded(HISTORY), here(99), "went back"),
+            (recorded(HISTORY), here(100 + (1 << 31)), "too many"),
+            ("2026-01-01T00:00:00Z".to_owned(), here(200), "no transaction"),
+            (recorded(HISTORY), unknown, "a standby"),
+            (recorded(HISTORY), None, "not looked at"),
         ] {
-            let reason = since_xmin(recorded, now.as_ref()).unwrap_err();
+            let reason = since_xmin(&recorded, now.as_ref()).unwrap_err();
             assert!(reason.contains(word), "{recorded}: {reason}");
         }
     }

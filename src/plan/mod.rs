@@ -50,6 +50,7 @@ pub(crate) use files::tests::file as csv_file;
 pub use files::{CsvFile, CsvFiles, Once, Packing};
 pub use format::WayOut;
 pub use groups::Group;
+pub(crate) use incremental::NumberMark;
 pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
 pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;

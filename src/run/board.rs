@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::filter::Part;
+use super::marks::Marks;
 use super::streams::Landed;
 use crate::apply::{Applied, Outcome};
 use crate::error::{Error, Kind};
-use crate::extract::Mark;
 use crate::load::{self, Judged};
 use crate::plan::{Plan, TablePlan};
 use crate::report::{Reject, Rejects, TableReport, millis};
@@ -17,7 +17,7 @@ use crate::transform;
 pub(super) struct Board<'p> {
     plan: &'p Plan,
     /// Per table, what is recorded for the next run to begin from.
-    marks: &'p [Mark],
+    marks: &'p Marks,
     started: Instant,
     tables: Vec<TableState>,
     groups: Vec<GroupState>,
@@ -54,7 +54,7 @@ enum GroupState {
 }
 
 impl<'p> Board<'p> {
-    pub(super) fn new(plan: &'p Plan, marks: &'p [Mark], started: Instant) -> Self {
+    pub(super) fn new(plan: &'p Plan, marks: &'p Marks, started: Instant) -> Self {
         Self {
             plan,
             marks,
@@ -225,7 +225,7 @@ impl<'p> Board<'p> {
         let state = &self.tables[table];
         let mut report =
             TableReport::new(plan.name.plain(), plan.mode, plan.strategy, plan.replaces_by(), plan.format);
-        let mark = &self.marks[table];
+        let mark = self.marks.of(table);
         report.chunks = plan.chunks.len() as u64;
         report.streams = state.streams.len() as u64;
         report.attempts = u64::from(state.attempts);

@@ -144,6 +144,13 @@ impl<'a> GroupWork<'a> {
         if ready.is_empty() {
             return Ok(Fate::Applied(None, skipped));
         }
+        for (table, _) in &ready {
+            let settle = self.shared.marks.settle(*table, self.shared.snapshot.as_ref());
+            tokio::select! {
+                () = settle => {}
+                () = self.shared.cancel.cancelled() => return Err(Error::cancelled(Phase::Verify)),
+            }
+        }
         self.note_phase(Phase::Apply).await;
         let applied = self.apply(&ready).await?;
         Ok(Fate::Applied(Some(applied), skipped))
@@ -350,7 +357,7 @@ impl RunBooks<'_> {
             report.extracted = outcome.staged;
             report.staged = outcome.staged;
         }
-        report.watermark.clone_from(&self.shared.marks[known.table].watermark);
+        report.watermark = self.shared.marks.of(known.table).watermark;
         outcome.count(&mut report);
         Some((known.table, report))
     }

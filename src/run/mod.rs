@@ -21,6 +21,7 @@ mod group;
 mod id;
 mod init;
 mod live_keys;
+mod marks;
 mod past;
 mod pipeline;
 mod prepare;
@@ -62,7 +63,7 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::Snapshot;
 use crate::extract::csv::Splits;
 use crate::pg::name::TableName;
-use crate::plan::{Plan, TablePlan};
+use crate::plan::Plan;
 use crate::report::progress::{Expected, Progress, ProgressMode, stalls_after};
 use crate::report::status::Status;
 use crate::report::verification::Verification;
@@ -214,11 +215,7 @@ async fn load_and_exchange(
     let renderer = progress.spawn_renderer(options.cancel.clone());
     let streams = snapshot.as_ref().map_or(plan.streams, |snapshot| snapshot.streams(plan.streams));
     let filters = filter::Filters::new(&plan, &staged.run);
-    let mark = |table: &TablePlan| {
-        let (horizon, watermark) = snapshot.as_ref()?.horizon().zip(table.watermark.as_ref())?;
-        Some(horizon.mark(watermark))
-    };
-    let marks = plan.tables.iter().map(|table| mark(table).unwrap_or_default()).collect();
+    let marks = marks::Marks::new(&plan, snapshot.as_ref());
     let shared = Arc::new(streams::Shared {
         queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some(), |i| filters.is_ready(i)),
         filters,

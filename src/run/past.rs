@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::config::{Config, From, TableConfig, Watermark};
 use crate::error::{Error, Phase, Result};
+use crate::pg::history::History;
 use crate::pg::name::{Ident, TableName};
 use crate::plan::{FILES, Past, Transactions, source_name};
 use crate::report::Mode;
@@ -36,31 +37,34 @@ pub(super) async fn load(
     })
 }
 
-async fn transactions(config: &Config, source: &Client) -> Result<Option<Transactions>> {
+async fn transactions(config: &Config, source: &Client) -> Result<Option<Result<Transactions, String>>> {
     let is_xmin = |table: &TableConfig| {
         table.watermark.as_ref().is_some_and(|watermark| watermark.value == Watermark::Xmin)
     };
     if !config.tables.iter().any(is_xmin) {
         return Ok(None);
     }
-    let ask = async |sql: &str| -> Result<Row> {
-        source.query_one(sql, &[]).await.map_err(|e| {
-            Error::pg(Phase::Plan, "asking the source for its identity and its transactions", &e)
-        })
+    let ask = async |sql: &'static str| -> Result<Vec<Option<String>>> {
+        let answered = source.simple_query(sql).await.map_err(|e| {
+            Error::pg(Phase::Plan, "asking the source for its history and its transactions", &e)
+        })?;
+        Ok(answered.iter().find_map(values).unwrap_or_default())
     };
-    let may = "select pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')";
-    if !ask(may).await?.get::<_, bool>(0) {
-        return Ok(None);
+    let history = match History::read(ask).await? {
+        Ok(history) => history,
+        Err(reason) => return Ok(Some(Err(reason))),
+    };
+    let xmin = ask("select pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())").await?;
+    let xmin = xmin.into_iter().next().flatten().and_then(|xmin| xmin.parse().ok()).unwrap_or(0);
+    Ok(Some(Ok(Transactions { history, xmin })))
+}
+
+/// The values of a row.
+fn values(message: &SimpleQueryMessage) -> Option<Vec<Option<String>>> {
+    match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|n| row.get(n).map(str::to_owned)).collect()),
+        _ => None,
     }
-    let row = ask(
-        "select system_identifier::text, pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())
-         from pg_catalog.pg_control_system()",
-    )
-    .await?;
-    Ok(Some(Transactions {
-        system_identifier: row.get(0),
-        xmin: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0),
-    }))
 }
 
 async fn indexed(config: &Config, source: &Client) -> Result<HashMap<TableName, Vec<Ident>>> {

@@ -187,8 +187,11 @@ impl Staged {
                 }
             }
         }
-        if self.plan.tables.iter().any(|table| table.watermark.is_some()) {
-            scene.watermark();
+        for (table, watermark) in self.plan.tables.iter().filter_map(|t| Some((t, t.watermark.as_ref()?))) {
+            scene.watermark(watermark.kind);
+            if table.mode == Mode::Incremental {
+                watermark.history().into_iter().for_each(|history| scene.history(history));
+            }
         }
         // A method without staging reads beside the streams.
         let readers = self.plan.streams + usize::from(self.plan.tables.iter().any(|t| !t.uses_staging));

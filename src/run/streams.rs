@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::early::Early;
 use super::filter::{Filters, Part, Work};
+use super::marks::Marks;
 use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::records;
@@ -25,7 +26,7 @@ use crate::backoff::Backoff;
 use crate::batch::BatchPool;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::csv::Splits;
-use crate::extract::{Mark, Reader, Snapshot, copy_out_sql};
+use crate::extract::{Reader, Snapshot, copy_out_sql};
 use crate::load::{Destination, Ledger, Refusal, Spool, Staging, copy_in_sql, load_chunk};
 use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
@@ -55,7 +56,7 @@ pub(super) struct Shared {
     /// Per table of the plan; `None` where its method needs none.
     pub(super) staging: Vec<Option<Staging>>,
     /// Per table of the plan, what is recorded for the next run to begin from.
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Marks,
     /// Per table: it has failed, its chunks are not worth loading.
     pub(super) failed: Vec<AtomicBool>,
     pub(super) target: Target,
