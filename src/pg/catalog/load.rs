@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid,
+    Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Part,
     Partition, Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex, extensions,
 };
 use crate::error::{Error, Phase, Result};
@@ -96,6 +96,7 @@ pub async fn load(
         .collect();
     let used: Vec<Oid> = used.into_iter().collect();
     let types = client.query(include_str!("types.sql"), &[&used]).await.map_err(failed)?;
+    let queries = named_types(client, queries).await.map_err(failed)?;
     Ok(Catalog {
         server,
         relations: relations.into_values().map(|r| (r.name.clone(), r)).collect(),
@@ -106,6 +107,27 @@ pub async fn load(
             .collect(),
         queries,
     })
+}
+
+/// Gives result columns of queries the names of their types that columns of tables have.
+async fn named_types(
+    client: &Client,
+    mut queries: HashMap<String, Vec<Column>>,
+) -> std::result::Result<HashMap<String, Vec<Column>>, tokio_postgres::Error> {
+    let mut columns: Vec<&mut Column> = queries.values_mut().flatten().collect();
+    if columns.is_empty() {
+        return Ok(queries);
+    }
+    let oids: Vec<Oid> = columns.iter().map(|column| column.type_oid).collect();
+    let modifiers: Vec<i32> = columns.iter().map(|column| column.modifier).collect();
+    let sql = "select pg_catalog.format_type(t.oid, t.modifier)
+        from rows from (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) with ordinality as t (oid, modifier, n)
+        order by t.n";
+    let names = client.query(sql, &[&oids, &modifiers]).await?;
+    for (column, row) in columns.iter_mut().zip(names) {
+        column.type_name = row.get(0);
+    }
+    Ok(queries)
 }
 
 /// The result columns of a query, by preparing it on a session that has the role's own `search_path`.
@@ -121,7 +143,7 @@ pub async fn describe_query(client: &Client, query: &str) -> Result<Vec<Column>>
         .map(|column| {
             let kind = column.type_();
             let bare = Column::bare(Ident::new(column.name()), kind.oid(), kind.name().to_owned());
-            Column { may_insert: false, ..bare }
+            Column { may_insert: false, modifier: column.type_modifier(), ..bare }
         })
         .collect())
 }
@@ -272,6 +294,7 @@ fn column(row: &Row) -> Column {
         name: ident(row, "name"),
         type_oid: row.get("type_oid"),
         type_name: row.get("type_name"),
+        modifier: row.get("type_modifier"),
         not_null: row.get("not_null"),
         has_default: row.get("has_default"),
         expression: row.get("expression"),
@@ -388,5 +411,18 @@ fn kind_of_type(row: &Row) -> Type {
         is_ordered: row.get("is_ordered"),
         extension: row.get("extension"),
         parts: row.get("parts"),
+        details: details(row),
+        labels: row.get("labels"),
     }
+}
+
+fn details(row: &Row) -> Vec<Part> {
+    let (names, modifiers): (Vec<String>, Vec<i32>) = (row.get("part_names"), row.get("part_modifiers"));
+    let types: Vec<String> = row.get("part_types");
+    names
+        .into_iter()
+        .zip(modifiers)
+        .zip(types)
+        .map(|((name, modifier), type_name)| Part { name, modifier, type_name })
+        .collect()
 }

@@ -31,7 +31,7 @@ pub struct Catalog {
     pub relations: HashMap<TableName, Relation>,
     /// The types of their columns, and of what these are made.
     pub types: HashMap<Oid, Type>,
-    /// Casts that the server has, as (from, to), and whether it makes them by itself: these lose nothing.
+    /// Casts that the server has, as (from, to), and whether it makes them by itself (which does not mean that they lose nothing).
     pub casts: HashMap<(Oid, Oid), bool>,
     /// Result columns of queries, by the query's text.
     pub queries: HashMap<String, Vec<Column>>,
@@ -50,6 +50,23 @@ impl Catalog {
         oid
     }
 
+    /// The type of a column under its domains.
+    #[must_use]
+    pub fn bare_type(&self, column: &Column) -> BareType {
+        let (oid, modifier) = (column.type_oid, column.modifier);
+        self.under_domains(BareType { oid, modifier, sql_name: column.type_name.clone() })
+    }
+
+    /// The same of any type: a domain carries the modifier of its base.
+    #[must_use]
+    pub fn under_domains(&self, mut bare: BareType) -> BareType {
+        while let Some(kind) = self.types.get(&bare.oid).filter(|kind| kind.kind == 'd') {
+            let (Some(&oid), Some(part)) = (kind.parts.first(), kind.details.first()) else { break };
+            bare = BareType { oid, modifier: part.modifier, sql_name: part.type_name.clone() };
+        }
+        bare
+    }
+
     /// Whether values of a type have an order: it can be sorted.
     #[must_use]
     pub fn is_ordered(&self, oid: Oid) -> bool {
@@ -61,6 +78,38 @@ impl Catalog {
             _ => kind.is_ordered,
         }
     }
+}
+
+#[cfg(test)]
+impl Catalog {
+    /// A catalog that knows nothing but types, for tests.
+    pub(crate) fn of_types(version: u32, types: impl IntoIterator<Item = Type>) -> Self {
+        let server = Server {
+            version,
+            role: String::new(),
+            is_superuser: false,
+            database: String::new(),
+            is_standby: false,
+            may_create: false,
+            block_size: 8192,
+            free_connections: 0,
+            event_triggers: Vec::new(),
+            table_extensions: Vec::new(),
+        };
+        let types = types.into_iter().map(|kind| (kind.oid, kind)).collect();
+        Self { server, relations: HashMap::new(), types, casts: HashMap::new(), queries: HashMap::new() }
+    }
+}
+
+/// A type that is no domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BareType {
+    /// Its OID.
+    pub oid: Oid,
+    /// Its modifier; -1 where there is none.
+    pub modifier: i32,
+    /// As SQL writes it, length or precision included.
+    pub sql_name: String,
 }
 
 /// A server and our role on it.
@@ -311,6 +360,8 @@ pub struct Column {
     pub type_oid: Oid,
     /// The type as SQL writes it, length or precision included.
     pub type_name: String,
+    /// The type modifier (`atttypmod`): length, precision and scale; -1 where there is none.
+    pub modifier: i32,
     /// NOT NULL
     pub not_null: bool,
     /// It has a DEFAULT (or is generated).
@@ -351,6 +402,7 @@ impl Column {
             name,
             type_oid,
             type_name,
+            modifier: -1,
             not_null: false,
             has_default: false,
             expression: None,
@@ -516,4 +568,19 @@ pub struct Type {
     /// What it is made of, in order: a domain's base, an array's element, a range's subtype, a multirange's range, a
     /// composite's columns.
     pub parts: Vec<Oid>,
+    /// More about each of them, in the same order.
+    pub details: Vec<Part>,
+    /// The labels of an enum, in their order.
+    pub labels: Vec<String>,
+}
+
+/// A part of a type: the base of a domain, a column of a composite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The name of a composite's column; empty for other parts.
+    pub name: String,
+    /// The type modifier (`atttypmod`); -1 where there is none.
+    pub modifier: i32,
+    /// The type as SQL writes it, length or precision included.
+    pub type_name: String,
 }

@@ -1,5 +1,7 @@
 -- Types and everything that they are made of. $1: oids.
 -- `parts`: base of a domain, element of an array, subtype of a range, range of a multirange, columns of a composite, in order.
+-- `part_names`, `part_modifiers`, `part_types`: the same parts' names (of columns only), type modifiers and SQL.
+-- `labels`: of an enum, in their order.
 -- The column `rngmultitypid` is read through JSON because servers before 14 do not have it.
 with recursive needed (oid) as (
     select asked.oid from pg_catalog.unnest($1::oid[]) as asked (oid)
@@ -49,21 +51,32 @@ select
         limit 1
     ) as extension,
     array(
-        select p.oid from (
-            select t.typbasetype as oid, 0 as ordinal where t.typtype = 'd'
-            union all
-            select t.typelem, 0 where t.typelem <> 0 and t.typlen = -1 and t.typcategory = 'A'
-            union all
-            select r.rngsubtype, 0 from pg_catalog.pg_range r where r.rngtypid = t.oid
-            union all
-            select r.rngtypid, 0 from pg_catalog.pg_range r
-            where t.typtype = 'm' and (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid = t.oid
-            union all
-            select a.atttypid, a.attnum from pg_catalog.pg_attribute a
-            where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
-        ) as p
-        order by p.ordinal
-    ) as parts
+        select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder
+    ) as labels,
+    parts.oids as parts,
+    parts.names as part_names,
+    parts.modifiers as part_modifiers,
+    parts.types as part_types
 from needed
 join pg_catalog.pg_type t on t.oid = needed.oid
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+cross join lateral (
+    select
+        coalesce(pg_catalog.array_agg(p.oid order by p.ordinal), '{}') as oids,
+        coalesce(pg_catalog.array_agg(p.name order by p.ordinal), '{}') as names,
+        coalesce(pg_catalog.array_agg(p.modifier order by p.ordinal), '{}') as modifiers,
+        coalesce(pg_catalog.array_agg(pg_catalog.format_type(p.oid, p.modifier) order by p.ordinal), '{}') as types
+    from (
+        select t.typbasetype as oid, '' as name, t.typtypmod as modifier, 0 as ordinal where t.typtype = 'd'
+        union all
+        select t.typelem, '', -1, 0 where t.typelem <> 0 and t.typlen = -1 and t.typcategory = 'A'
+        union all
+        select r.rngsubtype, '', -1, 0 from pg_catalog.pg_range r where r.rngtypid = t.oid
+        union all
+        select r.rngtypid, '', -1, 0 from pg_catalog.pg_range r
+        where t.typtype = 'm' and (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::oid = t.oid
+        union all
+        select a.atttypid, a.attname::text, a.atttypmod, a.attnum from pg_catalog.pg_attribute a
+        where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+    ) as p
+) as parts

@@ -1,9 +1,6 @@
 //! What a healthy server never sends. What it does send is judged by servers, in `tests/render`.
 
-use std::collections::HashMap;
-
 use super::*;
-use crate::pg::catalog::Server;
 use crate::pg::name::{Ident, TableName};
 
 /// Every scalar that has a renderer, by its name in `pg_catalog`.
@@ -72,27 +69,8 @@ fn kind(oid: Oid, kind: char, name: &str, parts: &[Oid]) -> Type {
         is_ordered: true,
         extension: None,
         parts: parts.to_vec(),
-    }
-}
-
-fn catalog(version: u32, types: impl IntoIterator<Item = Type>) -> Catalog {
-    Catalog {
-        server: Server {
-            version,
-            role: String::new(),
-            is_superuser: false,
-            database: String::new(),
-            is_standby: false,
-            may_create: false,
-            block_size: 8192,
-            free_connections: 0,
-            event_triggers: Vec::new(),
-            table_extensions: Vec::new(),
-        },
-        relations: HashMap::new(),
-        types: types.into_iter().map(|t| (t.oid, t)).collect(),
-        casts: HashMap::new(),
-        queries: HashMap::new(),
+        details: Vec::new(),
+        labels: Vec::new(),
     }
 }
 
@@ -105,11 +83,11 @@ fn everything() -> Catalog {
         kind(103, 'r', "range", &[18]),
         kind(104, 'm', "multirange", &[103]),
     ];
-    catalog(150_000, scalars.chain(made_of))
+    Catalog::of_types(150_000, scalars.chain(made_of))
 }
 
 fn of(name: &str, version: u32) -> Renderer {
-    Renderer::for_type(&catalog(version, [kind(1, 'b', name, &[])]), 1).unwrap()
+    Renderer::for_type(&Catalog::of_types(version, [kind(1, 'b', name, &[])]), 1).unwrap()
 }
 
 fn shown(renderer: &Renderer, value: &[u8]) -> Result<String, Malformed> {
@@ -228,17 +206,17 @@ fn a_char_that_is_no_character_is_shown_in_octal() {
 fn what_only_its_own_server_understands_has_no_renderer() {
     let mut stranger = kind(16_400, 'b', "int4", &[]);
     let types = || [kind(1, 'b', "regclass", &[]), kind(2, 'b', "_regclass", &[1]), kind(3, 'd', "d", &[2])];
-    let known = catalog(150_000, types().into_iter().chain([stranger.clone()]));
+    let known = Catalog::of_types(150_000, types().into_iter().chain([stranger.clone()]));
     for oid in [1, 2, 3, 4, 16_400] {
         assert!(!can_render(&known, oid), "{oid}");
     }
     stranger.extension = Some("citext 1.6".to_owned());
     assert!(
-        !can_render(&catalog(150_000, [stranger.clone()]), 16_400),
+        !can_render(&Catalog::of_types(150_000, [stranger.clone()]), 16_400),
         "a type of an extension has its own name"
     );
     stranger.name.name = Ident::new("citext");
-    assert!(can_render(&catalog(150_000, [stranger]), 16_400));
+    assert!(can_render(&Catalog::of_types(150_000, [stranger]), 16_400));
 }
 
 #[test]
@@ -249,7 +227,7 @@ fn a_catalog_in_which_a_type_contains_itself_does_not_hang() {
         kind(3, 'd', "b", &[3]),
         kind(4, 'b', "_b", &[3]),
     ];
-    let catalog = catalog(150_000, types);
+    let catalog = Catalog::of_types(150_000, types);
     assert!(!can_render(&catalog, 1) && !can_render(&catalog, 4));
 }
 
