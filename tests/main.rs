@@ -28,6 +28,7 @@ mod init;
 mod kills;
 mod locks;
 mod lookups;
+mod lossy;
 mod lost_replies;
 mod memory;
 mod missing_columns;

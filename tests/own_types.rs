@@ -1,7 +1,7 @@
 //! Enums, domains, composites, ranges and the types of extensions, whose OIDs are others on every server.
 
 use crate::support::contents::{assert_same_columns, assert_same_contents};
-use crate::support::pair;
+use crate::support::{Bulkload, pair};
 use crate::types::{assert_binary_is_refused, planned_formats, sync};
 
 /// Types of the user's own: made after a few others on the source, so that none has the same OID on both sides.
@@ -126,4 +126,152 @@ fn types_of_extensions_arrive_equal_also_from_one_schema_into_another() {
     for i in 0..types.len() {
         assert_same_contents(&pair.source, &pair.target, &format!("public.t{i}"));
     }
+}
+
+/// What of a type `v` the two sides have, and what the refusal says.
+const DIFFERING: &[(&str, &str, &str, &str)] = &[
+    (
+        "create type v as (street text, city text)",
+        "create type v as (city text, street text)",
+        "v",
+        "(street, city) on the source and (city, street) on the target",
+    ),
+    (
+        "create type v as (street text, city text)",
+        "create type v as (street text)",
+        "v",
+        "(street) on the target",
+    ),
+    (
+        "create type v as (street text, city text)",
+        "create type v as (street text, town text)",
+        "v",
+        "(street, town) on the target",
+    ),
+    (
+        "create type v as (a int, b text)",
+        "create type v as (a text, b text)",
+        "v",
+        "attribute a of public.v: it is integer on the source and text on the target",
+    ),
+    ("create type v as (a int, b int)", "create type v as (b int, a int)", "v[]", "(b, a) on the target"),
+    (
+        "create type u as (a int, b int); create domain v as u[]",
+        "create type u as (b int, a int); create domain v as u[]",
+        "v",
+        "(b, a) on the target",
+    ),
+    (
+        "create type u as (a int, b int); create type v as (n int, us u[])",
+        "create type u as (b int, a int); create type v as (n int, us u[])",
+        "v",
+        "attribute us of public.v: the composite type public.u",
+    ),
+    (
+        "create table v (a int, gone int, b int); alter table v drop gone",
+        "create table v (b int, a int)",
+        "v",
+        "(a, b) on the source and (b, a) on the target",
+    ),
+    (
+        "create type v as enum ('a', 'b')",
+        "create type v as enum ('a', 'c')",
+        "v",
+        "the labels 'b' on the source only (on the target: 'a', 'c')",
+    ),
+    (
+        "create type u as enum ('a', 'b'); create type v as (u u)",
+        "create type u as enum ('a'); create type v as (u u)",
+        "v",
+        "attribute u of public.v: the enum public.u has the labels 'b'",
+    ),
+    (
+        "create type v as range (subtype = int)",
+        "create type v as range (subtype = numeric)",
+        "v",
+        "the range public.v differs: it is integer on the source and numeric on the target",
+    ),
+    (
+        "create type u as enum ('a', 'b'); create type v as range (subtype = u)",
+        "create type u as enum ('b', 'a'); create type v as range (subtype = u)",
+        "v",
+        "sorts its labels as",
+    ),
+    (
+        "create type v as (r int4range)",
+        "create type v as (r int8range)",
+        "v",
+        "attribute r of public.v: the range int4range differs",
+    ),
+];
+
+#[test]
+fn parts_that_do_not_mean_the_same_are_refused_unless_the_user_converts_them() {
+    for (number, (source, target, column, words)) in DIFFERING.iter().enumerate() {
+        let pair = pair();
+        pair.source.run(&format!(
+            "{source}; create table t (id int primary key, v {column}); insert into t (id) values (1)"
+        ));
+        pair.target.run(&format!("{target}; create table t (id int primary key, v {column})"));
+        for command in ["plan", "sync", "verify"] {
+            let outcome = Bulkload::on(&pair).config("[[table]]\nname = 't'\n").run(&[command]);
+            assert_eq!(outcome.code, Some(2), "{words}: {outcome}");
+            let text = outcome.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains("t: column v: ") && text.contains(words), "{words}: {outcome}");
+        }
+        for config in [
+            "columns.skip = ['v']",
+            "columns.set = { v = { expr = 'null' } }",
+            "query = 'select id, v::text as v from t'",
+        ] {
+            let outcome =
+                Bulkload::on(&pair).config(&format!("[[table]]\nname = 't'\n{config}\n")).run(&["plan"]);
+            assert_eq!(outcome.code, Some(0), "{number} {config}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn labels_that_the_source_lacks_do_no_harm_and_another_order_is_told() {
+    let pair = pair();
+    for (db, more, reversed) in
+        [(&pair.source, "'a', 'b'", "'a', 'b'"), (&pair.target, "'0', 'a', 'x', 'b'", "'b', 'a'")]
+    {
+        db.run(&format!(
+            "create type more as enum ({more}); create type reversed as enum ({reversed});
+             create table t (id int primary key, m more, r reversed)"
+        ));
+    }
+    pair.source.run("insert into t values (1, 'b', 'a'), (2, 'a', 'b')");
+    let outcome = sync(&pair, "[[table]]\nname = 't'\n");
+    let warnings = outcome.table("public.t")["warnings"].to_string();
+    assert!(
+        warnings.contains("column r: the enum public.reversed sorts its labels as 'a', 'b' on the source"),
+        "{outcome}"
+    );
+    assert!(!warnings.contains("column m"), "{outcome}");
+    assert_same_contents(&pair.source, &pair.target, "public.t");
+}
+
+#[test]
+fn a_composite_whose_attributes_lose_something_is_told_of_and_found() {
+    let pair = pair();
+    for (db, kind) in [(&pair.source, "numeric(12,4)"), (&pair.target, "numeric(10,2)")] {
+        db.run(&format!("create type amount as (currency text, value {kind}); create table t (id int primary key, v amount)"));
+    }
+    pair.source.run("insert into t values (1, '(EUR,1.0050)'), (2, null)");
+    let outcome = sync(&pair, "[[table]]\nname = 't'\n");
+    assert!(
+        outcome.table("public.t")["warnings"].to_string().contains("can lose something: it rounds"),
+        "{outcome}"
+    );
+    let outcome = Bulkload::on(&pair).config("[[table]]\nname = 't'\n").run(&["-q", "verify"]);
+    assert!(outcome.stdout.contains("1 not the same\n         id=1 is not the same"), "{outcome}");
+    let allowed = Bulkload::on(&pair).config("[[table]]\nname = 't'\ncolumns.lossy = 'allow'\n");
+    let outcome = allowed.run(&["-q", "verify"]);
+    assert!(outcome.stdout.ends_with("source and target agree\n"), "{outcome}");
+    let outcome =
+        Bulkload::on(&pair).config("[[table]]\nname = 't'\ncolumns.lossy = 'error'\n").run(&["plan"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("lossy = \"error\" is not possible"), "{outcome}");
 }

@@ -21,6 +21,29 @@ fn differs(program: &Bulkload, words: &[&str]) {
     }
 }
 
+/// No difference is found, and what is not compared is named instead of a word that all agrees.
+#[track_caller]
+fn agrees_but_for(program: &Bulkload, left_out: &str, words: &[&str]) {
+    let outcome = program.run(&["-q", "verify"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome}");
+    let conclusion = format!("\nno differences in what was compared; not compared: {left_out}\n");
+    assert!(outcome.stdout.ends_with(&conclusion), "{outcome}");
+    assert!(!outcome.stdout.contains("agree"), "{outcome}");
+    assert!(words.iter().all(|word| outcome.stdout.contains(word)), "{words:?} {outcome}");
+}
+
+/// A column could not be compared.
+#[track_caller]
+fn agrees_in_part(program: &Bulkload, left_out: &str, words: &[&str]) {
+    let outcome = program.run(&["-q", "verify"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), ""), "{outcome}");
+    let conclusion = format!(
+        "\nnot all columns could be compared; no differences in what was compared; not compared: {left_out}\n"
+    );
+    assert!(outcome.stdout.ends_with(&conclusion), "{outcome}");
+    assert!(words.iter().all(|word| outcome.stdout.contains(word)), "{words:?} {outcome}");
+}
+
 /// 5,000 rows in the source, loaded.
 fn synced(config: &str) -> (Pair, Bulkload) {
     let pair = pair();
@@ -83,7 +106,7 @@ fn a_table_that_cannot_be_compared_or_comes_from_files_leaves_the_others_to_be_c
     }
     pair.source.run("insert into bad values (1, '1'), (2, 'two'); insert into after values (7)");
     let program = Bulkload::on(&pair).file("files.csv", "id\n1\n").config(
-        "[[table]]\nname = 'good'\n[[table]]\nname = 'files'\ncsv = 'files.csv'\n[[table]]\nname = 'bad'\n[[table]]\nname = 'after'\n",
+        "[[table]]\nname = 'good'\n[[table]]\nname = 'files'\ncsv = 'files.csv'\n[[table]]\nname = 'bad'\ncolumns.lossy = 'allow'\n[[table]]\nname = 'after'\n",
     );
     let verified = |conclusion: &str, lines: &[&str]| {
         let outcome = program.run(&["-q", "verify"]);
@@ -109,7 +132,7 @@ fn a_table_that_cannot_be_compared_or_comes_from_files_leaves_the_others_to_be_c
     pair.target.run("insert into after values (7)");
     verified("not all tables could be compared", &[failed, "ok       after: 1 rows"]);
     pair.source.run("delete from bad");
-    agrees(&program, &["ok       bad: 0 rows", skipped]);
+    agrees_but_for(&program, "files", &["ok       bad: 0 rows", skipped]);
 }
 
 #[test]
@@ -143,15 +166,21 @@ fn the_rules_of_the_config_hold_for_the_comparison() {
          create table tasks (id int primary key, title text, cost numeric(10, 2), origin text, at timestamptz, loaded_at timestamptz)",
     );
     let program = Bulkload::on(&pair).config(
-        "[[table]]\nname = 'tasks'\nfrom = 'app.jobs'\nwhere = 'keep(flag)'\n[table.columns]\nskip = ['secret', 'flag']\n\
+        "[[table]]\nname = 'tasks'\nfrom = 'app.jobs'\nwhere = 'keep(flag)'\n[table.columns]\nlossy = 'allow'\nskip = ['secret', 'flag']\n\
          set = { origin = 'D', loaded_at = { expr = 'now()' } }\n",
     );
     let outcome = program.sync();
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    agrees(&program, &["1,000 rows in the source, 1,000 on the target", "column loaded_at is not compared"]);
+    let left_out = "tasks.loaded_at, tasks.secret, tasks.flag";
+    let words = [
+        "1,000 rows in the source, 1,000 on the target",
+        "column loaded_at is not compared: an expr computes it",
+        "columns secret, flag are not compared: left behind in the source",
+    ];
+    agrees_but_for(&program, left_out, &words);
     // Outside what the config describes, and inside of it.
     pair.source.run("update app.jobs set secret = 'y'; delete from app.jobs where id = 3");
-    agrees(&program, &[]);
+    agrees_but_for(&program, left_out, &[]);
     pair.target.run("update tasks set at = at + interval '1 h' where id = 20");
     differs(&program, &["id=20 is not the same"]);
     pair.target.run("update tasks set at = at - interval '1 h', origin = 'M' where id = 20");
@@ -347,4 +376,179 @@ fn rows_that_are_equal_stay_on_their_servers() {
         let bytes = proxy.forwarded(Direction::ToClient);
         assert!((1..1_000_000).contains(&bytes), "{bytes} bytes crossed the network");
     }
+}
+
+/// Types that the target alone can read: extension, type on the target, type of the source, texts that it is written in otherwise than
+/// the type writes it, another value.
+type Read = (&'static str, &'static str, &'static str, &'static [&'static str], &'static str);
+
+const READ: &[Read] = &[
+    ("hstore", "hstore", "text", &["a=>1,  b=>NULL", ""], "x=>2"),
+    ("hstore", "hstore", "varchar(40)", &["b=>1,aa=>2"], "x=>2"),
+    ("ltree", "ltree", "text", &["Top.Mid"], "Top"),
+    ("cube", "cube", "text", &["1, 2", "(1,2),(3,4)"], "(7)"),
+    ("citext", "citext", "text", &["MiXeD"], "mixed"),
+    ("postgis", "geometry", "text", &["POINT(1 2)", "SRID=4326;POINT(3 4)"], "POINT(1 3)"),
+    ("postgis", "geometry(Point,4326)", "text", &["SRID=4326;POINT(3 4)"], "SRID=4326;POINT(3 5)"),
+    ("postgis", "geography", "text", &["POINT(1 2)"], "POINT(1 3)"),
+    ("plpgsql", "spot", "text", &["( 1 ,x)"], "(2,x)"),
+    ("plpgsql", "span", "text", &["[1 , 2]"], "[1,3]"),
+    ("plpgsql", "spot[]", "text", &["{\"(1,x)\" }"], "{}"),
+];
+
+#[test]
+fn what_only_the_target_can_read_is_compared_as_it_reads_it() {
+    let pair = pair();
+    let is_there = |name: &str| {
+        !pair.target.rows(&format!("select from pg_available_extensions where name = '{name}'")).is_empty()
+    };
+    let cases: Vec<_> = READ.iter().filter(|case| is_there(case.0)).collect();
+    assert!(cases.len() >= 7, "extensions are missing");
+    pair.target.run(
+        "create schema ext; create type spot as (x int, y text); create type span as range (subtype = float8)",
+    );
+    let mut config = String::new();
+    for (number, (extension, kind, from, values, _)) in cases.iter().enumerate() {
+        if *extension != "plpgsql" {
+            pair.target.run(&format!("create extension if not exists {extension} schema ext"));
+        }
+        pair.source.run(&format!("create table t{number} (id int primary key, v {from}, n int)"));
+        pair.target.run(&format!(
+            "set search_path = public, ext; create table t{number} (id int primary key, v {kind}, n int)"
+        ));
+        for (id, value) in values.iter().enumerate() {
+            pair.source.run(&format!("insert into t{number} values ({id}, '{value}', 1)"));
+        }
+        pair.source.run(&format!("insert into t{number} values (-1, null, 1)"));
+        config.push_str(&format!("[[table]]\nname = 't{number}'\n"));
+    }
+    let program = Bulkload::on(&pair).config(&config);
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    agrees(&program, &[]);
+    for (number, (.., other)) in cases.iter().enumerate() {
+        pair.target.run(&format!("update t{number} set v = '{other}' where id = 0"));
+    }
+    let outcome = program.run(&["-q", "verify"]);
+    for (number, case) in cases.iter().enumerate() {
+        assert!(outcome.stdout.contains(&format!("differs  t{number}: ")), "{case:?} {outcome}");
+    }
+    // What one row holds does not make up for what another one lacks.
+    assert_eq!(outcome.stdout.matches("id=0 is not the same").count(), cases.len(), "{outcome}");
+    assert_eq!(outcome.stdout.matches("is not the same").count(), cases.len(), "{outcome}");
+}
+
+#[test]
+fn a_text_that_the_target_cannot_read_is_a_difference_of_its_row_alone() {
+    let pair = pair();
+    pair.source.run("create table t (id int primary key, v text); insert into t select i, i || ',2' from generate_series(1, 2000) i");
+    pair.target.run("create extension cube; create table t (id int primary key, v cube)");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\n");
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &[]);
+    pair.source.run("update t set v = 'no cube' where id = 700");
+    differs(&program, &["1 not the same\n         id=700 is not the same"]);
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &["1 row not on the target because they were rejected"]);
+}
+
+#[test]
+fn types_of_one_extension_in_other_schemas_are_compared_by_their_text() {
+    let pair = pair();
+    for (db, schema) in [(&pair.source, "public"), (&pair.target, "extensions")] {
+        db.run(&format!(
+            "create schema if not exists {schema}; create extension hstore schema {schema}; create extension ltree schema {schema};
+             create table t (id int primary key, h {schema}.hstore, l {schema}.ltree[])"
+        ));
+    }
+    pair.source.run("insert into t values (1, 'a=>1', '{a.b}')");
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\n");
+    assert_eq!(program.sync().code, Some(0));
+    agrees(&program, &[]);
+    pair.target.run("set search_path = public, extensions; update t set h = 'a=>2'");
+    differs(&program, &["id=1 is not the same"]);
+}
+
+#[test]
+fn what_is_left_out_is_named_and_only_what_was_meant_leaves_the_exit_code() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table parent (id int primary key, code text, name text)");
+    }
+    pair.source.run(
+        "create table t (id int primary key, code text, v text);
+         insert into parent values (1, 'a', 'x'), (2, 'b', 'y'); insert into t values (1, 'a', 'p'), (2, 'c', 'q')",
+    );
+    pair.target.run(
+        "create table t (id int primary key, v text, twice int generated always as (id * 2) stored, seen bool, name text)",
+    );
+    let lookup = |rest: &str| {
+        format!(
+            "[[table]]\nname = 'parent'\n[[table]]\nname = 't'\n{rest}\n[[table.lookup]]\ncolumn = 'name'\nfrom = 'parent'\nmatch = {{ code = 'code' }}\nvalue = 'name'\n"
+        )
+    };
+    let program = Bulkload::on(&pair).config(&lookup(""));
+    assert_eq!(program.sync().code, Some(0));
+    let words = [
+        "partly   t: ",
+        "columns twice, seen are not compared: nothing of the source fills it",
+        "column name is not compared: a lookup fills it by columns that are not loaded",
+        "hint: verify_ignore",
+    ];
+    agrees_in_part(&program, "t.name, t.twice, t.seen", &words);
+    let program = Bulkload::on(&pair).config(&lookup("verify_ignore = ['name']"));
+    agrees_but_for(
+        &program,
+        "t.name, t.twice, t.seen",
+        &["column name is not compared: verify_ignore names it"],
+    );
+    let outcome = Bulkload::on(&pair).config(&lookup("verify_ignore = ['nome']")).run(&["verify"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("verify_ignore: the target has no column nome"), "{outcome}");
+}
+
+#[test]
+fn what_a_lookup_fills_is_looked_up_again() {
+    let pair = pair();
+    pair.source.run(
+        "create table t (id int primary key, code text, origin text);
+         insert into t select i, 'c' || i % 7, 'D' from generate_series(1, 100) i",
+    );
+    pair.target.run(
+        "create table parent (code text, name int); create table t (id int primary key, code text, origin text, name bigint);
+         insert into parent values ('c1', 10), ('c1', 9), ('c2', 20), (null, 5)",
+    );
+    let program = Bulkload::on(&pair).config(
+        "[[table]]\nname = 't'\nscope = \"origin = 'D'\"\n[[table.lookup]]\ncolumn = 'name'\nfrom = 'parent'\nmatch = { code = 'code' }\nvalue = 'name'\n",
+    );
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    agrees(&program, &["100 rows in the source, 100 on the target"]);
+    pair.target.run("update t set name = 10 where id = 1; update t set name = 1 where id = 3");
+    differs(&program, &["2 not the same\n         id=1 is not the same\n         id=3 is not the same"]);
+}
+
+#[test]
+fn a_null_may_stand_for_an_orphan_and_another_value_is_a_difference() {
+    let pair = pair();
+    for db in [&pair.source, &pair.target] {
+        db.run("create table parent (id int primary key); create table child (id int primary key, parent_id int, v text)");
+    }
+    pair.target.run("alter table child add foreign key (parent_id) references parent");
+    pair.source.run(
+        "insert into parent select generate_series(1, 100); insert into child select i, i, 'v' from generate_series(1, 104) i",
+    );
+    let program = Bulkload::on(&pair).config(
+        "[[table]]\nname = 'parent'\n[[table]]\nname = 'child'\n[[table.reference]]\ncolumns = ['parent_id']\nto = 'parent(id)'\non_orphan = 'null'\n",
+    );
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    agrees(
+        &program,
+        &["4 rows of the target with NULL instead of the source's value in parent_id: taken to be orphans"],
+    );
+    pair.target.run("update child set parent_id = 7 where id in (8, 102)");
+    differs(&program, &["2 not the same\n         id=8 is not the same\n         id=102 is not the same"]);
+    pair.target.run("update child set parent_id = 8 where id = 8; update child set parent_id = null, v = 'w' where id = 102");
+    differs(&program, &["1 not the same\n         id=102 is not the same"]);
 }

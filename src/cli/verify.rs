@@ -12,8 +12,8 @@ use crate::run::{self, Options};
 /// Compare source and target: counts and checksums; changes nothing
 ///
 /// Both servers compute checksums of the rows that the config describes, part by part; where a part differs, its keys
-/// are compared and the first ones that differ are named. Rows that runs rejected or skipped, and columns that are
-/// computed when they are loaded, are taken into account. What was written to either side since the last run differs,
+/// are compared and the first ones that differ are named. Rows that runs rejected or skipped are taken into account.
+/// Columns that are not compared are named, with the reason. What was written to either side since the last run differs,
 /// too: compare when nobody writes.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -35,7 +35,8 @@ Examples:
   bulkload verify -c nightly.toml --table public.orders
       one of them
 
-Exit codes: 0 source and target agree; 1 they differ; 2 they could not be
+Exit codes: 0 source and target agree, in all that the config has compared;
+1 they differ, or a table or a column could not be compared; 2 nothing could be
 compared.";
 
 impl Verify {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::section::{Node, Section, Shape};
 use super::value::{NO_QUOTES, constant_or_expr, list, literal_ident, literal_name, located, word};
-use super::{ColumnRules, Located};
+use super::{ColumnRules, Located, Lossy};
 use crate::error::{Error, Location, Result};
 use crate::pg::name::Ident;
 
 /// A table's column rules.
 pub(super) static SHAPE: Shape =
-    Shape { name: "[table.columns]", keys: &["skip", "rename", "set", "default", "extra"] };
+    Shape { name: "[table.columns]", keys: &["skip", "rename", "set", "default", "lossy", "extra"] };
 
 impl ColumnRules {
     /// Reads the section, if there is one.
@@ -24,6 +24,12 @@ impl ColumnRules {
             rename: section.read("rename", by_name(located(literal_ident)))?.unwrap_or_default(),
             set: section.read("set", by_name(constant_or_expr))?.unwrap_or_default(),
             default: section.read("default", by_name(constant_or_expr))?.unwrap_or_default(),
+            lossy: section
+                .read(
+                    "lossy",
+                    word(&[("warn", Lossy::Warn), ("error", Lossy::Error), ("allow", Lossy::Allow)]),
+                )?
+                .unwrap_or_default(),
             extra_is_error: section.read("extra", word(&[("warn", false), ("error", true)]))?,
         })
     }

@@ -160,6 +160,18 @@ pub enum OnEmpty {
     Fail,
 }
 
+/// `[table.columns] lossy`: what it means that a cast can lose something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lossy {
+    /// A warning names the columns, and says how many rows change where counting them is cheap.
+    #[default]
+    Warn,
+    /// A table whose rows change fails.
+    Error,
+    /// It is meant: `verify` compares after the cast.
+    Allow,
+}
+
 /// `strategy`: what the target shall look like afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
@@ -284,6 +296,8 @@ pub struct TableConfig {
     pub only_if_empty: bool,
     /// Overrides `[run] full_every`.
     pub full_every: Duration,
+    /// Columns that `verify` leaves out.
+    pub verify_ignore: Vec<Located<Ident>>,
     /// What becomes of columns of the target that nothing fills; if not said, that depends on the method.
     pub missing: Option<Missing>,
     /// `[table.columns]`
@@ -305,6 +319,8 @@ pub struct ColumnRules {
     pub set: BTreeMap<Ident, Located<Value>>,
     /// Target column to its value where the source has no such column.
     pub default: BTreeMap<Ident, Located<Value>>,
+    /// What casts mean that can lose something.
+    pub lossy: Lossy,
     /// Whether source columns that the target lacks are an error rather than a warning; if not said, they are in files.
     pub extra_is_error: Option<bool>,
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::run::{FORMATS, ON_EMPTY};
 use super::section::{Node, Section, Shape};
-use super::value::{columns, duration, limit, located, table_name, text, word};
+use super::value::{columns, duration, ident, limit, list, located, table_name, text, word};
 use super::{
     ApplyMethod, ColumnRules, CsvConfig, From, Located, LookupConfig, Missing, ReferenceConfig, RunConfig,
-    Strategy, TableConfig, Value, Watermark, links,
+    Strategy, TableConfig, Value, Watermark, columns as column_rules, links,
 };
 use crate::error::{Error, Result};
 use crate::pg::name::TableName;
@@ -32,6 +32,7 @@ pub(super) static SHAPE: Shape = Shape {
         "max_shrink",
         "on_empty",
         "full_every",
+        "verify_ignore",
         "missing",
         "columns",
         "lookup",
@@ -79,6 +80,9 @@ impl TableConfig {
             max_shrink: section.read("max_shrink", limit)?.unwrap_or(run.max_shrink),
             on_empty: section.read("on_empty", word(ON_EMPTY))?.unwrap_or(run.on_empty),
             full_every: section.read("full_every", any_duration())?.unwrap_or(run.full_every),
+            verify_ignore: section
+                .read("verify_ignore", list("an array of column names", located(ident)))?
+                .unwrap_or_default(),
             missing: section.read("missing", word(MISSING))?,
             columns: ColumnRules::read(section.get("columns").as_ref())?,
             lookups: links::read_all(section, "lookup", &links::LOOKUP, LookupConfig::read)?,
@@ -133,7 +137,7 @@ impl TableConfig {
         if !matches!(self.from, From::Csv(_)) {
             return Ok(());
         }
-        for key in ["where", "watermark", "watermark_overlap", "full_every", "format"] {
+        for key in ["where", "watermark", "watermark_overlap", "full_every", "format", "verify_ignore"] {
             if section.get(key).is_some() {
                 return Err(needless(
                     section,
@@ -141,6 +145,13 @@ impl TableConfig {
                     "it is for a PostgreSQL source, and the rows come from csv",
                 ));
             }
+        }
+        if let Some(columns) = section.get("columns")
+            && let Some(node) = Section::open(&columns, &column_rules::SHAPE)?.get("lossy")
+        {
+            return Err(node
+                .says("has no effect here: the values of files have no types that could lose anything")
+                .hint("Leave lossy out."));
         }
         let values = self.columns.set.iter().chain(&self.columns.default);
         for (column, Located { value, at }) in values {

@@ -7,5 +7,5 @@ mod statement;
 
 pub(crate) use horizon::{Horizon, Mark};
 pub(crate) use snapshot::{Reader, Scene, Snapshot};
-pub(crate) use statement::whole_source;
 pub use statement::{copy_out_sql, select_sql};
+pub(crate) use statement::{losses_sql, whole_source};

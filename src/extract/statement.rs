@@ -66,15 +66,38 @@ fn conditions(table: &TablePlan) -> Vec<String> {
     filter.into_iter().chain(table.since.as_ref().map(|since| format!("({since})"))).collect()
 }
 
+/// A SELECT of one row: how many rows each cast of [`crate::plan::Losses`] changes, among those that the run reads. Casts of which
+/// the source cannot tell are left out.
+pub(crate) fn losses_sql(table: &TablePlan) -> String {
+    let counts: Vec<String> = table
+        .losses
+        .casts
+        .iter()
+        .filter_map(|loss| loss.changes.as_ref())
+        .map(|changes| format!("pg_catalog.count(*) filter (where {changes})"))
+        .collect();
+    let path = if has_users_sql(table) { "default" } else { "''" };
+    let conditions = conditions(table);
+    let condition =
+        if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) };
+    let from = whole(table);
+    format!("set local search_path = {path}; select {} from {from}{condition}", counts.join(", "))
+}
+
+/// All rows of a table's source, as what stands after FROM.
+fn whole(table: &TablePlan) -> String {
+    match (&table.source_relation, table.chunks.first().map(|chunk| &chunk.extent)) {
+        (_, Some(Extent::Query(query))) => format!("(\n{query}\n) as source"),
+        (Some(relation), _) => relation.to_string(),
+        (None, _) => "(select) as source".to_owned(),
+    }
+}
+
 /// A SELECT of expressions over all rows of a table's source, whatever its chunks, after the `search_path` that its names
 /// are resolved by.
 pub(crate) fn whole_source(table: &TablePlan, expressions: &str) -> (&'static str, String) {
     let path = if has_users_sql(table) { "default" } else { "''" };
-    let from = match (&table.source_relation, table.chunks.first().map(|chunk| &chunk.extent)) {
-        (_, Some(Extent::Query(query))) => format!("(\n{query}\n) as source"),
-        (Some(relation), _) => relation.to_string(),
-        (None, _) => "(select) as source".to_owned(),
-    };
+    let from = whole(table);
     let filter = table.filter.as_ref().map(|filter| format!(" where (\n{filter}\n)")).unwrap_or_default();
     (path, format!("select {expressions} from {from}{filter}"))
 }

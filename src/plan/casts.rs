@@ -1,6 +1,6 @@
 //! What becomes of values that do not fit where types differ.
 
-use super::{ColumnPlan, TablePlan};
+use super::{ColumnPlan, Compared, Loss, TablePlan};
 use crate::config::ApplyMethod;
 use crate::pg::name::plain;
 
@@ -23,6 +23,19 @@ impl TablePlan {
                 casts.join(", ")
             )
         })
+    }
+}
+
+impl TablePlan {
+    /// The columns of which a cast can lose something, and which are compared so that the loss is a difference.
+    pub(crate) fn compared_before_the_cast(&self) -> String {
+        let is_by_value = |loss: &&Loss| {
+            let mut columns = self.columns.iter().filter(|column| column.name == loss.column);
+            columns.any(|column| matches!(column.compared, Compared::Values { .. }))
+        };
+        let names: Vec<String> =
+            self.losses.casts.iter().filter(is_by_value).map(|loss| plain(&loss.column)).collect();
+        names.join(", ")
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::compared::{self, Filling};
 use super::format::{Conversion, conversion};
-use super::{ColumnPlan, Facts};
-use crate::config::{From, Said, TableConfig, Value};
+use super::shape::{self, Difference};
+use super::{ColumnPlan, Compared, Facts, Loss, Omission};
+use crate::config::{From, Lossy, Said, TableConfig, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal, plain};
@@ -16,6 +18,8 @@ pub(super) struct Matched<'a> {
     pub(super) columns: Vec<ColumnPlan>,
     /// Columns that can only travel as text, with the reason.
     pub(super) text_only: Vec<(Ident, &'static str)>,
+    /// The casts that can lose something, unless that is allowed.
+    pub(super) losses: Vec<Loss>,
     /// What the operator should know.
     pub(super) warnings: Vec<String>,
     /// What who reads the plan should know.
@@ -35,6 +39,7 @@ pub(super) fn matching<'a>(
     let mut matched = Matched {
         columns: Vec::new(),
         text_only: Vec::new(),
+        losses: Vec::new(),
         warnings: Vec::new(),
         notes: Vec::new(),
         target: facts.target,
@@ -48,13 +53,15 @@ pub(super) fn matching<'a>(
             .get(&column.name)
             .or_else(|| from.is_none().then(|| rules.default.get(&column.name)).flatten());
         match (value, from) {
-            _ if is_looked_up => matched.push(column, (String::new(), None), None, false),
+            _ if is_looked_up => {
+                matched.push(column, (String::new(), Compared::Not(Omission::LookedUp)), None, false);
+            }
             (Some(value), _) => matched.computed(column, &value.value, facts),
             (None, Some(from)) => {
                 if !from.may_select {
                     return Err(forbidden(table, "SELECT", &from.name, "source"));
                 }
-                matched.taken(from, column, facts);
+                matched.taken(table, from, column, facts)?;
             }
             (None, None) => unfilled(column, table)?,
         }
@@ -97,7 +104,7 @@ pub(super) fn defaulted(column: &Column) -> ColumnPlan {
         renderer: None,
         collation: column.collation.clone(),
         source: String::new(),
-        compared: None,
+        compared: Compared::Not(Omission::Default),
         is_plain: false,
         from: None,
         constant: None,
@@ -123,7 +130,7 @@ impl Matched<'_> {
     fn push(
         &mut self,
         column: &Column,
-        (source, compared): (String, Option<String>),
+        (source, compared): (String, Compared),
         from: Option<&Column>,
         is_plain: bool,
     ) {
@@ -145,36 +152,79 @@ impl Matched<'_> {
         });
     }
 
-    fn taken(&mut self, from: &Column, to: &Column, facts: &Facts<'_>) {
-        let name = from.name.to_string();
-        match conversion(facts.source, facts.target, from, to) {
-            Conversion::Same => {
-                let compared = stored(&name, from, to, facts);
-                self.push(to, (name, Some(compared)), Some(from), !from.generated);
+    fn taken(&mut self, table: &TableConfig, from: &Column, to: &Column, facts: &Facts<'_>) -> Result<()> {
+        match shape::difference(facts.source, from.type_oid, facts.target, to.type_oid) {
+            Some(Difference::Parts(what)) => return Err(differs(table, &to.name, &what)),
+            Some(Difference::Order(what)) => {
+                self.warnings.push(format!("column {}: {what}", plain(&to.name)));
             }
-            Conversion::Cast { to: kind, is_implicit, way_out } => {
-                if !is_implicit {
-                    self.warnings.push(format!(
-                        "column {}: the source casts {} to {kind}",
-                        plain(&to.name),
-                        from.type_name
-                    ));
-                }
-                let cast = format!("{name}::{kind}");
-                let compared = stored(&cast, from, to, facts);
-                self.push(to, (cast, Some(compared)), Some(from), false);
+            None => {}
+        }
+        let name = from.name.to_string();
+        let conversion = conversion(facts.source, facts.target, from, to);
+        let filling = Filling::new(facts.source, facts.target, from, to);
+        // What a file holds has the type that it is read as.
+        let is_typed = !matches!(table.from, From::Csv(_));
+        let loss = filling.loss().filter(|_| is_typed && table.columns.lossy != Lossy::Allow);
+        self.tell_cast(table, (from, to), &conversion, loss);
+        if loss.is_some() {
+            let (column, cast) = (to.name.clone(), format!("{} to {}", from.type_name, to.type_name));
+            let changes = filling.changes(&conversion);
+            if changes.is_none() && table.columns.lossy == Lossy::Error {
+                return Err(uncountable(table, &to.name, &cast));
+            }
+            self.losses.push(Loss { column, cast, changes });
+        }
+        let compared = filling.compared(&conversion, loss.is_some());
+        match conversion {
+            Conversion::Same => self.push(to, (name, compared), Some(from), !from.generated),
+            Conversion::Cast { to: kind, way_out, .. } => {
+                self.push(to, (format!("{name}::{kind}"), compared), Some(from), false);
                 if let Some(column) = self.columns.last_mut() {
                     column.way_out = way_out;
                 }
             }
             Conversion::Text(why) => {
                 self.text_only.push((to.name.clone(), why));
-                // The input function of the target's type may write a value another way than it is read.
-                let kind = facts.target.types.get(&facts.target.base_type(to.type_oid));
-                let is_kept = from.type_name == to.type_name
-                    || kind.is_some_and(|kind| kind.kind == 'e' || kind.category == 'S');
-                let compared = is_kept.then(|| name.clone());
                 self.push(to, (name, compared), Some(from), !from.generated);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which casts are made, and which of them can lose something.
+    fn tell_cast(
+        &mut self,
+        table: &TableConfig,
+        (from, to): (&Column, &Column),
+        conversion: &Conversion,
+        loss: Option<&'static str>,
+    ) {
+        let name = plain(&to.name);
+        let (told, kind) = match conversion {
+            Conversion::Cast { to: kind, is_implicit, .. } => {
+                ((!is_implicit).then_some("the source casts"), kind.as_str())
+            }
+            _ => (None, to.type_name.as_str()),
+        };
+        let what = |verb: &str, kind: &str| format!("column {name}: {verb} {} to {kind}", from.type_name);
+        match (loss, told) {
+            (None, None) => {}
+            (None, Some(verb)) => self.warnings.push(what(verb, kind)),
+            (Some(why), _) => {
+                let kind = if kind == to.type_name {
+                    kind.to_owned()
+                } else {
+                    format!("{kind} for {}", to.type_name)
+                };
+                let line = format!(
+                    "{}, which can lose something: it {why}",
+                    what(told.unwrap_or("the values go from"), &kind)
+                );
+                match table.columns.lossy {
+                    Lossy::Error => self.notes.push(format!("{line}; a row that changes fails the table")),
+                    _ => self.warnings.push(line),
+                }
             }
         }
     }
@@ -188,12 +238,19 @@ impl Matched<'_> {
         match super::format::shared_type(facts.target, to.type_oid) {
             Some(kind) => {
                 let cast = format!("{expression}::{kind}");
-                let compared = matches!(value, Value::Constant(_)).then(|| typed(&cast, to, facts));
+                let compared = match value {
+                    Value::Constant(_) => compared::computed(&cast, to, facts.target),
+                    Value::Expr(_) => Compared::Not(Omission::Expression),
+                };
                 self.push(to, (cast, compared), None, false);
             }
             None => {
                 self.text_only.push((to.name.clone(), "its type exists on the target only"));
-                self.push(to, (format!("{expression}::text"), None), None, false);
+                let compared = match value {
+                    Value::Constant(text) => compared::constant(&to.name, &to.type_name, text),
+                    Value::Expr(_) => Compared::Not(Omission::Expression),
+                };
+                self.push(to, (format!("{expression}::text"), compared), None, false);
             }
         }
         if let Some(column) = self.columns.last_mut() {
@@ -279,19 +336,25 @@ pub(super) fn some(names: &[&Ident]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// A value of the source's column as the target's stores it: rounded or padded as its type says.
-fn stored(value: &str, from: &Column, to: &Column, facts: &Facts<'_>) -> String {
-    if from.type_name == to.type_name { value.to_owned() } else { typed(value, to, facts) }
+/// Parts of two types that do not mean the same.
+fn differs(table: &TableConfig, column: &Ident, what: &str) -> Error {
+    let message = format!("{}: column {}: {what}", table.name.value.plain(), plain(column));
+    Error::new(Phase::Plan, Kind::Schema, message).at(table.name.at.clone()).hint(
+        "Give both sides the same type; or convert the column yourself: query = \"select …\", or \
+         [table.columns] set = { column = { expr = \"…\" } }; or leave it behind with skip.",
+    )
 }
 
-/// The same for any value, where both servers know the type by its name.
-fn typed(value: &str, to: &Column, facts: &Facts<'_>) -> String {
-    match super::format::shared_type(facts.target, to.type_oid) {
-        Some(_) if facts.target.base_type(to.type_oid) == to.type_oid => {
-            format!("({value})::{}", to.type_name)
-        }
-        _ => value.to_owned(),
-    }
+/// A loss that nobody can count cannot be ruled out.
+fn uncountable(table: &TableConfig, column: &Ident, cast: &str) -> Error {
+    let message = format!(
+        "{}: lossy = \"error\" is not possible: the source cannot tell which rows of column {} change from {cast}",
+        table.name.value.plain(),
+        plain(column)
+    );
+    Error::new(Phase::Plan, Kind::Refused, message).at(table.name.at.clone()).hint(
+        "Use lossy = \"warn\" or \"allow\", or convert the column yourself: [table.columns] set = { column = { expr = \"…\" } }.",
+    )
 }
 
 /// Every column that a rule names must exist.

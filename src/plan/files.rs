@@ -10,7 +10,7 @@ use encoding_rs::Encoding;
 
 use super::chunks::{CHUNKS_MAX, Chunk, Extent};
 use super::columns::some;
-use super::{ColumnPlan, Reference, TablePlan};
+use super::{ColumnPlan, Compared, Omission, Reference, TablePlan};
 use crate::config::{Dialect, From, OnOrphan, Said, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
@@ -185,7 +185,7 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
         renderer: None,
         collation: None,
         source: String::new(),
-        compared: None,
+        compared: Compared::Not(Omission::LookedUp),
         is_plain: true,
         from: None,
         constant: None,

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::comparison::{Meeting, meeting_type, operator, order_of};
 use super::references::entries_of;
-use super::{ColumnPlan, Facts, Group, Judged, TablePlan};
+use super::{ColumnPlan, Compared, Facts, Group, Judged, Omission, TablePlan};
 use crate::config::{LookupConfig, OnOrphan, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
@@ -185,7 +185,7 @@ impl Found {
                 renderer: Renderer::for_type(facts.source, type_oid),
                 collation: None,
                 source,
-                compared: None,
+                compared: Compared::Not(Omission::LookedUp),
                 is_plain,
                 from: Some(from.name.clone()),
                 constant: None,

@@ -8,6 +8,7 @@ mod casts;
 mod choice;
 mod chunks;
 mod columns;
+mod compared;
 mod comparison;
 mod constants;
 mod demands;
@@ -20,10 +21,12 @@ mod groups;
 mod incremental;
 mod judging;
 mod lookups;
+mod loss;
 pub mod method;
 mod missing;
 mod owned;
 mod references;
+mod shape;
 mod show;
 mod storage;
 mod swaps;
@@ -41,6 +44,8 @@ use crate::pg::render::Renderer;
 use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
+pub(crate) use compared::SOURCE_ZONE;
+pub use compared::{Compared, Image, Omission};
 pub use constants::Added;
 pub(crate) use constants::addable;
 pub use disk::Disk;
@@ -221,6 +226,12 @@ pub struct TablePlan {
     pub scope: Option<String>,
     /// What the target's catalog says of the table.
     pub live: Arc<Relation>,
+    /// Casts of the source that can lose something, unless the config allows it.
+    pub losses: Losses,
+    /// Columns of either side that are not loaded: those of the target, then those of the source.
+    pub unmapped: (Vec<Ident>, Vec<Ident>),
+    /// Columns of the target that `verify` leaves out.
+    pub verify_ignore: Vec<Ident>,
     /// Constants that rows are given on their way: the source is not asked for them.
     pub added: Vec<Added>,
     /// Values of loaded columns that mean NULL; in files those that are written so.
@@ -386,9 +397,8 @@ pub struct ColumnPlan {
     pub collation: Option<String>,
     /// What the source computes for it: a quoted column name, a cast, an expression; nothing where a lookup fills it.
     pub source: String,
-    /// What the source computes to tell whether the target still holds the same: its text is that of the stored value. `None`
-    /// where that is not known.
-    pub compared: Option<String>,
+    /// How `verify` compares it.
+    pub compared: Compared,
     /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
     pub is_plain: bool,
     /// The source column that it is taken from, if it is one.
@@ -403,6 +413,26 @@ pub struct ColumnPlan {
     pub way_out: Option<WayOut>,
     /// Identity column on the target.
     pub identity: Option<Identity>,
+}
+
+/// The casts of a table that can lose something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Whether a row that changes fails the table.
+    pub is_error: bool,
+    /// One for each column.
+    pub casts: Vec<Loss>,
+}
+
+/// A cast that can lose something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The target's column.
+    pub column: Ident,
+    /// From what to what.
+    pub cast: String,
+    /// A predicate over the source's columns: the row changes. `None` where the source cannot tell.
+    pub changes: Option<String>,
 }
 
 /// Limits that are judged before anything is applied.

@@ -1,6 +1,6 @@
 //! What must have a match: the target's foreign keys, tuned or joined by those that the config declares.
 
-use super::{Facts, Judged, TablePlan};
+use super::{Compared, Facts, Judged, TablePlan};
 use crate::config::{OnOrphan, ReferenceConfig, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, ForeignKey, Partition};
@@ -290,7 +290,9 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
     for column in table.columns.iter_mut().filter(|column| tuned.columns.value.contains(&column.name)) {
         for value in &tuned.null_values {
             column.source = format!("nullif({}, {})", column.source, literal(value));
-            column.compared = column.compared.take().map(|sql| format!("nullif({sql}, {})", literal(value)));
+            if let Compared::Values { source, .. } | Compared::ReadByTarget(source) = &mut column.compared {
+                *source = format!("nullif({source}, {})", literal(value));
+            }
         }
         column.is_plain = false;
         table.null_values.push((column.name.clone(), tuned.null_values.clone()));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::missing::Filled;
 use super::{
-    ColumnPlan, CsvFiles, Facts, Guards, Storage, TablePlan, chunks, columns, files, format, incremental,
-    lookups, missing, owned,
+    ColumnPlan, CsvFiles, Facts, Guards, Losses, Storage, TablePlan, chunks, columns, files, format,
+    incremental, lookups, missing, owned,
 };
-use crate::config::{ApplyMethod, Config, From, Limit, OnEmpty, Said, Strategy, TableConfig};
+use crate::config::{ApplyMethod, Config, From, Limit, Lossy, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation, RelationKind, UniqueIndex};
 use crate::pg::format::Format;
@@ -135,8 +135,10 @@ fn plan_columns(
     if !target.is_permanent {
         warnings.push("the table is UNLOGGED: a crash of the target's server empties it".to_owned());
     }
+    let unmapped = unmapped(table, target, source_columns, &matched.columns);
     let filled = Filled::of(&matched.columns, &found.matched, target);
     Ok(Planned::Table(Box::new(TablePlan {
+        unmapped,
         entry,
         name: target.name.clone(),
         oid: target.oid,
@@ -167,6 +169,8 @@ fn plan_columns(
         is_looked_up: false,
         scope: table.scope.as_ref().map(|scope| scope.value.clone()),
         live: Arc::new(target.clone()),
+        losses: Losses { is_error: table.columns.lossy == Lossy::Error, casts: matched.losses },
+        verify_ignore: verify_ignore(table, target)?,
         added: Vec::new(),
         null_values: Vec::new(),
         references: Vec::new(),
@@ -196,6 +200,38 @@ fn plan_columns(
         warnings,
         notes,
     })))
+}
+
+/// Columns of the target that nothing fills, and columns of the source that fill none and that no lookup is matched by.
+fn unmapped(
+    table: &TableConfig,
+    target: &Relation,
+    source: &[Column],
+    loaded: &[ColumnPlan],
+) -> (Vec<Ident>, Vec<Ident>) {
+    let is_loaded = |name: &Ident| loaded.iter().any(|column| column.name == *name);
+    let is_read = |name: &Ident| {
+        loaded.iter().any(|column| column.from.as_ref() == Some(name))
+            || table.lookups.iter().any(|lookup| lookup.on.iter().any(|(ours, _)| ours.value == *name))
+    };
+    let of_target = target.columns.iter().map(|column| &column.name).filter(|name| !is_loaded(name));
+    let of_source = source.iter().map(|column| &column.name).filter(|name| !is_read(name));
+    (of_target.cloned().collect(), of_source.cloned().collect())
+}
+
+fn verify_ignore(table: &TableConfig, target: &Relation) -> Result<Vec<Ident>> {
+    let missing = table.verify_ignore.iter().find(|name| target.column(&name.value).is_none());
+    if let Some(missing) = missing {
+        let message = format!(
+            "{}: verify_ignore: the target has no column {}",
+            table.name.value.plain(),
+            plain(&missing.value)
+        );
+        return Err(Error::new(Phase::Plan, Kind::Schema, message)
+            .at(missing.at.clone())
+            .hint(format!("It has {}.", list(target.columns.iter().map(|column| &column.name)))));
+    }
+    Ok(table.verify_ignore.iter().map(|name| name.value.clone()).collect())
 }
 
 /// A run that reads what changed may well find nothing. What removes nothing tells nothing by how few rows it brings.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::figures;
-use super::result::{printable, short_name};
+use super::result::{printable, short_name, some_of};
 use crate::error::Error;
 
 /// The outcome of a comparison of all tables.
@@ -30,12 +30,25 @@ pub struct TableVerification {
     pub changed: u64,
     /// The first rows that differ: the key, and how.
     pub first: Vec<String>,
+    /// Columns that were not compared.
+    pub not_compared: Vec<NotCompared>,
     /// What who reads this should know.
     pub notes: Vec<String>,
     /// Why it was left out.
     pub skipped: Option<String>,
     /// Why it could not be compared, and what to do.
     pub error: Option<(String, Option<String>)>,
+}
+
+/// A column that was not compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotCompared {
+    /// Its name, as people write it.
+    pub column: String,
+    /// Why.
+    pub why: &'static str,
+    /// Whether the config leaves it out, or leaves its value to the target or to an `expr`.
+    pub is_meant: bool,
 }
 
 impl TableVerification {
@@ -52,10 +65,15 @@ impl TableVerification {
         Self { name, error: Some(error), ..Self::default() }
     }
 
-    /// Whether the target holds what it should, as far as it is compared.
+    /// Whether the target holds what it should, as far as the config has it compared, and all of that could be compared.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.error.is_none() && !self.differs()
+        self.error.is_none() && !self.differs() && self.is_complete()
+    }
+
+    /// Whether every column was compared, but for those that are meant to be left out.
+    fn is_complete(&self) -> bool {
+        self.not_compared.iter().all(|column| column.is_meant)
     }
 
     fn differs(&self) -> bool {
@@ -70,20 +88,39 @@ impl Verification {
         self.tables.iter().all(TableVerification::ok)
     }
 
-    fn conclusion(&self) -> &'static str {
-        let has_failed = self.tables.iter().any(|table| table.error.is_some());
-        match (self.tables.iter().any(TableVerification::differs), has_failed) {
-            (true, _) => "source and target differ",
-            (false, true) => "not all tables could be compared",
-            (false, false) => "source and target agree",
+    fn conclusion(&self) -> String {
+        let has = |is: fn(&TableVerification) -> bool| self.tables.iter().any(is);
+        if has(TableVerification::differs) {
+            return "source and target differ".to_owned();
         }
+        if has(|table| table.error.is_some()) {
+            return "not all tables could be compared".to_owned();
+        }
+        let left_out = self.left_out();
+        if left_out.is_empty() {
+            return "source and target agree".to_owned();
+        }
+        let could =
+            if has(|table| !table.is_complete()) { "not all columns could be compared; " } else { "" };
+        format!("{could}no differences in what was compared; not compared: {}", some_of(&left_out))
+    }
+
+    /// Tables and columns that were not compared, as people write them.
+    fn left_out(&self) -> Vec<String> {
+        let of_table = |table: &TableVerification| {
+            let name = short_name(&table.name);
+            let columns = table.not_compared.iter().map(|column| format!("{name}.{}", column.column));
+            let columns: Vec<String> = columns.collect();
+            table.skipped.iter().map(|_| name.clone()).chain(columns).collect::<Vec<_>>()
+        };
+        self.tables.iter().flat_map(of_table).collect()
     }
 }
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tables.iter().try_for_each(|table| table.fmt(f))?;
-        f.write_str(self.conclusion())
+        f.write_str(&self.conclusion())
     }
 }
 
@@ -104,7 +141,11 @@ impl fmt::Display for TableVerification {
 
 impl TableVerification {
     fn show_rows(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        let word = if self.differs() { "differs" } else { "ok" };
+        let word = match (self.differs(), self.is_complete()) {
+            (true, _) => "differs",
+            (false, false) => "partly",
+            (false, true) => "ok",
+        };
         let (source, target) = (figures::count(self.source_rows), figures::count(self.target_rows));
         writeln!(f, "{word:<8} {name}: {source} rows in the source, {target} on the target")?;
         if self.differs() {
@@ -121,6 +162,30 @@ impl TableVerification {
             writeln!(f, "         {}", counts.join(", "))?;
         }
         self.first.iter().try_for_each(|row| writeln!(f, "         {row}"))?;
+        self.show_not_compared(f)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "         note: {note}"))
+    }
+
+    /// The columns that were not compared, by reason.
+    fn show_not_compared(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: Vec<&str> = Vec::new();
+        for column in &self.not_compared {
+            if !reasons.contains(&column.why) {
+                reasons.push(column.why);
+            }
+        }
+        for why in reasons {
+            let columns = self.not_compared.iter().filter(|column| column.why == why);
+            let names: Vec<String> = columns.map(|column| column.column.clone()).collect();
+            let (noun, verb) = if names.len() == 1 { ("column", "is") } else { ("columns", "are") };
+            writeln!(f, "         note: {noun} {} {verb} not compared: {why}", some_of(&names))?;
+        }
+        if !self.is_complete() {
+            writeln!(
+                f,
+                "         hint: verify_ignore under [[table]] names columns that are not to be compared."
+            )?;
+        }
+        Ok(())
     }
 }

@@ -69,6 +69,7 @@ impl<'p> Board<'p> {
         let table = landed.job.table;
         let state = &mut self.tables[table];
         state.streams.insert(landed.stream);
+        state.warnings.extend(landed.moved.warnings.iter().cloned());
         state.attempts = state.attempts.max(landed.attempts + u32::from(landed.job.again));
         state.landed.insert(landed.job.chunk.number, landed);
         state.landed.len() == self.plan.tables[table].chunks.len()

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use super::board::Board;
 use super::feed::{feed, source_has_rows};
+use super::losses;
 use super::stage::Staged;
 use super::streams::Shared;
 use crate::apply::swap;
@@ -241,8 +242,15 @@ impl<'a> GroupWork<'a> {
         let (feed, extracted) = match &staging {
             Some(_) => (None, known.extracted),
             None => {
+                // A method without staging has nobody to tell how many rows change, unless that fails the table.
+                let has_rows = async {
+                    if plan.losses.is_error && self.shared.losses.begin(known.table) {
+                        losses::count(self.shared, known.table, None).await?;
+                    }
+                    source_has_rows(self.shared, known.table).await
+                };
                 let has_rows = tokio::select! {
-                    has_rows = source_has_rows(self.shared, known.table) => has_rows?,
+                    has_rows = has_rows => has_rows?,
                     () = self.shared.cancel.cancelled() => return Err(Error::cancelled(Phase::Verify)),
                 };
                 (Some(feed(self.shared, known.table)), u64::from(has_rows))

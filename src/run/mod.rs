@@ -21,6 +21,7 @@ mod group;
 mod id;
 mod init;
 mod live_keys;
+mod losses;
 mod marks;
 mod past;
 mod pipeline;
@@ -234,6 +235,7 @@ async fn load_and_exchange(
         early: early::Early::new(&staged, &progress, &options.cancel),
         progress: progress.clone(),
         cancel: options.cancel.clone(),
+        losses: losses::Losses::new(&plan),
         alive: AtomicUsize::new(streams),
         slots: slots::Slots::default(),
     });

@@ -99,7 +99,7 @@ pub(super) async fn move_records(
             let bytes_in = reader.outcome().await??;
             let part = shared.filters.part(job.table, job.chunk.number);
             let extracted = part.as_ref().map_or(0, |part| part.tally.rows_in);
-            Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part })
+            Ok(Moved { extracted, bytes_in, bytes_out: watch.bytes_out(), part, ..Moved::default() })
         }
     };
     if moved.is_err() {

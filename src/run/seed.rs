@@ -158,6 +158,7 @@ fn entry(name: TableName, files: &[PathBuf], request: &Request, run: &RunConfig)
         on_empty: OnEmpty::Apply,
         only_if_empty: request.strategy.is_none(),
         full_every: run.full_every,
+        verify_ignore: Vec::new(),
         missing: None,
         columns: ColumnRules::default(),
         lookups: Vec::new(),

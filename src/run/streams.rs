@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::early::Early;
 use super::filter::{Filters, Part, Work};
+use super::losses;
 use super::marks::Marks;
 use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) early: Arc<Early>,
     pub(super) progress: Arc<Progress>,
     pub(super) cancel: CancellationToken,
+    /// The rows that casts change.
+    pub(super) losses: losses::Losses,
     /// Streams that are still at work.
     pub(super) alive: AtomicUsize,
     /// Connections that streams give to the applying session.
@@ -97,6 +100,8 @@ pub(super) struct Moved {
     pub(super) bytes_out: u64,
     /// What became of the rows, if they were judged on their way.
     pub(super) part: Option<Part>,
+    /// What was found out about the table besides.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What a stream tells the run.
@@ -296,6 +301,9 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
         }
         return moved;
     }
+    if shared.losses.begin(job.table) {
+        losses::count(shared, job.table, links.source.take()).await?;
+    }
     let source = links.take_source(shared).await?;
     let is_lent = source.is_lent();
     let (source, turn) = source.split();
@@ -306,7 +314,8 @@ async fn attempt(shared: &Arc<Shared>, links: &mut Links, job: &Job, is_repeated
         reader => links.source = reader,
     }
     match moved {
-        Ok(moved) => {
+        Ok(mut moved) => {
+            moved.warnings = shared.losses.warnings(job.table);
             links.target = Some(target);
             if moved.part.is_none() {
                 shared.filters.keep_plain(table, job.table, job.chunk.number, moved.extracted);
@@ -362,7 +371,7 @@ async fn move_rows(
     let moved = moved.map(|(read, rows)| {
         let part = shared.filters.part(job.table, job.chunk.number).filter(|_| is_filtered);
         let extracted = part.as_ref().map_or(rows, |part| part.tally.rows_in);
-        Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part }
+        Moved { extracted, bytes_in: read.bytes, bytes_out: watch.bytes_out(), part, ..Moved::default() }
     });
     (source, moved)
 }

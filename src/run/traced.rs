@@ -58,6 +58,7 @@ pub(super) async fn move_rows(
         bytes_in: read.bytes,
         bytes_out: watch.bytes_out(),
         part: Some(part),
+        ..Moved::default()
     });
     (source, moved)
 }

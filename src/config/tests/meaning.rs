@@ -193,6 +193,7 @@ fn every_key_of_a_table_is_read_with_its_place() {
         max_shrink: Limit::Rows(10),
         on_empty: OnEmpty::Apply,
         full_every: DAY,
+        verify_ignore: vec![],
         missing: None,
         columns,
         lookups: vec![LookupConfig {
@@ -251,12 +252,29 @@ name = "orders"
         max_shrink: Limit::Percent(10.0),
         on_empty: OnEmpty::Apply,
         full_every: 60 * MINUTE,
+        verify_ignore: vec![],
         missing: None,
         columns: ColumnRules::default(),
         lookups: vec![],
         references: vec![],
     };
     assert_eq!(config.tables, [expected]);
+}
+
+#[test]
+fn what_casts_may_lose_and_what_is_not_compared_is_read() {
+    for (text, lossy) in [
+        ("", Lossy::Warn),
+        ("columns.lossy = 'warn'", Lossy::Warn),
+        ("columns.lossy = 'error'", Lossy::Error),
+        ("columns.lossy = 'allow'", Lossy::Allow),
+    ] {
+        let table = parse(&format!("[[table]]\nname = 't'\n{text}\n")).unwrap().tables.remove(0);
+        assert_eq!((table.columns.lossy, table.verify_ignore), (lossy, vec![]));
+    }
+    let table =
+        parse("[[table]]\nname = 't'\nverify_ignore = ['Seen', '\"At\"']\n").unwrap().tables.remove(0);
+    assert_eq!(table.verify_ignore, [at(3, 18, name("seen")), at(3, 26, name("At"))]);
 }
 
 #[test]

@@ -79,6 +79,16 @@ fn settings_that_contradict_each_other() {
             "Keep from or query, not both.",
         ),
         (
+            "csv = 'a'\ncolumns.lossy = 'error'",
+            "f.toml:4:17: lossy: has no effect here: the values of files have no types that could lose anything",
+            "Leave lossy out.",
+        ),
+        (
+            "csv = 'a'\nverify_ignore = ['v']",
+            "f.toml:4:17: verify_ignore: has no effect here: it is for a PostgreSQL source, and the rows come from csv",
+            "Leave verify_ignore out.",
+        ),
+        (
             "csv = 'a'\nquery = 'select 1'",
             "f.toml:3:7: csv: contradicts query: a table's rows come from one place",
             "Keep query or csv, not both.",
@@ -270,6 +280,11 @@ fn values_of_columns_lookups_and_references() {
         (
             "columns.set = { a = { expr = '' } }",
             "f.toml:3:30: set.a.expr: expected a string that is not empty, found \"\"",
+            "",
+        ),
+        (
+            "columns.lossy = 'ignore'",
+            "f.toml:3:17: lossy: expected one of warn, error, allow, found \"ignore\"",
             "",
         ),
         ("columns.extra = 'ignore'", "f.toml:3:17: extra: expected one of warn, error, found \"ignore\"", ""),

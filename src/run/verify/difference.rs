@@ -12,8 +12,22 @@ pub(super) type Key = Vec<Option<String>>;
 pub(super) struct Row {
     pub(super) key: Key,
     pub(super) hash: i64,
+    /// Checksums of columns in which NULL may stand on the target for what is no orphan in the source.
+    pub(super) nullable: Vec<Option<i64>>,
+    /// Checksums of what the target reads from texts; `None` also where it cannot read one.
+    pub(super) read: Vec<Option<i64>>,
     /// Whether this sync owns it; always so in the source.
     pub(super) inside: bool,
+}
+
+impl Row {
+    /// Whether the target's row holds what this one of the source does; `None` if not, else whether a NULL stands for a value.
+    fn matched_by(&self, target: &Self) -> Option<bool> {
+        let is_same = self.hash == target.hash && self.read == target.read;
+        let mut pairs = self.nullable.iter().zip(&target.nullable);
+        let is_kept = pairs.all(|(ours, theirs)| theirs.is_none() || ours == theirs);
+        (is_same && is_kept).then(|| self.nullable != target.nullable)
+    }
 }
 
 /// How a row differs.
@@ -39,6 +53,8 @@ pub(super) struct Findings {
     pub(super) explained: u64,
     /// Missing rows whose key belongs to a row that this sync does not own.
     pub(super) foreign: u64,
+    /// Rows that have NULL on the target in the place of a value.
+    pub(super) nulled: u64,
     /// The first keys, in their order.
     pub(super) first: BTreeMap<(Vec<Order>, Difference), Key>,
 }
@@ -63,19 +79,20 @@ impl Findings {
             changed: 0,
             explained: 0,
             foreign: 0,
+            nulled: 0,
             first: BTreeMap::new(),
         }
     }
 
     /// Compares the rows of a part.
     pub(super) fn compare(&mut self, source: &[Row], target: &[Row]) {
-        let mut keys: BTreeMap<&Key, (Vec<i64>, Vec<i64>, bool)> = BTreeMap::new();
+        let mut keys: BTreeMap<&Key, (Vec<&Row>, Vec<&Row>, bool)> = BTreeMap::new();
         for row in source {
-            keys.entry(&row.key).or_default().0.push(row.hash);
+            keys.entry(&row.key).or_default().0.push(row);
         }
         for row in target {
             let known = keys.entry(&row.key).or_default();
-            if row.inside { known.1.push(row.hash) } else { known.2 = true }
+            if row.inside { known.1.push(row) } else { known.2 = true }
         }
         for (key, (source, target, is_foreign)) in keys {
             // Rows without a key are told apart by what they hold; NULL is no key.
@@ -87,9 +104,15 @@ impl Findings {
         }
     }
 
-    fn compare_bags(&mut self, key: &Key, mut source: Vec<i64>, target: Vec<i64>) {
-        for hash in target {
-            match source.iter().position(|known| *known == hash) {
+    fn compare_bags(&mut self, key: &Key, mut source: Vec<&Row>, target: Vec<&Row>) {
+        // Rows without a NULL in the place of a value come first: they take no row from one that has one.
+        let (nulled, target): (Vec<&Row>, Vec<&Row>) =
+            target.into_iter().partition(|row| row.nullable.iter().any(Option::is_none));
+        for row in target.into_iter().chain(nulled) {
+            let exact = source.iter().position(|known| known.matched_by(row) == Some(false));
+            let place = exact.or_else(|| source.iter().position(|known| known.matched_by(row).is_some()));
+            self.nulled += u64::from(exact.is_none() && place.is_some());
+            match place {
                 Some(place) => drop(source.swap_remove(place)),
                 None => self.note(key, Difference::Extra),
             }
@@ -97,7 +120,7 @@ impl Findings {
         source.iter().for_each(|_| self.note(key, Difference::Missing));
     }
 
-    fn compare_key(&mut self, key: &Key, source: &[i64], target: &[i64], is_foreign: bool) {
+    fn compare_key(&mut self, key: &Key, source: &[&Row], target: &[&Row], is_foreign: bool) {
         match (source, target) {
             ([], []) => {}
             ([], extra) => extra.iter().for_each(|_| self.note(key, Difference::Extra)),
@@ -110,9 +133,11 @@ impl Findings {
             }
             (source, [first, more @ ..]) => {
                 self.explained += source.len() as u64 - 1;
-                if !source.contains(first) {
+                let matches: Vec<bool> = source.iter().filter_map(|row| row.matched_by(first)).collect();
+                if matches.is_empty() {
                     self.note(key, Difference::Changed);
                 }
+                self.nulled += u64::from(!matches.is_empty() && matches.iter().all(|is_nulled| *is_nulled));
                 more.iter().for_each(|_| self.note(key, Difference::Extra));
             }
         }
@@ -151,7 +176,7 @@ mod tests {
     use super::*;
 
     fn row(key: &str, hash: i64) -> Row {
-        Row { key: vec![Some(key.to_owned())], hash, inside: true }
+        Row { key: vec![Some(key.to_owned())], hash, nullable: Vec::new(), read: Vec::new(), inside: true }
     }
 
     fn outside(key: &str, hash: i64) -> Row {
@@ -187,9 +212,28 @@ mod tests {
     #[test]
     fn rows_without_a_key_are_compared_as_often_as_they_are_there() {
         let bag = |hashes: &[i64]| -> Vec<Row> {
-            hashes.iter().map(|&hash| Row { key: Vec::new(), hash, inside: true }).collect()
+            hashes.iter().map(|&hash| Row { key: Vec::new(), ..row("", hash) }).collect()
         };
         finds(Strategy::Replace, &bag(&[1, 1, 2]), &bag(&[1, 2, 2]), [1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_null_may_stand_for_an_orphan_and_no_other_value_may() {
+        let with = |key: &str, value| Row { nullable: vec![value], ..row(key, 1) };
+        let compare = |source: &[Row], target: &[Row]| {
+            let mut findings = Findings::new(Strategy::Replace, HashSet::new());
+            findings.compare(source, target);
+            (findings.changed + findings.missing + findings.extra, findings.nulled)
+        };
+        assert_eq!(compare(&[with("1", Some(5))], &[with("1", Some(5))]), (0, 0));
+        assert_eq!(compare(&[with("1", Some(5))], &[with("1", None)]), (0, 1));
+        assert_eq!(compare(&[with("1", Some(5))], &[with("1", Some(6))]), (1, 0));
+        assert_eq!(compare(&[with("1", None)], &[with("1", Some(6))]), (1, 0));
+        assert_eq!(compare(&[with("1", None)], &[with("1", None)]), (0, 0));
+        let bag = |value| Row { key: Vec::new(), ..with("", value) };
+        assert_eq!(compare(&[bag(Some(1)), bag(None)], &[bag(None), bag(None)]), (0, 1));
+        assert_eq!(compare(&[bag(Some(1)), bag(Some(2))], &[bag(None), bag(Some(1))]), (0, 1));
+        assert_eq!(compare(&[bag(Some(1))], &[bag(Some(2))]), (2, 0));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
     refuse_other_hashes(&on_source, &on_target).await?;
     fail::fail_point!("verify.planned");
     let state = State::new(plan.run.staging_schema.clone());
-    let sides = Sides { source: &on_source.client, target: &on_target.client };
+    let sides = Sides { source: &on_source.client, target: &on_target.client, reading: &control.client };
     let ends = waits::ends(Some(&source), &target);
     let mut verification = Verification::default();
     for table in &plan.tables {
@@ -108,6 +108,8 @@ type Parts = Pin<Box<RowStream>>;
 struct Sides<'a> {
     source: &'a Client,
     target: &'a Client,
+    /// Another session of the target's.
+    reading: &'a Client,
 }
 
 impl Sides<'_> {
@@ -121,13 +123,23 @@ impl Sides<'_> {
         let mut table = TableVerification {
             name: plan.name.plain(),
             notes: std::mem::take(&mut comparison.notes),
+            not_compared: std::mem::take(&mut comparison.omitted),
             ..TableVerification::default()
         };
         // One snapshot for both statements of a side. TimeZone decides how some types are written, but also what a scope means.
-        let zone = if scope.is_none() { time_zone(self.source).await? } else { "UTC".to_owned() };
+        let source_zone = time_zone(self.source).await?;
+        let zone = if scope.is_none() { source_zone.as_str() } else { "UTC" };
         let begin = "begin isolation level repeatable read read only";
-        let on_target = format!("{begin}; set local timezone = {}", crate::pg::name::literal(&zone));
-        let begun = futures::join!(execute(self.source, begin), execute(self.target, &on_target));
+        let on_target = format!(
+            "{begin}; set local timezone = {}; {}",
+            crate::pg::name::literal(zone),
+            statement::set_source_zone(&source_zone)
+        );
+        let in_zone = format!("set timezone = {}", crate::pg::name::literal(zone));
+        let begun = futures::join!(execute(self.source, begin), async {
+            execute(self.reading, &in_zone).await?;
+            execute(self.target, &on_target).await
+        });
         let compared = match begun {
             (Ok(()), Ok(())) => self.compare_parts(&comparison, plan, unapplied, &mut table).await,
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -152,8 +164,10 @@ impl Sides<'_> {
         table.source_rows = ours.values().map(|(rows, _)| rows).sum();
         table.target_rows = theirs.values().map(|(rows, _)| rows).sum();
         let numbers: HashSet<i32> = ours.keys().chain(theirs.keys()).copied().collect();
-        let mut differing: Vec<i32> =
-            numbers.into_iter().filter(|part| ours.get(part) != theirs.get(part)).collect();
+        let mut differing: Vec<i32> = numbers
+            .into_iter()
+            .filter(|part| comparison.reads() || ours.get(part) != theirs.get(part))
+            .collect();
         if differing.is_empty() {
             return Ok(());
         }
@@ -166,7 +180,21 @@ impl Sides<'_> {
             open(self.source, comparison.source_keys(&differing)),
             open(self.target, comparison.target_keys(&differing)),
         )?;
-        compare_streams(source, target, &mut findings).await?;
+        let reading = comparison.reads().then(|| Reading { client: self.reading, sql: comparison.reading() });
+        compare_streams((source, comparison.texts()), target, reading.as_ref(), &mut findings).await?;
+        if findings.nulled > 0 {
+            table.notes.push(format!(
+                "{} of the target with NULL instead of the source's value in {}: taken to be orphans",
+                figures::counted(findings.nulled, "row"),
+                comparison.nullable_names()
+            ));
+        }
+        let lossy = plan.compared_before_the_cast();
+        if findings.changed > 0 && !lossy.is_empty() {
+            table.notes.push(format!(
+                "compared in the source's types, since their casts can lose something: {lossy}; lossy = \"allow\" compares after the cast"
+            ));
+        }
         judge(findings, is_told, &unapplied, comparison.key_names(), table);
         Ok(())
     }
@@ -177,19 +205,88 @@ async fn of<T>(side: Side, work: impl Future<Output = Result<T>>) -> Result<T> {
     work.await.map_err(|e| e.context(format!("the {}", side.name())))
 }
 
-/// Reads both streams, whose parts come in the same order.
-async fn compare_streams(mut source: Parts, mut target: Parts, findings: &mut Findings) -> Result<()> {
+/// Has the target read texts of the source, in a session that is in no transaction.
+struct Reading<'a> {
+    client: &'a Client,
+    sql: String,
+}
+
+/// As many rows are read with one statement.
+const READ_AT_ONCE: usize = 500;
+
+/// A row as it comes, with the texts that the target reads.
+type Come = (Row, Vec<Option<String>>);
+
+impl Reading<'_> {
+    /// The rows, with checksums of what the target has read.
+    async fn complete(&self, rows: Vec<Come>, texts: usize) -> Result<Vec<Row>> {
+        let mut complete = Vec::with_capacity(rows.len());
+        for some in rows.chunks(READ_AT_ONCE) {
+            let sums = self.sums(some, texts).await?;
+            complete.extend(some.iter().zip(sums).map(|((row, _), read)| Row { read, ..row.clone() }));
+        }
+        Ok(complete)
+    }
+
+    /// Of a text that the target cannot read there is no checksum: such rows are looked at one by one.
+    async fn sums(&self, rows: &[Come], texts: usize) -> Result<Vec<Vec<Option<i64>>>> {
+        let error = match self.ask(rows, texts).await {
+            Ok(sums) => return Ok(sums),
+            Err(error) => error,
+        };
+        if error.is_transient() || error.code().is_none() || error.kind() == Kind::Cancelled {
+            return Err(error);
+        }
+        if let [_] = rows {
+            return Ok(vec![vec![None; texts]]);
+        }
+        let (first, second) = rows.split_at(rows.len() / 2);
+        let mut sums = Box::pin(self.sums(first, texts)).await?;
+        sums.extend(Box::pin(self.sums(second, texts)).await?);
+        Ok(sums)
+    }
+
+    async fn ask(&self, rows: &[Come], texts: usize) -> Result<Vec<Vec<Option<i64>>>> {
+        let failed = |e: tokio_postgres::Error| Error::pg(Phase::Verify, "reading the source's values", &e);
+        let columns: Vec<Vec<Option<&str>>> = (0..texts)
+            .map(|n| rows.iter().map(|(_, texts)| texts.get(n).and_then(Option::as_deref)).collect())
+            .collect();
+        let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            columns.iter().map(|column| column as _).collect();
+        let answer = self.client.query(&self.sql, &parameters).await.map_err(failed)?;
+        Ok(answer.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Reads both streams, whose parts come in the same order. The source's comes with so many texts for the target to read.
+async fn compare_streams(
+    (mut source, texts): (Parts, usize),
+    mut target: Parts,
+    reading: Option<&Reading<'_>>,
+    findings: &mut Findings,
+) -> Result<()> {
     let (mut ours, mut theirs) = futures::try_join!(next(&mut source), next(&mut target))?;
     while let Some(part) = [&ours, &theirs].into_iter().flatten().map(|(part, _)| *part).min() {
         let (left, right) =
             futures::try_join!(take(&mut source, &mut ours, part), take(&mut target, &mut theirs, part))?;
+        let right: Vec<Row> = right.into_iter().map(as_read).collect();
+        let left = match reading {
+            Some(reading) => reading.complete(left, texts).await?,
+            None => left.into_iter().map(|(row, _)| row).collect(),
+        };
         findings.compare(&left, &right);
     }
     Ok(())
 }
 
+/// A row of the target, whose texts are checksums already.
+fn as_read((row, texts): Come) -> Row {
+    let read = texts.into_iter().map(|text| text.and_then(|text| text.parse().ok())).collect();
+    Row { read, ..row }
+}
+
 /// The rows of one part; `ahead` holds the first row of a later one.
-async fn take(stream: &mut Parts, ahead: &mut Option<(i32, Row)>, part: i32) -> Result<Vec<Row>> {
+async fn take(stream: &mut Parts, ahead: &mut Option<(i32, Come)>, part: i32) -> Result<Vec<Come>> {
     let mut rows = Vec::new();
     while ahead.as_ref().is_some_and(|(number, _)| *number == part) {
         let read = next(stream).await?;
@@ -198,9 +295,12 @@ async fn take(stream: &mut Parts, ahead: &mut Option<(i32, Row)>, part: i32) -> 
     Ok(rows)
 }
 
-async fn next(stream: &mut Parts) -> Result<Option<(i32, Row)>> {
+async fn next(stream: &mut Parts) -> Result<Option<(i32, Come)>> {
     let row = stream.next().await.transpose().map_err(|e| Error::pg(Phase::Verify, "comparing rows", &e))?;
-    Ok(row.map(|row| (row.get(0), Row { key: row.get(1), hash: row.get(2), inside: row.get(3) })))
+    Ok(row.map(|row| {
+        let (key, hash, inside, nullable) = (row.get(1), row.get(2), row.get(3), row.get(4));
+        (row.get(0), (Row { key, hash, nullable, read: Vec::new(), inside }, row.get(5)))
+    }))
 }
 
 /// What was found, after what is rightly missing.
