@@ -172,6 +172,16 @@ pub enum Lossy {
     Allow,
 }
 
+/// `triggers`: what becomes of the users' triggers of the target while a table is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Triggers {
+    /// They fire.
+    #[default]
+    Fire,
+    /// They are disabled by name in the applying transaction, and restored there.
+    Off,
+}
+
 /// `strategy`: what the target shall look like afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
@@ -300,6 +310,8 @@ pub struct TableConfig {
     pub verify_ignore: Vec<Located<Ident>>,
     /// What becomes of columns of the target that nothing fills; if not said, that depends on the method.
     pub missing: Option<Missing>,
+    /// Whether the target's triggers fire.
+    pub triggers: Located<Triggers>,
     /// `[table.columns]`
     pub columns: ColumnRules,
     /// `[[table.lookup]]`

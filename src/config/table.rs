@@ -7,7 +7,7 @@ use super::section::{Node, Section, Shape};
 use super::value::{columns, duration, ident, limit, list, located, table_name, text, word};
 use super::{
     ApplyMethod, ColumnRules, CsvConfig, From, Located, LookupConfig, Missing, ReferenceConfig, RunConfig,
-    Strategy, TableConfig, Value, Watermark, columns as column_rules, links,
+    Strategy, TableConfig, Triggers, Value, Watermark, columns as column_rules, links,
 };
 use crate::error::{Error, Result};
 use crate::pg::name::TableName;
@@ -34,6 +34,7 @@ pub(super) static SHAPE: Shape = Shape {
         "full_every",
         "verify_ignore",
         "missing",
+        "triggers",
         "columns",
         "lookup",
         "reference",
@@ -42,6 +43,8 @@ pub(super) static SHAPE: Shape = Shape {
 
 static STRATEGIES: &[(&str, Strategy)] =
     &[("replace", Strategy::Replace), ("upsert", Strategy::Upsert), ("insert", Strategy::Insert)];
+
+static TRIGGERS: &[(&str, Triggers)] = &[("fire", Triggers::Fire), ("off", Triggers::Off)];
 
 static METHODS: &[(&str, ApplyMethod)] = &[
     ("auto", ApplyMethod::Auto),
@@ -84,6 +87,9 @@ impl TableConfig {
                 .read("verify_ignore", list("an array of column names", located(ident)))?
                 .unwrap_or_default(),
             missing: section.read("missing", word(MISSING))?,
+            triggers: section
+                .read("triggers", located(word(TRIGGERS)))?
+                .unwrap_or(Located { value: Triggers::Fire, at: name.at.clone() }),
             columns: ColumnRules::read(section.get("columns").as_ref())?,
             lookups: links::read_all(section, "lookup", &links::LOOKUP, LookupConfig::read)?,
             references: links::read_all(section, "reference", &links::REFERENCE, ReferenceConfig::read)?,

@@ -93,6 +93,8 @@ fn is_settled(table: &TablePlan) -> bool {
     let is_demanded = |lookup: &Lookup| table.late_not_null().any(|name| *name == lookup.column);
     table.staying_rows().is_none()
         && table.late_checks().next().is_none()
+        && table.not_null_of_some().next().is_none()
+        && table.checks_of_some().next().is_none()
         && table
             .lookups
             .iter()

@@ -31,11 +31,14 @@ mod show;
 mod storage;
 mod swaps;
 mod table;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{ApplyMethod, Commit, Config, Limit, Missing, OnEmpty, OnOrphan, RunConfig, Strategy};
+use crate::config::{
+    ApplyMethod, Commit, Config, Limit, Missing, OnEmpty, OnOrphan, RunConfig, Strategy, Triggers,
+};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
@@ -66,6 +69,7 @@ pub use references::{Part, Reference};
 pub use show::DiskNeed;
 pub use storage::Storage;
 pub use table::source_name;
+pub use triggers::JudgedRows;
 
 /// Everything [`build`] looks at besides the config.
 #[derive(Debug)]
@@ -278,6 +282,8 @@ pub struct TablePlan {
     pub sequences: Vec<Sequence>,
     /// Guards.
     pub guards: Guards,
+    /// Whether the target's triggers fire.
+    pub triggers: Triggers,
     /// What the operator should know about this table.
     pub warnings: Vec<String>,
     /// What who reads the plan should know besides.
@@ -479,6 +485,8 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     missing::settle(&mut tables, &config.tables);
     swaps::tell(&mut tables, &groups, facts.target);
     casts::tell(&mut tables);
+    let places: Vec<_> = config.tables.iter().map(|table| table.triggers.at.clone()).collect();
+    triggers::tell(&mut tables, &places, &facts.target.server.event_triggers)?;
     judging::decide(&mut tables, &groups, facts);
     let (streams, streams_reason) = streams(&config.run, facts, &tables)?;
     let mut warnings = Vec::new();

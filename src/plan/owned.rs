@@ -76,6 +76,23 @@ impl TablePlan {
         self.key.iter().flatten().filter_map(part).collect()
     }
 
+    /// Whether the rows `a` and `b`, which have the table's columns, have one key. Without a key no rows have.
+    #[must_use]
+    pub fn same_key_sql(&self, a: &str, b: &str) -> String {
+        let parts = self.key_parts();
+        let pairs = parts.iter().map(|part| {
+            let name = &self.columns[part.column].name;
+            let collate = part.collation.iter().map(|name| format!(" collate {name}")).collect::<String>();
+            let equal = format!("{a}.{name} {} {b}.{name}{collate}", part.operator);
+            if part.nulls_equal {
+                format!("({equal} or ({a}.{name} is null and {b}.{name} is null))")
+            } else {
+                equal
+            }
+        });
+        if parts.is_empty() { "false".to_owned() } else { pairs.collect::<Vec<_>>().join(" and ") }
+    }
+
     /// Whether the target itself keeps two rows from having one key.
     #[must_use]
     pub fn has_unique_key(&self) -> bool {

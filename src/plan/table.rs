@@ -193,6 +193,7 @@ fn plan_columns(
         target_index_bytes: target.index_bytes,
         sequences,
         guards: guards(table, reading.mode),
+        triggers: table.triggers.value,
         mode: reading.mode,
         since: reading.since,
         watermark: reading.watermark,
@@ -467,7 +468,7 @@ pub(super) mod tests {
             has_children: false,
             managed: None,
             is_empty: false,
-            has_before_triggers: false,
+            triggers: Vec::new(),
             rights: Rights {
                 owner: true,
                 select: true,

@@ -164,6 +164,9 @@ pub(super) async fn check(mut config: Config, options: &Options) -> Result<Check
                 for engine in table.engines() {
                     report.note(format!("{}: {engine}", table.name.plain()));
                 }
+                for trigger in table.firing() {
+                    report.note(format!("{}: trigger {trigger} fires", table.name.plain()));
+                }
                 for warning in &table.warnings {
                     report.warning(format!("{}: {warning}", table.name.plain()));
                 }

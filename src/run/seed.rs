@@ -11,7 +11,7 @@ use super::prepare;
 use super::sessions::Sessions;
 use crate::config::{
     ApplyMethod, ColumnRules, Config, CsvConfig, Dialect, From, Limit, Located, OnEmpty, RunConfig, Secret,
-    Strategy, TableConfig,
+    Strategy, TableConfig, Triggers,
 };
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::conninfo::{ConnInfo, Environment};
@@ -160,6 +160,7 @@ fn entry(name: TableName, files: &[PathBuf], request: &Request, run: &RunConfig)
         full_every: run.full_every,
         verify_ignore: Vec::new(),
         missing: None,
+        triggers: Located { value: Triggers::Fire, at: at.clone() },
         columns: ColumnRules::default(),
         lookups: Vec::new(),
         references: Vec::new(),

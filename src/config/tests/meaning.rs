@@ -195,6 +195,7 @@ fn every_key_of_a_table_is_read_with_its_place() {
         full_every: DAY,
         verify_ignore: vec![],
         missing: None,
+        triggers: at(2, 8, Triggers::Fire),
         columns,
         lookups: vec![LookupConfig {
             column: at(22, 10, name("client_id")),
@@ -254,6 +255,7 @@ name = "orders"
         full_every: 60 * MINUTE,
         verify_ignore: vec![],
         missing: None,
+        triggers: at(8, 8, Triggers::Fire),
         columns: ColumnRules::default(),
         lookups: vec![],
         references: vec![],
@@ -275,6 +277,14 @@ fn what_casts_may_lose_and_what_is_not_compared_is_read() {
     let table =
         parse("[[table]]\nname = 't'\nverify_ignore = ['Seen', '\"At\"']\n").unwrap().tables.remove(0);
     assert_eq!(table.verify_ignore, [at(3, 18, name("seen")), at(3, 26, name("At"))]);
+}
+
+#[test]
+fn triggers_fire_unless_the_table_says_otherwise() {
+    let config =
+        parse("[[table]]\nname = 'a'\ntriggers = 'off'\n[[table]]\nname = 'b'\ntriggers = 'fire'").unwrap();
+    assert_eq!(config.tables[0].triggers, at(3, 12, Triggers::Off));
+    assert_eq!(config.tables[1].triggers, at(6, 12, Triggers::Fire));
 }
 
 #[test]

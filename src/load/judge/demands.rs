@@ -1,10 +1,12 @@
-//! What the target demands of columns that have changed since their rows were copied: NOT NULL and CHECK.
+//! What the target demands of rows and staging does not: NOT NULL and CHECK of columns that have changed since their rows were
+//! copied, and of rows that no trigger mends.
 
 use super::{Judge, Staged, removal};
 use crate::config::OnOrphan;
 use crate::error::Result;
 use crate::load::refusal::{check_violated, null_in};
 use crate::pg::name::{Ident, literal};
+use crate::plan::{JudgedRows, TablePlan};
 
 impl<'p> Staged<'p> {
     /// The columns that must not be NULL, and in which no NULL was refused while rows streamed by.
@@ -28,22 +30,43 @@ impl Judge<'_, '_> {
     pub(super) async fn refuse(&mut self, staged: &Staged<'_>) -> Result<u64> {
         let Some(staging) = &staged.staging else { return Ok(0) };
         let mut removed = 0;
-        for column in staged.late_not_null() {
-            let (kind, text) = null_in(column, &staged.plan.name);
-            let delete = format!("delete from {} as s where s.{column} is null returning s.*", staging.name);
-            let sql = removal(staged.plan, &delete, &literal(&text), "null");
+        let (plan, which) = (staged.plan, unmended(staged.plan));
+        let not_null = staged.late_not_null().map(|column| (column, ""));
+        for (column, which) in not_null.chain(plan.not_null_of_some().map(|column| (column, &*which))) {
+            let (kind, text) = null_in(column, &plan.name);
+            let delete =
+                format!("delete from {} as s where s.{column} is null{which} returning s.*", staging.name);
+            let sql = removal(plan, &delete, &literal(&text), "null");
             removed += self.remove(staged, &sql, &kind).await?;
         }
-        for check in staged.plan.late_checks() {
+        let checks = plan.late_checks().map(|check| (check, ""));
+        for (check, which) in checks.chain(plan.checks_of_some().map(|check| (check, &*which))) {
             let name = check.name.as_str();
-            let (kind, text) = check_violated(name, &staged.plan.name);
+            let (kind, text) = check_violated(name, &plan.name);
             let delete = format!(
-                "delete from {} as s where ({}) is false returning s.*",
+                "delete from {} as s where ({}) is false{which} returning s.*",
                 staging.name, check.expression
             );
-            let sql = removal(staged.plan, &delete, &literal(&text), &literal(name));
+            let sql = removal(plan, &delete, &literal(&text), &literal(name));
             removed += self.remove(staged, &sql, &kind).await?;
         }
         Ok(removed)
     }
+}
+
+/// `and` a staged row `s` is one that no trigger mends: it will be inserted, or it will update a live row.
+fn unmended(plan: &TablePlan) -> String {
+    let is_there = match plan.judged_rows() {
+        JudgedRows::All => return String::new(),
+        JudgedRows::None => return " and false".to_owned(),
+        JudgedRows::Inserted => "not exists",
+        JudgedRows::Updated => "exists",
+    };
+    let ours = plan.untouchable_rows().map(|rows| format!(" where ({rows}) is not true")).unwrap_or_default();
+    // A CHECK names columns as the table does: nothing else in the statement may have columns of theirs.
+    format!(
+        " and {is_there} (select from (select * from {}{ours}) as t where {})",
+        plan.name,
+        plan.same_key_sql("t", "s")
+    )
 }

@@ -192,8 +192,12 @@ async fn claim(wire: &mut Wire, ledger: &Ledger, entry: usize) -> Result<bool> {
 
 fn is_judged(staged: &Staged<'_>) -> bool {
     let has_reference = staged.references().any(|r| r.on_orphan != OnOrphan::Keep);
-    let has_demands =
-        || staged.late_not_null().next().is_some() || staged.plan.late_checks().next().is_some();
+    let has_demands = || {
+        staged.late_not_null().next().is_some()
+            || staged.plan.late_checks().next().is_some()
+            || staged.plan.not_null_of_some().next().is_some()
+            || staged.plan.checks_of_some().next().is_some()
+    };
     staged.staging.is_some()
         && (has_reference
             || staged.plan.has_doubtful_key()

@@ -6,8 +6,9 @@ use futures::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
 use super::{
-    Action, Attachments, Catalog, CheckConstraint, Column, ForeignKey, Identity, IndexPart, Leaf, Oid, Part,
-    Partition, Relation, RelationKind, Rights, Sequence, Server, Type, UniqueIndex, extensions,
+    Action, Attachments, Catalog, CheckConstraint, Column, Event, ForeignKey, Identity, IndexPart, Leaf, Oid,
+    Part, Partition, Relation, RelationKind, Rights, Sequence, Server, Trigger, Type, UniqueIndex,
+    extensions,
 };
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
@@ -39,6 +40,7 @@ pub async fn load(
         include_str!("foreign_keys.sql"),
         include_str!("sequences.sql"),
         include_str!("checks.sql"),
+        include_str!("triggers.sql"),
     ]
     .map(|sql| {
         let oids = &oids;
@@ -51,7 +53,7 @@ pub async fn load(
         client.query(include_str!("extensions.sql"), &[]),
     )
     .map_err(failed)?;
-    let [columns, leaves, partitions, indexes, foreign_keys, sequences, checks] = &parts[..] else {
+    let [columns, leaves, partitions, indexes, foreign_keys, sequences, checks, triggers] = &parts[..] else {
         return Err(Error::new(Phase::Plan, crate::error::Kind::Internal, "a catalog query is missing"));
     };
     let mut server = server_facts(&server);
@@ -83,6 +85,9 @@ pub async fn load(
     }
     for row in checks {
         owner_of(&mut relations, row, "asked", |r| add_check(r, row));
+    }
+    for row in triggers {
+        owner_of(&mut relations, row, "root", |r| r.triggers.push(trigger(row)));
     }
 
     server.table_extensions =
@@ -213,7 +218,7 @@ fn relation(row: &Row) -> Relation {
         has_children: row.get("has_children"),
         managed: None,
         is_empty: false,
-        has_before_triggers: row.get("has_before_triggers"),
+        triggers: Vec::new(),
         rights: Rights {
             owner: row.get("is_owner"),
             select: row.get("may_select"),
@@ -286,6 +291,29 @@ fn add_check(relation: &mut Relation, row: &Row) {
             other.columns.dedup();
         }
         None => relation.checks.push(check),
+    }
+}
+
+fn trigger(row: &Row) -> Trigger {
+    let events = [
+        ("on_insert", Event::Insert),
+        ("on_update", Event::Update),
+        ("on_delete", Event::Delete),
+        ("on_truncate", Event::Truncate),
+    ];
+    Trigger {
+        name: ident(row, "trigger"),
+        table: name(row, "schema", "name"),
+        is_enabled: row.get("is_enabled"),
+        is_copy: row.get("is_copy"),
+        is_owner: row.get("is_owner"),
+        for_each_row: row.get("for_each_row"),
+        is_before: row.get("is_before"),
+        events: events.into_iter().filter(|(column, _)| row.get(column)).map(|(_, event)| event).collect(),
+        has_condition: row.get("has_condition"),
+        update_of: idents(row, "update_of"),
+        function: name(row, "function_schema", "function_name"),
+        source: row.get("source"),
     }
 }
 

@@ -8,6 +8,7 @@ mod attachments;
 mod emptiness;
 mod extensions;
 mod load;
+mod trigger;
 mod wire;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ pub use attachments::load_attachments;
 pub(crate) use attachments::obstacles;
 pub use emptiness::load_emptiness;
 pub use load::{describe_query, load};
+pub use trigger::{Event, Trigger};
 
 use crate::pg::name::{Ident, TableName};
 
@@ -205,8 +207,8 @@ pub struct Relation {
     pub managed: Option<Managed>,
     /// Whether it holds no row; only known of the tables that [`load_emptiness`] was asked for, false for all others.
     pub is_empty: bool,
-    /// Whether a trigger may change its rows before they are written.
-    pub has_before_triggers: bool,
+    /// Its users' triggers and those of its partitions, in the order in which they fire.
+    pub triggers: Vec<Trigger>,
     /// What our role may do.
     pub rights: Rights,
     /// Columns in their order, dropped ones apart.

@@ -20,16 +20,7 @@ select
         and not (select r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user) as rows_hidden,
     case when c.relkind in ('r', 'm', 'p') then coalesce(pg_catalog.pg_indexes_size(c.oid), 0) else 0 end as index_bytes,
     greatest(c.reltuples, 0)::float8 as row_estimate,
-    exists (select from pg_catalog.pg_inherits i where i.inhparent = c.oid) as has_children,
-    -- BEFORE … FOR EACH ROW, of INSERT or UPDATE (src/include/catalog/pg_trigger.h), its own or a partition's.
-    exists (
-        with recursive tree (oid) as (
-            select c.oid
-            union all
-            select i.inhrelid from tree join pg_catalog.pg_inherits i on i.inhparent = tree.oid)
-        select from tree
-        join pg_catalog.pg_trigger t on t.tgrelid = tree.oid
-        where t.tgenabled in ('O', 'A') and t.tgtype & 3 = 3 and t.tgtype & 20 <> 0) as has_before_triggers
+    exists (select from pg_catalog.pg_inherits i where i.inhparent = c.oid) as has_children
 from rows from (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) with ordinality as asked (schema, name, ordinal)
 join pg_catalog.pg_namespace n on n.nspname = asked.schema
 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = asked.name

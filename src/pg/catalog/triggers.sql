@@ -1,0 +1,40 @@
+-- The users' triggers of relations and of what inherits from them (partitions too), in the order in which they fire. $1: oids.
+-- Bits of tgtype as in src/include/catalog/pg_trigger.h. The copies that partitions have of a row trigger are marked as internal
+-- by servers before 13, and by tgparentid since.
+with recursive tree (root, oid) as (
+    select asked.oid, asked.oid from pg_catalog.unnest($1::oid[]) as asked (oid)
+    union
+    select tree.root, i.inhrelid from tree join pg_catalog.pg_inherits i on i.inhparent = tree.oid
+)
+select
+    tree.root,
+    n.nspname::text as schema,
+    c.relname::text as name,
+    t.tgname::text as trigger,
+    t.tgenabled in ('O', 'A') as is_enabled,
+    coalesce((pg_catalog.to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0 as is_copy,
+    pg_catalog.pg_has_role(c.relowner, 'USAGE') as is_owner,
+    t.tgtype & 1 <> 0 as for_each_row,
+    t.tgtype & 2 <> 0 as is_before,
+    t.tgtype & 4 <> 0 as on_insert,
+    t.tgtype & 8 <> 0 as on_delete,
+    t.tgtype & 16 <> 0 as on_update,
+    t.tgtype & 32 <> 0 as on_truncate,
+    t.tgqual is not null as has_condition,
+    array(
+        select a.attname::text
+        from pg_catalog.unnest(t.tgattr::int2[]) with ordinality as k (attnum, ordinal)
+        join pg_catalog.pg_attribute a on a.attrelid = t.tgrelid and a.attnum = k.attnum
+        order by k.ordinal
+    ) as update_of,
+    pn.nspname::text as function_schema,
+    p.proname::text as function_name,
+    p.prosrc as source
+from tree
+join pg_catalog.pg_trigger t on t.tgrelid = tree.oid
+join pg_catalog.pg_class c on c.oid = t.tgrelid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_proc p on p.oid = t.tgfoid
+join pg_catalog.pg_namespace pn on pn.oid = p.pronamespace
+where not t.tgisinternal and t.tgtype & 64 = 0
+order by tree.root, t.tgname, n.nspname, c.relname
