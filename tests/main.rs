@@ -60,6 +60,7 @@ mod swap_oddities;
 mod swap_plan;
 mod throw_away_servers;
 mod timeouts;
+mod triggers;
 mod types;
 mod verify;
 mod versions;

@@ -12,6 +12,7 @@ use crate::batch::Flow;
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{ForeignKey, Oid};
+use crate::pg::name::TableName;
 use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Direct;
@@ -84,6 +85,7 @@ impl Exchange for Direct {
         &'a self,
         client: &'a Client,
         tables: &'a [&'a Ready<'a>],
+        _is_traced: bool,
     ) -> BoxFuture<'a, Result<Vec<u64>>> {
         Box::pin(async move {
             let mut filled = Vec::with_capacity(tables.len());
@@ -112,6 +114,24 @@ async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> 
         .hint("Run again."))
 }
 
+/// The same error with the number of the row that it is about, which its CONTEXT has after the table's name.
+fn with_row(error: Error, table: &TableName) -> Error {
+    let context = error.server_error().and_then(|server| server.context.0.as_deref()).unwrap_or_default();
+    let place = context.split_once(&format!("COPY {}", table.name.as_str()));
+    let number = place.and_then(|(_, place)| {
+        let digits = place.trim_start_matches(|c: char| !c.is_ascii_digit() && c != '\n');
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse::<u64>().ok()
+    });
+    match number {
+        Some(row) => {
+            let message = format!("{}, in row {row} of the COPY", error.message());
+            error.instead(message)
+        }
+        None => error,
+    }
+}
+
 /// Copies a table's rows from the source; returns how many, after both servers have agreed on it.
 async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let name = table.plan.name.plain();
@@ -127,6 +147,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
         table.plan.column_list(),
         table.plan.format
     );
+    let failed = |e: tokio_postgres::Error| with_row(failed(e), &table.plan.name);
     let mut sink = pin!(client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?);
     fail::fail_point!("apply.copying");
     let expected = loop {

@@ -2,8 +2,8 @@
 
 use tokio_postgres::Client;
 
-use super::Ready;
 use super::merge::Sides;
+use super::{Ready, trace};
 use crate::error::{Error, Kind, Phase, Result};
 
 /// INSERT … SELECT from staging, for one table or for several that reference each other in a circle.
@@ -11,18 +11,25 @@ use crate::error::{Error, Kind, Phase, Result};
 /// A circle is filled by one statement with an INSERT per table: foreign keys that are not deferrable are checked at the
 /// end of the statement, when all rows are there (manual, 7.8.4: the sub-statements of WITH see one snapshot, and their
 /// triggers fire after all of them).
-pub(super) async fn from_staging(client: &Client, tables: &[&Ready<'_>]) -> Result<Vec<u64>> {
+pub(super) async fn from_staging(
+    client: &Client,
+    tables: &[&Ready<'_>],
+    is_traced: bool,
+) -> Result<Vec<u64>> {
     let what = || {
         let names: Vec<String> = tables.iter().map(|table| table.plan.name.plain()).collect();
         format!("inserting into {}", names.join(", "))
     };
     let counts = match tables {
-        [table] => vec![
-            client.execute(&insert(table)?, &[]).await.map_err(|e| Error::pg(Phase::Apply, what(), &e))?,
+        [table] if !is_traced => vec![
+            client
+                .execute(&insert(table, false)?, &[])
+                .await
+                .map_err(|e| Error::pg(Phase::Apply, what(), &e))?,
         ],
         _ => {
             let row = client
-                .query_one(&circle(tables)?, &[])
+                .query_one(&circle(tables, is_traced)?, &[])
                 .await
                 .map_err(|e| Error::pg(Phase::Apply, what(), &e))?;
             (0..tables.len()).map(|i| u64::try_from(row.get::<_, i64>(i)).unwrap_or(0)).collect()
@@ -42,7 +49,7 @@ pub(super) async fn left_out(client: &Client, table: &Ready<'_>) -> Result<u64> 
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
 }
 
-fn insert(table: &Ready<'_>) -> Result<String> {
+fn insert(table: &Ready<'_>, is_traced: bool) -> Result<String> {
     let staging = table.staging.as_ref().ok_or_else(|| {
         Error::new(Phase::Apply, Kind::Internal, format!("{} has no staging table", table.plan.name.plain()))
     })?;
@@ -52,18 +59,24 @@ fn insert(table: &Ready<'_>) -> Result<String> {
     let filter = blocked
         .map(|rows| format!(" where not exists (select from ({rows}) as b where b.place = staged.ctid)"));
     let filter = filter.unwrap_or_default();
+    let mut values: Vec<String> = table.plan.columns.iter().map(|column| column.name.to_string()).collect();
+    if let Some(first) = values.first_mut().filter(|_| is_traced) {
+        *first = trace::noting(first, table.plan.entry, "staged.ctid");
+    }
     Ok(format!(
-        "insert into {} ({columns}){overriding} select {columns} from {staging} as staged{filter}",
-        table.plan.name
+        "insert into {} ({columns}){overriding} select {} from {staging} as staged{filter}",
+        table.plan.name,
+        values.join(", ")
     ))
 }
 
-fn circle(tables: &[&Ready<'_>]) -> Result<String> {
+fn circle(tables: &[&Ready<'_>], is_traced: bool) -> Result<String> {
     let mut with = Vec::with_capacity(tables.len());
     let mut counts = Vec::with_capacity(tables.len());
     for (i, table) in tables.iter().enumerate() {
-        with.push(format!("t{i} as ({} returning 1)", insert(table)?));
+        with.push(format!("t{i} as ({} returning 1)", insert(table, is_traced)?));
         counts.push(format!("(select pg_catalog.count(*) from t{i})"));
     }
+    counts.extend(is_traced.then(trace::finished));
     Ok(format!("with {} select {}", with.join(", "), counts.join(", ")))
 }

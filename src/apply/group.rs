@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::commit::{commit, transaction_id};
 use super::locks::{self, Wanted};
 use super::merge::{self, Merge};
-use super::{METHODS, Ready, Way, blockers, fill, method, sequences, swap, verify};
+use super::{METHODS, Ready, Way, blockers, fill, method, sequences, swap, trace, triggers, verify};
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Oid, Sequence};
@@ -130,6 +130,9 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     let mut session = session::connect(context.connect, context.settings).await?;
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut attempt = 1;
+    // Rows that are copied straight into a table are not noted, and would have to be extracted once more.
+    let can_note = group.iter().flatten().all(|table| table.staging.is_some());
+    let mut refused: Option<Error> = None;
     let merges = merges(group)?;
     session.refuse_read_only(Phase::Apply).await?;
     let built = build(context, &session, group).await?;
@@ -137,9 +140,16 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     loop {
         let began = Instant::now();
         let mut exchange = None;
-        let error = match try_once(context, &session, group, (&merges, &built, &mut exchange)).await {
-            Ok(Done { mut outcomes, lock, unvalidated }) => {
+        let is_traced = refused.is_some();
+        let error = match try_once(context, &session, group, (&merges, &built, &mut exchange), is_traced)
+            .await
+        {
+            Ok(Done { mut outcomes, lock, unvalidated, xid }) => {
                 let apply = began.elapsed();
+                tokio::select! {
+                    () = triggers::warn_of_changed(&session.client, group, &xid, &mut outcomes) => {}
+                    () = context.cancel.cancelled() => session.cancel().await,
+                }
                 swap::warn_of_overwritten(&session.client, &built, &mut outcomes).await;
                 let warnings = settle_swaps(context, session, exchange.as_ref(), &unvalidated).await;
                 outcomes.iter_mut().take(1).for_each(|first| first.warnings.extend(warnings.iter().cloned()));
@@ -148,9 +158,21 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
             Err(error) => error,
         };
         if session.client.is_closed() {
-            return Err(error);
+            return Err(refused.unwrap_or(error));
         }
         let rolled_back = session.client.batch_execute("rollback").await;
+        if let Some(first) = refused {
+            return Err(trace::name(&session.client, group, first, &error).await);
+        }
+        if rolled_back.is_ok()
+            && can_note
+            && trace::is_about_a_row(&error)
+            && trace::prepare(&session.client).await.is_ok()
+        {
+            refused = Some(error);
+            continue;
+        }
+        let error = triggers::explain(error, group);
         // A deadlock is a lock that was not to be had, too.
         let is_deadlock = error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED);
         if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
@@ -251,6 +273,8 @@ struct Done {
     lock: Duration,
     /// Foreign keys that are left to be validated.
     unvalidated: Vec<Unvalidated>,
+    /// The transaction's number.
+    xid: String,
 }
 
 /// The sequences that are locked with the tables, in the order of their names. Those of tables that are swapped go away.
@@ -289,6 +313,7 @@ async fn try_once(
     session: &Session,
     group: &[Vec<&Ready<'_>>],
     (merges, built, swaps): (&[Merge<'_>], &[swap::Built<'_>], &mut Option<swap::Prepared>),
+    is_traced: bool,
 ) -> Result<Done> {
     let client = &session.client;
     let prepared = async {
@@ -327,7 +352,11 @@ async fn try_once(
         let done = match known {
             Some(known) => known,
             None => {
-                let outcomes = [swapped, exchange(client, group, merges).await?].concat();
+                let are_off = triggers::disable(client, group).await?;
+                let outcomes = [swapped, exchange(client, group, merges, is_traced).await?].concat();
+                if are_off {
+                    triggers::restore(client).await?;
+                }
                 let mut unvalidated = Vec::new();
                 if let Some(swaps) = swaps {
                     swaps.search_rewritten(client, &keys).await?;
@@ -356,7 +385,7 @@ async fn try_once(
     commit(context, session, &xid, &outcomes).await?;
     fail::fail_point!("apply.committed");
     let lock = Duration::from_secs_f64(held_ms.max(0.0) / 1000.0) + committing.elapsed();
-    Ok(Done { outcomes, lock, unvalidated })
+    Ok(Done { outcomes, lock, unvalidated, xid })
 }
 
 /// Records what is done in the transaction. Returns its number.
@@ -418,7 +447,12 @@ async fn settle_swaps(
 ///
 /// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
 /// whatever refers to them is emptied.
-async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_>]) -> Result<Vec<Outcome>> {
+async fn exchange(
+    client: &Client,
+    group: &[Vec<&Ready<'_>>],
+    merges: &[Merge<'_>],
+    is_traced: bool,
+) -> Result<Vec<Outcome>> {
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
     // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
@@ -436,7 +470,7 @@ async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_
     }
     fail::fail_point!("apply.removed");
     let mut outcomes = Vec::new();
-    for (merge, counts) in merges.iter().zip(merge::apply(client, merges).await?) {
+    for (merge, counts) in merges.iter().zip(merge::apply(client, merges, is_traced).await?) {
         outcomes.push(settle_merged(client, merge.table(), counts).await?);
     }
     for circle in group {
@@ -450,7 +484,7 @@ async fn exchange(client: &Client, group: &[Vec<&Ready<'_>>], merges: &[Merge<'_
             }
         }
         let Some(way) = way else { continue };
-        let filled = way.fill(client, &exchanged).await?;
+        let filled = way.fill(client, &exchanged, is_traced).await?;
         for (table, inserted) in exchanged.iter().zip(filled) {
             let deleted =
                 removed.iter().find(|(entry, _)| *entry == table.plan.entry).map_or(0, |(_, rows)| *rows);
@@ -502,7 +536,7 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
                 "{name}: {staged} rows were staged but {inserted} inserted and {skipped} left out; nothing was changed"
             ),
         )
-        .hint("A trigger or a rule of the table keeps rows out."));
+        .hint(triggers::keeping_out(table.plan)));
     }
     Ok(Outcome {
         entry: table.plan.entry,

@@ -22,6 +22,8 @@ mod merge;
 mod scope;
 mod sequences;
 pub(crate) mod swap;
+mod trace;
+mod triggers;
 mod truncate;
 mod upsert;
 mod verify;
@@ -64,13 +66,15 @@ pub(crate) trait Exchange: Sync {
     ) -> BoxFuture<'a, Result<Vec<u64>>>;
 
     /// Brings the new rows into tables that reference each other in a circle, or into a single one. Returns how many,
-    /// per table. All of them use this method or another one that keeps this default.
+    /// per table. All of them use this method or another one that keeps this default. Staged rows are noted if `is_traced`
+    /// ([`mod@trace`]).
     fn fill<'a>(
         &'a self,
         client: &'a Client,
         tables: &'a [&'a Ready<'a>],
+        is_traced: bool,
     ) -> BoxFuture<'a, Result<Vec<u64>>> {
-        Box::pin(fill::from_staging(client, tables))
+        Box::pin(fill::from_staging(client, tables, is_traced))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct ServerError {
     pub hint: Option<String>,
     /// Table, column and constraint, where the server names them.
     pub object: Option<String>,
+    /// The table alone, without its schema.
+    pub(crate) table: Option<String>,
     /// The column alone.
     pub(crate) column: Option<String>,
     /// The constraint alone.
@@ -47,10 +49,11 @@ impl ServerError {
             message: db.message().to_owned(),
             hint: db.hint().map(str::to_owned),
             object: object(db.table(), db.column(), db.constraint()),
+            table: db.table().map(str::to_owned),
             column: db.column().map(str::to_owned),
             constraint: db.constraint().map(str::to_owned),
             detail: Hidden(db.detail().map(str::to_owned)),
-            context: Hidden::default(),
+            context: Hidden(db.where_().map(str::to_owned)),
         }
     }
 
@@ -68,6 +71,7 @@ impl ServerError {
             message,
             hint,
             object: object(table, column, constraint),
+            table: table.map(str::to_owned),
             column: column.map(str::to_owned),
             constraint: constraint.map(str::to_owned),
             detail: Hidden::default(),

@@ -267,9 +267,11 @@ fn changes_sql(merge: &Merge<'_>) -> String {
             format!("{skips}when b.place is not null then '{}' ", change::SKIP),
         ),
     };
+    // What triggers have changed is looked for after the commit.
+    let end = if sides.plan.changing().next().is_some() { "preserve rows" } else { "drop" };
     let live = if policy.updates { sides.ours("t") } else { sides.live("t", Some("false")) };
     let mut sql = format!(
-        "create temporary table {} on commit drop as {with}
+        "create temporary table {} on commit {end} as {with}
          select (case {skips}when t.place is null then '{}' when {} then '{}' when {} then '{}' else '{}' end)::text as change,
              s.place as s_place, t.part as t_part, t.place as t_place
          from {difference} as d join {} on s.place = d.s_place {join}

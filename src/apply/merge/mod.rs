@@ -23,6 +23,7 @@ pub(super) use sides::Sides;
 use super::Ready;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
+use crate::plan::TablePlan;
 
 /// What a merge does with rows that are on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl<'a> Merge<'a> {
 
     /// Where the changes are kept: what is done with which staged row at which place of the live table.
     fn changes(&self) -> TableName {
-        TableName::new("pg_temp", format!("changes_{}", self.table.plan.entry))
+        changes_of(self.table.plan)
     }
 
     fn fails(&self, what: &str) -> impl Fn(tokio_postgres::Error) -> Error {
@@ -113,11 +114,27 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Brings the differences into the tables of a group, under their locks. Returns the counts per table.
+fn changes_of(plan: &TablePlan) -> TableName {
+    TableName::new("pg_temp", format!("changes_{}", plan.entry))
+}
+
+/// Joins to staged rows `s` the changes that wrote them, after the commit: only kept of tables of which triggers change rows.
+pub(super) fn written(plan: &TablePlan) -> String {
+    format!(
+        "join {} as c on c.s_place = s.place and c.change in ('{}', {}, '{}')",
+        changes_of(plan),
+        change::INSERT,
+        change::UPDATES,
+        change::REPLACE
+    )
+}
+
+/// Brings the differences into the tables of a group, under their locks. Returns the counts per table. Staged rows are noted if
+/// `is_traced`.
 ///
 /// # Errors
 /// [`Kind::Guard`] when a row that stays refers to one that vanishes, or when counts disagree; the server's.
-pub(super) async fn apply(client: &Client, merges: &[Merge<'_>]) -> Result<Vec<Counts>> {
+pub(super) async fn apply(client: &Client, merges: &[Merge<'_>], is_traced: bool) -> Result<Vec<Counts>> {
     if !merges.is_empty() {
         compare::favour_single_rows(client).await?;
     }
@@ -126,6 +143,6 @@ pub(super) async fn apply(client: &Client, merges: &[Merge<'_>]) -> Result<Vec<C
         planned.push(compare::again(client, merge).await?);
     }
     search::refuse_dangling(client, merges, &planned).await?;
-    write::write(client, merges, &planned).await?;
+    write::write(client, merges, &planned, is_traced).await?;
     Ok(merges.iter().zip(&planned).map(|(merge, planned)| planned.counts(merge)).collect())
 }

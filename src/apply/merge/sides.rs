@@ -24,7 +24,7 @@ impl Sides<'_> {
     }
 
     /// Live rows as `alias`: `part` (tableoid), `place` (ctid), `version` (xmin), the columns; only those where `rows`.
-    pub(super) fn live(&self, alias: &str, rows: Option<&str>) -> String {
+    pub(in crate::apply) fn live(&self, alias: &str, rows: Option<&str>) -> String {
         let filter = rows.map(|rows| format!(" where {rows}")).unwrap_or_default();
         self.rows(alias, "", &filter)
     }
@@ -61,7 +61,7 @@ impl Sides<'_> {
     }
 
     /// Whether the keys of `a` and `b` match. Without a key nothing does.
-    pub(super) fn same_key(&self, a: &str, b: &str) -> String {
+    pub(in crate::apply) fn same_key(&self, a: &str, b: &str) -> String {
         let parts = self.plan.key_parts();
         let pairs: Vec<String> = parts
             .iter()

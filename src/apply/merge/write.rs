@@ -4,12 +4,15 @@ use tokio_postgres::Client;
 
 use super::compare::Planned;
 use super::{Merge, change};
+use crate::apply::{trace, triggers};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Identity;
-use crate::pg::name::list;
+use crate::pg::name::{Ident, list};
+use crate::plan::TablePlan;
 
 /// A part of the statement, and how many rows it is to write.
-struct Part {
+struct Part<'a> {
+    plan: &'a TablePlan,
     name: String,
     sql: String,
     rows: u64,
@@ -23,12 +26,18 @@ struct Part {
 ///
 /// # Errors
 /// [`Kind::Guard`] when other rows were written than were planned; the server's.
-pub(super) async fn write(client: &Client, merges: &[Merge<'_>], planned: &[Planned]) -> Result<()> {
-    let mut parts: Vec<Part> = Vec::new();
-    for step in [deletes, updates, inserts] {
+pub(super) async fn write(
+    client: &Client,
+    merges: &[Merge<'_>],
+    planned: &[Planned],
+    is_traced: bool,
+) -> Result<()> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    type Step = for<'a> fn(&Merge<'a>, &Planned, (&str, bool)) -> Vec<Part<'a>>;
+    for step in [deletes as Step, updates, inserts] {
         let before: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
         for (merge, planned) in merges.iter().zip(planned) {
-            parts.extend(step(merge, planned, &after(&before)));
+            parts.extend(step(merge, planned, (&after(&before), is_traced)));
         }
     }
     if parts.is_empty() {
@@ -36,7 +45,8 @@ pub(super) async fn write(client: &Client, merges: &[Merge<'_>], planned: &[Plan
     }
     let with: Vec<String> =
         parts.iter().map(|part| format!("{} as ({} returning 1)", part.name, part.sql)).collect();
-    let counts: Vec<String> = parts.iter().map(|part| count_of(&part.name)).collect();
+    let mut counts: Vec<String> = parts.iter().map(|part| count_of(&part.name)).collect();
+    counts.extend(is_traced.then(trace::finished));
     let sql = format!("with {} select {}", with.join(",\n"), counts.join(", "));
     let names: Vec<String> = merges.iter().map(Merge::name).collect();
     let failed = |e| Error::pg(Phase::Apply, format!("writing the differences of {}", names.join(", ")), &e);
@@ -48,8 +58,7 @@ pub(super) async fn write(client: &Client, merges: &[Merge<'_>], planned: &[Plan
                 "{}: {} rows were to be written but {written} were; nothing was changed",
                 part.what, part.rows
             );
-            return Err(Error::new(Phase::Apply, Kind::Guard, message)
-                .hint("A trigger or a rule of the table keeps rows out."));
+            return Err(Error::new(Phase::Apply, Kind::Guard, message).hint(triggers::keeping_out(part.plan)));
         }
     }
     Ok(())
@@ -71,8 +80,9 @@ fn after(parts: &[String]) -> String {
 /// Whether the live row `t` is where the change `c` is to be made.
 const HERE: &str = "t.ctid = c.t_place and t.tableoid = c.t_part";
 
-fn part(merge: &Merge<'_>, step: &str, rows: u64, sql: impl FnOnce() -> String) -> Option<Part> {
+fn part<'a>(merge: &Merge<'a>, step: &str, rows: u64, sql: impl FnOnce() -> String) -> Option<Part<'a>> {
     (rows > 0).then(|| Part {
+        plan: merge.table.plan,
         name: format!("{step}_{}", merge.table.plan.entry),
         sql: sql(),
         rows,
@@ -80,7 +90,7 @@ fn part(merge: &Merge<'_>, step: &str, rows: u64, sql: impl FnOnce() -> String) 
     })
 }
 
-fn deletes(merge: &Merge<'_>, planned: &Planned, _after: &str) -> Vec<Part> {
+fn deletes<'a>(merge: &Merge<'a>, planned: &Planned, _: (&str, bool)) -> Vec<Part<'a>> {
     let sql = || {
         format!(
             "delete from {} as t using {} as c where {HERE} and c.change in ('{}', '{}', '{}')",
@@ -94,7 +104,7 @@ fn deletes(merge: &Merge<'_>, planned: &Planned, _after: &str) -> Vec<Part> {
     Vec::from_iter(part(merge, "deleted", planned.gone(), sql))
 }
 
-fn updates(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
+fn updates<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Vec<Part<'a>> {
     let plan = merge.table.plan;
     let compared = merge.sides.compared(!merge.policy.removes);
     let identifying = merge.sides.identifying(&compared);
@@ -103,7 +113,9 @@ fn updates(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
     let all: Vec<usize> = (0..plan.columns.len()).filter(is_updatable).collect();
     let others: Vec<usize> = all.iter().copied().filter(|i| !identifying.contains(i)).collect();
     let update = |columns: &[usize], change: &str| {
-        let set = columns.iter().map(|&i| format!("{0} = s.{0}", plan.columns[i].name));
+        let names = || columns.iter().map(|&i| &plan.columns[i].name);
+        let set = names().zip(values(plan.entry, names(), is_traced));
+        let set = set.map(|(name, value)| format!("{name} = {value}"));
         format!(
             "update {} as t set {} from {} as c join {} as s on s.ctid = c.s_place
              where {HERE} and c.change = '{change}'{after}",
@@ -118,12 +130,12 @@ fn updates(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
     updated.into_iter().chain(keys).collect()
 }
 
-fn inserts(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
+fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Vec<Part<'a>> {
     let plan = merge.table.plan;
     let staged =
         || format!("{} as c join {} as s on s.ctid = c.s_place", merge.changes(), merge.sides.staging);
-    let (columns, loaded) =
-        (plan.column_list(), prefixed("s", plan.columns.iter().map(|column| &column.name)));
+    let columns = plan.column_list();
+    let loaded = values(plan.entry, plan.columns.iter().map(|column| &column.name), is_traced).join(", ");
     let insert = || {
         let overriding = if plan.overrides_identity() { " overriding system value" } else { "" };
         format!(
@@ -159,6 +171,15 @@ fn inserts(merge: &Merge<'_>, planned: &Planned, after: &str) -> Vec<Part> {
     inserted.into_iter().chain(part(merge, "replaced", planned.replaces, bring_back)).collect()
 }
 
-fn prefixed<'a>(alias: &str, columns: impl Iterator<Item = &'a crate::pg::name::Ident>) -> String {
+/// The values of a staged row `s`; the first notes the row if it `is_traced`.
+fn values<'a>(entry: usize, columns: impl Iterator<Item = &'a Ident>, is_traced: bool) -> Vec<String> {
+    let mut values: Vec<String> = columns.map(|column| format!("s.{column}")).collect();
+    if let Some(first) = values.first_mut().filter(|_| is_traced) {
+        *first = trace::noting(first, entry, "s.ctid");
+    }
+    values
+}
+
+fn prefixed<'a>(alias: &str, columns: impl Iterator<Item = &'a Ident>) -> String {
     columns.map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
 }
