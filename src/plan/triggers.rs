@@ -94,15 +94,6 @@ pub(super) fn tell(tables: &mut [TablePlan], at: &[Location], event_triggers: &[
     for number in 0..tables.len() {
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         let table = &tables[number];
-        let is_contradicted =
-            |other: &&TablePlan| other.name == table.name && other.triggers != table.triggers;
-        if table.triggers == Triggers::Off && tables.iter().any(|other| is_contradicted(&other)) {
-            let message =
-                format!("{}: another entry of the table has triggers = \"fire\"", table.name.plain());
-            return Err(Error::new(Phase::Plan, Kind::Refused, message)
-                .at(at[table.entry].clone())
-                .hint("One transaction may apply both: set triggers = \"off\" for all entries of the table, or for none."));
-        }
         match table.triggers {
             Triggers::Off => notes.extend(disabled(table, &at[table.entry], event_triggers)?),
             Triggers::Fire => {
