@@ -142,13 +142,18 @@ fn rows_of_a_foreign_partition_have_no_transaction_numbers_and_no_place() {
     if !has_extension(&pair.source, "postgres_fdw") || !has_extension(&pair.target, "postgres_fdw") {
         return;
     }
+    for db in [&pair.source, &pair.target] {
+        // Servers from package registries come without a libpq that it loads.
+        if let Err(error) = db.session().try_run("create extension postgres_fdw") {
+            return eprintln!("SKIPPED: postgres_fdw cannot be loaded: {error:?}");
+        }
+    }
     for db in [&mut pair.source, &mut pair.target] {
         // The foreign server is the database itself.
         let role = db.role("superuser login");
         let (name, port) = (db.name().to_owned(), db.port());
         db.run(&format!(
-            "create extension postgres_fdw;
-             create server elsewhere foreign data wrapper postgres_fdw
+            "create server elsewhere foreign data wrapper postgres_fdw
                  options (host '127.0.0.1', port '{port}', dbname '{name}');
              create user mapping for public server elsewhere options (user '{role}');
              create table far_away (id int not null, v text);

@@ -20,6 +20,9 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     if !case.target.rights.truncate {
         return Some("the role has no TRUNCATE privilege on it".to_owned());
     }
+    if let Some(refusal) = case.table.storage.truncate_refusal(case.version) {
+        return Some(refusal);
+    }
     // TRUNCATE is refused when a table outside the statement has a foreign key to it (manual, TRUNCATE).
     case.any_referrer(&[ApplyMethod::Truncate, ApplyMethod::Direct]).or_else(|| unenforced(case))
 }

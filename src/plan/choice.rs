@@ -220,7 +220,17 @@ impl Choice<'_> {
                     let is_shared = self.members.iter().filter(is_same).count() > 1;
                     let others = self.members.iter().filter(|&&other| other != table);
                     let others: Vec<&Storage> = others.map(|&other| &self.tables[other].storage).collect();
-                    opinion(rules, &Case { table: plan, target, is_shared, others: &others, fate: &fate })
+                    opinion(
+                        rules,
+                        &Case {
+                            table: plan,
+                            target,
+                            is_shared,
+                            version: self.target.server.version,
+                            others: &others,
+                            fate: &fate,
+                        },
+                    )
                 }
             };
             why.map(|why| Objection { table, method, why })

@@ -80,6 +80,8 @@ pub struct Case<'a> {
     pub target: &'a Relation,
     /// Another entry of the config fills it, too.
     pub is_shared: bool,
+    /// `server_version_num` of the target.
+    pub version: u32,
     /// What the other tables of the same transaction are.
     pub others: &'a [&'a Storage],
     /// What becomes of each table of the same group under this assumption; `None` for any other table.

@@ -16,6 +16,9 @@ const HEAP: &str = "heap";
 /// The access method of Citus and its descendants.
 const COLUMNAR: &str = "columnar";
 
+/// TRUNCATE takes foreign tables since 14 (release notes of 14).
+const TRUNCATES_FOREIGN_SINCE: u32 = 140_000;
+
 /// Where the rows of a relation are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
@@ -113,6 +116,12 @@ impl Storage {
             Self::Partitioned => Some("it is partitioned".to_owned()),
             other => Some(format!("it is {other}, and a plain table would take its place")),
         }
+    }
+
+    /// Why a server of a version cannot truncate it, as a clause; `None` if it can.
+    pub(crate) fn truncate_refusal(&self, version: u32) -> Option<String> {
+        let is_refused = matches!(self, Self::ForeignPart(_)) && version < TRUNCATES_FOREIGN_SINCE;
+        is_refused.then(|| format!("it is {self}, which a server before version 14 cannot truncate"))
     }
 
     /// Why its rows cannot be deleted in one transaction with writes to tables of the kinds `others`, as a clause; `None` if
@@ -299,6 +308,14 @@ mod tests {
             assert!(!other.is_heap() && other.place_refusal().is_some(), "{other}");
             assert!(other.swap_refusal().is_some() && other.xmin_refusal().is_some(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_foreign_part_is_truncated_by_servers_that_can() {
+        let part = Storage::ForeignPart(TableName::new("public", "leaf"));
+        assert!(part.truncate_refusal(130_022).is_some());
+        assert_eq!(part.truncate_refusal(140_000), None);
+        assert_eq!(Storage::Partitioned.truncate_refusal(130_022), None);
     }
 
     #[test]
