@@ -35,6 +35,7 @@ mod missing_columns;
 mod own_types;
 mod partitions;
 mod read_only;
+mod random_schemas;
 mod readme;
 mod references;
 mod render;
