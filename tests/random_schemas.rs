@@ -319,10 +319,15 @@ impl Case {
             let (owner, at) = (or_null(dice, 175), or_null(dice, 155));
             // Above it, so that no circle comes about.
             let parent = if dice.roll(3) == 0 { "null".to_owned() } else { (1 + dice.roll(id)).to_string() };
-            let n = if dice.roll(15) == 0 {
-                "-1".to_owned()
-            } else {
-                format!("{}.{}", dice.roll(900), dice.roll(9))
+            // What a BEFORE trigger could mend is refused by the server alone, and fails the table. Even ids are new.
+            let may_be_bad = match self.triggers {
+                Triggers::Absent => true,
+                Triggers::Changing => false,
+                Triggers::Watching => id % 2 == 0,
+            };
+            let n = match dice.roll(15) {
+                0 if may_be_bad => "-1".to_owned(),
+                _ => format!("{}.{}", dice.roll(900), dice.roll(9)),
             };
             let code = if dice.roll(20) == 0 { "bad" } else { "good" };
             let slot = slots[place];
