@@ -131,24 +131,6 @@ fn indexes_are_built_once_and_the_table_is_vacuumed_while_another_one_loads() {
 }
 
 #[test]
-fn a_table_that_need_not_wait_is_vacuumed_while_its_rows_are_counted() {
-    let servers = quiet_servers();
-    let scene = scene(servers.pair());
-    let db = &scene.pair.target;
-    let config = "[run]\nchunk = '1MiB'\n[[table]]\nname = 'free'\napply = 'swap'";
-    let program = scene.program("", "").config(config).hold_at("verify.done");
-    let mut running = program.spawn(&["sync"]);
-    running.wait_until_held();
-    let new = new_table(&scene);
-    wait_for_vacuums(db, &new, "1 whole");
-    assert_eq!(indexes(db, &new), "");
-    running.go();
-    let outcome = running.wait();
-    assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert_eq!(vacuums(db, "free"), "1 whole", "{outcome}");
-}
-
-#[test]
 fn a_vacuum_that_a_transaction_kept_from_its_work_is_done_again() {
     let servers = quiet_servers();
     let scene = scene(servers.pair());

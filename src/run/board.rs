@@ -124,11 +124,6 @@ impl<'p> Board<'p> {
         self.is_loaded(self.plan.group_of(table))
     }
 
-    /// Whether no rows are on their way any more.
-    pub(super) fn is_all_loaded(&self) -> bool {
-        (0..self.groups.len()).all(|group| self.groups[group] == GroupState::Ended || self.is_loaded(group))
-    }
-
     fn is_loaded(&self, group: usize) -> bool {
         self.plan.groups[group].tables().all(|i| {
             let table = &self.plan.tables[i];

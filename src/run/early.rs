@@ -1,5 +1,5 @@
-//! New tables are worked on as soon as their rows are there, while other tables load and while their group is verified: their
-//! indexes are built and they are vacuumed, or vacuumed alone where nothing is waited for but the counting of their rows.
+//! Builds the indexes of new tables as soon as their rows are there, and vacuums them, while other tables load and while their
+//! group is verified.
 //!
 //! Steps ([`swap::Step`]) wait in a queue for sessions of their own, which are opened when there is something to do and closed
 //! when there is not. Nothing depends on them: a step that fails is dropped, with whatever was to follow it, and is left to the
@@ -106,14 +106,14 @@ impl Early {
         })
     }
 
-    /// Begins with a table all of whose rows are in its new table, and stay there as they are: with a survey, which VACUUM
-    /// follows in the end, or with VACUUM. Transactions that kept it from its work on others of the group may be over by now.
-    pub(super) fn begin(self: &Arc<Self>, table: usize, first: Step) {
+    /// Begins with a table all of whose rows are in its new table, and stay there as they are. VACUUM comes last. Transactions
+    /// that kept it from its work on others of the group may be over by now.
+    pub(super) fn begin(self: &Arc<Self>, table: usize) {
         let mut state = self.lock();
         let begun = &mut state.tables[table];
         (begun.has_begun, begun.vacuumed) = (false, None);
         let group = begun.group;
-        self.put(&mut state, table, [first]);
+        self.put(&mut state, table, [Step::Survey]);
         for other in 0..state.tables.len() {
             let found = &mut state.tables[other];
             if found.group == group && found.vacuumed == Some(false) && found.is_at_rest() {

@@ -13,7 +13,6 @@ use super::group::{Ended, Fate, GroupWork};
 use super::queue::Job;
 use super::stage::Staged;
 use super::streams::{Event, Shared};
-use crate::apply::swap::Step;
 use crate::error::{Error, Kind, Phase};
 use crate::load;
 use crate::report::{millis, result};
@@ -77,11 +76,10 @@ fn hear(event: Event, board: &mut Board<'_>, shared: &Shared, is_applying: bool)
             shared.progress.table(table).chunk_done();
             if board.landed(*landed) {
                 shared.progress.table(table).loaded();
-                if board.error(table).is_none()
-                    && may_begin_early(shared, table)
-                    && let Some(first) = first_step(board, shared, table, is_applying)
-                {
-                    shared.early.begin(table, first);
+                // A group that is applied now builds its indexes itself: sooner would only slow the counting of its rows.
+                let has_to_wait = is_applying || !board.is_last(table);
+                if has_to_wait && board.error(table).is_none() && may_begin_early(shared, table) {
+                    shared.early.begin(table);
                 }
                 tracing::debug!(phase = %Phase::Load, table = shared.plan.tables[table].name.plain(),
                     rows = board.extracted(table), "loaded");
@@ -91,31 +89,15 @@ fn hear(event: Event, board: &mut Board<'_>, shared: &Shared, is_applying: bool)
     }
 }
 
-/// What a table begins with that can be worked on, if that is worth it.
-fn first_step(board: &Board<'_>, shared: &Shared, table: usize, is_applying: bool) -> Option<Step> {
-    if is_applying || !board.is_last(table) {
-        return Some(Step::Survey);
-    }
-    // A group that is applied now builds its indexes itself: sooner would only be in the way of counting its rows. VACUUM reads
-    // beside that what it reads. It has to be done again if transactions still load, and who judges waits for it.
-    let mut members = shared.plan.groups[shared.plan.group_of(table)].tables();
-    (board.is_all_loaded() && !members.any(|member| is_judged_in_staging(shared, member)))
-        .then_some(Step::Vacuum)
-}
-
 /// Whether a table all of whose rows have landed can be worked on: they are in the table that takes the live one's place, and stay
 /// there as they are.
 fn may_begin_early(shared: &Shared, table: usize) -> bool {
-    shared.plan.tables[table].fills_new_table()
-        && shared.progress.table(table).bytes().1 >= EARLY_BYTES_MIN
-        && !is_judged_in_staging(shared, table)
-}
-
-fn is_judged_in_staging(shared: &Shared, table: usize) -> bool {
     let plan = &shared.plan.tables[table];
     let staging = shared.staging[table].clone();
     let streamed = shared.filters.streamed(plan, table);
-    load::needs_judging(&[vec![load::Staged { table, plan, staging, is_kept: false, streamed }]])
+    plan.fills_new_table()
+        && shared.progress.table(table).bytes().1 >= EARLY_BYTES_MIN
+        && !load::needs_judging(&[vec![load::Staged { table, plan, staging, is_kept: false, streamed }]])
 }
 
 fn fail(board: &mut Board<'_>, shared: &Shared, table: usize, error: Error) {

@@ -1,5 +1,4 @@
-//! What can be done to a new table as soon as its rows are there: its indexes and VACUUM while other tables still load, VACUUM
-//! alone while its rows are counted.
+//! What can be done to a new table as soon as its rows are there, while other tables still load: its indexes, and VACUUM.
 //!
 //! Nobody relies on it: the building of the group finds an index by its name, and does itself whatever is missing. VACUUM comes
 //! last, because it passes by rows that a transaction does not see which began before they were committed, such as the COPY of
@@ -34,7 +33,7 @@ pub(crate) enum Step {
     Survey,
     /// Builds one.
     Index(Job),
-    /// Vacuums it.
+    /// Vacuums it, when it has all of them.
     Vacuum,
 }
 
