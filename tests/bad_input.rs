@@ -517,7 +517,7 @@ fn a_watermark_that_cannot_serve() {
         &pair,
         &format!("{PLAIN}from = 'seen'\nwatermark = 'xmin'"),
         &format!(
-            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen is a view, and only rows of tables have one",
+            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen: it is a view; only rows that the source itself stores",
             at(4, 13)
         ),
         "[\"updated_at\"]",

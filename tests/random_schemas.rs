@@ -522,23 +522,32 @@ fn try_one(seed: u64) {
         let what = format!("BULKLOAD_TEST_SEED={seed} {way}: {case:?}");
         let (oracle, rejected) = expected(&servers.target, &case, &source, way);
         let db = target(&servers.target, &case);
-        let before = contents(&db, &case, true);
+        let before = target(&servers.target, &case);
         let outcome = sync(&source, &db, config);
         if outcome.code == Some(2) {
             assert!(outcome.stderr.contains(" is not possible"), "{what}\n{outcome}");
             assert!(!matches!(way, "auto" | "delta" | "upsert" | "insert"), "{what}\n{outcome}");
-            assert_same(&before, &contents(&db, &case, true), &what, &outcome);
+            assert_same(&contents(&before, &case, true), &contents(&db, &case, true), &what, &outcome);
             continue;
         }
         if way == "direct" && rejected.iter().any(|rows| *rows > 0) {
+            // It rejects no rows: the tables that depend on each other stay as they were, others are loaded.
             assert_eq!(outcome.code, Some(1), "{what}\n{outcome}");
-            assert_same(&before, &contents(&db, &case, false), &what, &outcome);
+            let found = contents(&db, &case, false);
+            let (old, new) = (contents(&before, &case, false), contents(&oracle, &case, false));
+            for table in TABLES {
+                let of = |text: &str| -> Vec<String> {
+                    text.lines().filter(|line| line.starts_with(table)).map(str::to_owned).collect()
+                };
+                assert!(of(&found) == of(&old) || of(&found) == of(&new), "{table} {what}\n{outcome}");
+            }
             continue;
         }
         assert_eq!(outcome.code, Some(0), "{what}\n{outcome}");
         let wanted = contents(&oracle, &case, false);
         assert_same(&wanted, &contents(&db, &case, false), &what, &outcome);
-        for (table, rejected) in TABLES.iter().zip(rejected) {
+        // A row whose key is there is judged all the same, where the server would not look at it.
+        for (table, rejected) in TABLES.iter().zip(rejected).filter(|_| way != "insert") {
             let name = format!("public.{table}");
             assert_eq!(outcome.table(&name)["rejected"], rejected, "{table} {what}\n{outcome}");
         }

@@ -276,7 +276,7 @@ fn refuse_without_xmin(source: Option<&Relation>) -> Result<()> {
     };
     let Some(why) = why else { return Ok(()) };
     let message = format!(
-        "watermark = \"xmin\" is not possible: {why}; only rows in heaps of the source itself tell by their xmin when they were written"
+        "watermark = \"xmin\" is not possible: {why}; only rows that the source itself stores in a heap have an xmin that tells when they were written"
     );
     Err(Error::new(Phase::Plan, Kind::Refused, message)
         .hint("Name columns that tell when a row changed: watermark = [\"updated_at\"]"))
