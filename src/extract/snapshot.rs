@@ -488,7 +488,7 @@ impl Flush {
         Ok(())
     }
 
-    /// Pauses and looks. Where nobody commits, what was written last (by VACUUM, or by a reader that prunes a page) may stay in memory for
+    /// Pauses and looks. Without commits, what was written last (by VACUUM, or by a reader that prunes a page) may stay in memory for
     /// long: an empty transaction with a number of its own has the WAL writer flush it.
     async fn look_again(&mut self, wire: &mut Wire) -> Result<()> {
         tokio::time::sleep(FLUSH_PAUSE).await;

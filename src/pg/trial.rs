@@ -1,7 +1,7 @@
 //! Finding out whether a target keeps what a run relies on.
 //!
-//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table if advisory locks exclude
-//! nobody, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are known by
+//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table at once if
+//! advisory locks do not exclude each other, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are known by
 //! their name, so what counts is tried, on two connections and in transactions that are rolled back.
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ const KNOWN: [(&str, &str, &str); 2] = [
     (
         "CockroachDB",
         "CockroachDB",
-        "its advisory locks exclude nobody, so that two runs could load one table at once",
+        "its advisory locks do not exclude each other, so that two runs could load one table at once",
     ),
     ("-YB-", "YugabyteDB", "its COPY commits by parts, and its rows have no ctid or xmin"),
 ];
@@ -32,7 +32,7 @@ const TABLE: &str = "begin;
 struct Trial {
     /// What `version()` says.
     version: String,
-    /// Whether the second session got an advisory lock that the first one held; `None` if there are none to be had.
+    /// Whether the second session got an advisory lock that the first one held; `None` if it has no advisory locks.
     shares_locks: Option<bool>,
     /// Whether tables have the system columns of PostgreSQL's; `None` if no table could be made.
     has_system_columns: Option<bool>,

@@ -52,7 +52,7 @@ pub enum Extent {
     },
 }
 
-/// Chunks of a relation whose rows are in heaps: by leaf, `chunk_bytes` each at most, and so many that `streams` have the same to do.
+/// Chunks of a relation whose rows are in heaps: by leaf, `chunk_bytes` each at most, in a number that `streams` divides.
 pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, streams: usize) -> Vec<Chunk> {
     // Leaves are read by themselves only if all of them can be, or rows would be missing.
     if relation.leaves.is_empty() || !relation.leaves.iter().all(|leaf| leaf.may_select) {

@@ -345,7 +345,7 @@ fn differs(table: &TableConfig, column: &Ident, what: &str) -> Error {
     )
 }
 
-/// A loss that nobody can count cannot be ruled out.
+/// A loss that cannot be counted cannot be ruled out.
 fn uncountable(table: &TableConfig, column: &Ident, cast: &str) -> Error {
     let message = format!(
         "{}: lossy = \"error\" is not possible: the source cannot tell which rows of column {} change from {cast}",

@@ -2,8 +2,8 @@
 //!
 //! What becomes of such a column depends on the method: where only differences are written, rows that stay keep their values;
 //! where all rows are written anew, they get the column's default. [`tell`] says which. A column that an earlier run filled
-//! from a column that the source has lost since is another matter: its values would grow stale, or vanish, and nobody
-//! would notice. That fails the table, unless the config says what is meant.
+//! from a column that the source has lost since is another matter: its values would grow stale, or vanish, without
+//! a word. That fails the table, unless the config says what is meant.
 
 use std::collections::{BTreeMap, BTreeSet};
 

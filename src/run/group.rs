@@ -242,7 +242,7 @@ impl<'a> GroupWork<'a> {
         let (feed, extracted) = match &staging {
             Some(_) => (None, known.extracted),
             None => {
-                // A method without staging has nobody to tell how many rows change, unless that fails the table.
+                // Without staging the number of rows that change matters only where it fails the table.
                 let has_rows = async {
                     if plan.losses.is_error && self.shared.losses.begin(known.table) {
                         losses::count(self.shared, known.table, None).await?;

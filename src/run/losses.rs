@@ -21,7 +21,7 @@ pub(super) struct Losses(Vec<Mutex<Counting>>);
 
 #[derive(Debug, Default)]
 struct Counting {
-    /// Its rows are to be counted, and nobody does yet.
+    /// Its rows wait to be counted.
     is_due: bool,
     /// What was found, until it is told.
     warnings: Vec<String>,
@@ -46,7 +46,7 @@ impl Losses {
         std::mem::take(&mut self.of(table).is_due)
     }
 
-    /// What was found, for whoever asks first.
+    /// The result, until it is taken.
     pub(super) fn warnings(&self, table: usize) -> Vec<String> {
         std::mem::take(&mut self.of(table).warnings)
     }
