@@ -11,7 +11,7 @@ use bulkload::pg::cluster::Cluster;
 
 use crate::support::{Bulkload, Db, Outcome, Servers};
 
-/// Schemas that are tried unless the environment says otherwise.
+/// Schemas that are tried unless the environment says otherwise: the same ones every time, for the gate to be repeatable.
 const CASES: u64 = 3;
 
 /// The tables, referenced ones first.
@@ -563,8 +563,7 @@ fn try_one(seed: u64) {
 #[test]
 fn every_method_leaves_what_inserting_row_by_row_would_leave() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let first =
-        number("BULKLOAD_TEST_SEED").unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().as_secs());
+    let first = number("BULKLOAD_TEST_SEED").unwrap_or(1);
     let cases = number("BULKLOAD_TEST_CASES").unwrap_or(CASES);
     for seed in first..first + cases {
         eprintln!("BULKLOAD_TEST_SEED={seed}");
