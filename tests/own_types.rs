@@ -275,3 +275,21 @@ fn a_composite_whose_attributes_lose_something_is_told_of_and_found() {
     assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(outcome.stderr.contains("lossy = \"error\" is not possible"), "{outcome}");
 }
+
+#[test]
+fn a_lookup_by_a_composite_whose_parts_differ_is_refused() {
+    let pair = pair();
+    pair.source
+        .run("create type place as (street text, city text); create table t (id int primary key, at place)");
+    pair.target.run(
+        "create type place as (city text, street text); create table known (at place primary key, name text);
+         create table t (id int primary key, name text)",
+    );
+    let outcome = Bulkload::on(&pair)
+        .config(
+            "[[table]]\nname = 't'\n[[table.lookup]]\ncolumn = 'name'\nfrom = 'known'\nmatch = { at = 'at' }\nvalue = 'name'\n",
+        )
+        .run(&["plan"]);
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(outcome.stderr.contains("these types cannot match"), "{outcome}");
+}

@@ -2,6 +2,7 @@
 
 use super::Facts;
 use super::format::{Conversion, conversion};
+use super::shape::{self, Difference};
 use crate::pg::catalog::{Catalog, Column, Oid};
 
 /// `text`
@@ -44,6 +45,11 @@ pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Opt
         });
     }
     if ours.sql_name != theirs.sql_name && !are_strings {
+        return None;
+    }
+    // Two types of one name whose parts do not mean the same are two types.
+    let difference = shape::difference(facts.source, from.type_oid, facts.target, to.type_oid);
+    if matches!(difference, Some(Difference::Parts(_))) {
         return None;
     }
     let as_type = |column: &Column, oid, name: &str| {
