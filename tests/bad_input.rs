@@ -517,7 +517,7 @@ fn a_watermark_that_cannot_serve() {
         &pair,
         &format!("{PLAIN}from = 'seen'\nwatermark = 'xmin'"),
         &format!(
-            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen: it is a view; only rows that the source itself stores",
+            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen: it is a view; only rows that the source itself stores in a heap have an xmin that tells when they were written",
             at(4, 13)
         ),
         "[\"updated_at\"]",
