@@ -65,7 +65,11 @@ fn a_row_of_a_partition_with_a_unique_index_of_its_own_can_be_referred_to() {
          alter table p2 drop column dropped;
          alter table p attach partition p2 for values from (100) to (1000);
          create table c (p_id int references p);
-         insert into p values (1, 'a', 'old'), (200, 'b', 'old'); {TRIGGER}"
+         insert into p values (1, 'a', 'old'), (200, 'b', 'old');
+         {}; {}",
+        TRIGGER.replace("on p ", "on p1 "),
+        // A function of the same name is there by now.
+        TRIGGER.replace("on p ", "on p2 ").replace("create function", "create or replace function")
     ));
     refer_while_it_applies(&pair, "apply = 'delta'\n", &["1", "200"], None);
     assert_same_contents(&pair.source, &pair.target, "public.p");
@@ -75,19 +79,13 @@ fn a_row_of_a_partition_with_a_unique_index_of_its_own_can_be_referred_to() {
 fn a_key_that_matches_with_another_image_is_written() {
     let pair = pair();
     pair.source.run(
-        "create table p (n numeric, code text, v text);
-         insert into p values (1.00, 'ABC', 'same'), (2.0, 'def', 'new'), (3, 'ghi', 'same')",
+        "create table p (n numeric, v text); insert into p values (1.00, 'same'), (2.0, 'new'), (3, 'same')",
     );
     pair.target.run(&format!(
-        "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         create table p (n numeric, code text collate loose, v text, twice numeric generated always as (n * 2) stored,
-             primary key (n, code));
-         create table c (n numeric, code text collate loose, foreign key (n, code) references p);
-         insert into p values (1.0, 'abc', 'same'), (2.0, 'def', 'old'), (3, 'ghi', 'same'); {TRIGGER}"
+        "create table p (n numeric primary key, v text, twice numeric generated always as (n * 2) stored);
+         create table c (n numeric references p);
+         insert into p values (1.0, 'same'), (2.0, 'old'), (3, 'same'); {TRIGGER}"
     ));
-    refer_while_it_applies(&pair, "apply = 'delta'\n", &["2, 'def'", "3, 'ghi'"], Some("1, 'abc'"));
-    assert_eq!(
-        list(&pair.target, "n, code, v, twice", "p"),
-        "1.00|ABC|same|2.00 2.0|def|new|4.0 3|ghi|same|6"
-    );
+    refer_while_it_applies(&pair, "apply = 'delta'\n", &["2", "3"], Some("1"));
+    assert_eq!(list(&pair.target, "n, v, twice", "p"), "1.00|same|2.00 2.0|new|4.0 3|same|6");
 }

@@ -1,5 +1,6 @@
 -- The statements that disable the users' triggers of tables and of what inherits from them, and those that restore each as it is.
--- A partition's copy of a trigger is altered by itself, for it may be set otherwise than the partitioned table's. $1: oids.
+-- A partition's copy of a trigger is altered by itself, for it may be set otherwise than the partitioned table's. What is a user's
+-- trigger: src/pg/catalog/triggers.sql. $1: oids.
 with recursive tree (oid) as (
     select asked.oid from pg_catalog.unnest($1::oid[]) as asked (oid)
     union
@@ -19,6 +20,7 @@ select
     ) as restore
 from tree
 join pg_catalog.pg_trigger t on t.tgrelid = tree.oid
+left join pg_catalog.pg_constraint k on k.oid = t.tgconstraint
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where not t.tgisinternal and t.tgenabled <> 'D'
+where coalesce(k.contype, 't') = 't' and t.tgenabled <> 'D'

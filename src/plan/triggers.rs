@@ -154,16 +154,19 @@ fn disabled(table: &TablePlan, at: &Location, event_triggers: &[String]) -> Resu
     if table.apply == ApplyMethod::Swap || table.live.triggers.is_empty() {
         return Ok(None);
     }
-    if let Some(trigger) = table.live.triggers.iter().find(|trigger| !trigger.is_owner) {
+    if let Some(trigger) = table.live.triggers.iter().find(|trigger| !trigger.may_alter) {
         let message = format!(
-            "{}: triggers = \"off\" is not possible: the role does not own {}, which has the trigger {}",
+            "{}: triggers = \"off\" is not possible: the role may not disable trigger {} of {}",
             table.name.plain(),
-            trigger.table.plain(),
-            plain(&trigger.name)
+            plain(&trigger.name),
+            trigger.table.plain()
         );
         return Err(Error::new(Phase::Plan, Kind::Refused, message)
             .at(at.clone())
-            .hint("Connect as the table's owner, or leave triggers out and have them fire."));
+            .hint(
+                "Connect as the table's owner, before PostgreSQL 13 as a superuser where a partition has a copy of the \
+                 trigger; or leave triggers out and have them fire.",
+            ));
     }
     let mut names: Vec<String> = table
         .live

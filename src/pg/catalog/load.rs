@@ -306,7 +306,7 @@ fn trigger(row: &Row) -> Trigger {
         table: name(row, "schema", "name"),
         is_enabled: row.get("is_enabled"),
         is_copy: row.get("is_copy"),
-        is_owner: row.get("is_owner"),
+        may_alter: row.get("may_alter"),
         for_each_row: row.get("for_each_row"),
         is_before: row.get("is_before"),
         events: events.into_iter().filter(|(column, _)| row.get(column)).map(|(_, event)| event).collect(),

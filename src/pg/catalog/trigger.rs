@@ -40,8 +40,8 @@ pub struct Trigger {
     pub is_enabled: bool,
     /// It is a partition's copy of the partitioned table's trigger.
     pub is_copy: bool,
-    /// Our role owns the table that has it, or is a member of the owner.
-    pub is_owner: bool,
+    /// Our role may disable it: it owns the table that has it, or is a member of the owner.
+    pub may_alter: bool,
     /// FOR EACH ROW rather than FOR EACH STATEMENT.
     pub for_each_row: bool,
     /// BEFORE rather than AFTER.
@@ -127,7 +127,7 @@ pub(crate) mod tests {
             table: TableName::new("public", "t"),
             is_enabled: true,
             is_copy: false,
-            is_owner: true,
+            may_alter: true,
             for_each_row: true,
             is_before,
             events: events.to_vec(),

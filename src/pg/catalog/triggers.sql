@@ -1,6 +1,7 @@
 -- The users' triggers of relations and of what inherits from them (partitions too), in the order in which they fire. $1: oids.
--- Bits of tgtype as in src/include/catalog/pg_trigger.h. The copies that partitions have of a row trigger are marked as internal
--- by servers before 13, and by tgparentid since.
+-- Bits of tgtype as in src/include/catalog/pg_trigger.h. The server's own triggers belong to constraints; a user's constraint trigger
+-- is one of type t. A partition's copy of a row trigger has a tgparentid since 13, and is marked as internal until 14. Before 13 only
+-- a superuser can alter it.
 with recursive tree (root, oid) as (
     select asked.oid, asked.oid from pg_catalog.unnest($1::oid[]) as asked (oid)
     union
@@ -12,8 +13,11 @@ select
     c.relname::text as name,
     t.tgname::text as trigger,
     t.tgenabled in ('O', 'A') as is_enabled,
-    coalesce((pg_catalog.to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0 as is_copy,
-    pg_catalog.pg_has_role(c.relowner, 'USAGE') as is_owner,
+    t.tgisinternal or x.parent <> 0 as is_copy,
+    pg_catalog.pg_has_role(c.relowner, 'USAGE') and (
+        not t.tgisinternal or x.parent <> 0
+        or (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user)
+    ) as may_alter,
     t.tgtype & 1 <> 0 as for_each_row,
     t.tgtype & 2 <> 0 as is_before,
     t.tgtype & 4 <> 0 as on_insert,
@@ -32,9 +36,13 @@ select
     p.prosrc as source
 from tree
 join pg_catalog.pg_trigger t on t.tgrelid = tree.oid
+cross join lateral (
+    select coalesce((pg_catalog.to_jsonb(t) ->> 'tgparentid')::oid, 0) as parent
+) as x
+left join pg_catalog.pg_constraint k on k.oid = t.tgconstraint
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_proc p on p.oid = t.tgfoid
 join pg_catalog.pg_namespace pn on pn.oid = p.pronamespace
-where not t.tgisinternal and t.tgtype & 64 = 0
+where coalesce(k.contype, 't') = 't' and t.tgtype & 64 = 0
 order by tree.root, t.tgname, n.nspname, c.relname
