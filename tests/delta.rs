@@ -43,9 +43,11 @@ fn rows_are_compared_by_their_image_and_recognised_as_their_index_does() {
         "create table t (code text, n numeric, z float8);
          insert into t values ('ABC', 1.00, 0), ('def', 2, '-0')",
     );
+    if !pair.target.creates_loose_collation() {
+        return;
+    }
     pair.target.run(
-        "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         create table t (code text collate loose primary key, n numeric, z float8);
+        "create table t (code text collate loose primary key, n numeric, z float8);
          insert into t values ('abc', 1.0, 0), ('def', 2, 0)",
     );
     let outcome = sync(&pair, &tables(&["t"]));

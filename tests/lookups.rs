@@ -254,9 +254,11 @@ fn types_that_differ_match_as_postgresql_matches_them() {
         "create table t (id int, i int, v varchar(9), n numeric, c text, l text);
          insert into t values (1, 1, 'a', 1.00, 'ABC', 'STRASSE'), (2, 2, 'b ', 1.5, 'abd', 'x');",
     );
+    if !pair.target.creates_loose_collation() {
+        return;
+    }
     pair.target.run(
         "create extension citext;
-         create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
          create table p (i bigint, v text, n int, c citext, l text collate loose, value bigint);
          insert into p values (1, 'a', 1, 'abc', 'strasse', 7), (2, 'b', 2, 'abD', 'y', 8);
          create table t (id int primary key, i int, v text, n numeric(9,2), c varchar(5), l bigint);",

@@ -107,6 +107,12 @@ fn tables(cases: impl Iterator<Item = (String, String, Vec<String>)>) -> (Pair, 
     (pair, count)
 }
 
+/// A case with the values that the cast keeps and those that it changes.
+fn every_value((from, to, kept, lost, _): &Case) -> (String, String, Vec<String>) {
+    let values = kept.iter().chain(*lost).map(|value| (*value).to_owned()).collect();
+    ((*from).to_owned(), (*to).to_owned(), values)
+}
+
 fn config(tables: usize, rest: &str) -> String {
     (0..tables).map(|number| format!("[[table]]\nname = 't{number}'\n{rest}\n")).collect()
 }
@@ -126,11 +132,7 @@ fn warnings(outcome: &Outcome, table: &str) -> String {
 
 #[test]
 fn what_a_cast_loses_is_told_counted_and_found() {
-    let all = |case: &Case| {
-        let values = case.2.iter().chain(case.3).map(|value| (*value).to_owned()).collect();
-        (case.0.to_owned(), case.1.to_owned(), values)
-    };
-    let (pair, count) = tables(CASES.iter().map(all));
+    let (pair, count) = tables(CASES.iter().map(every_value));
     let program = Bulkload::on(&pair).config(&config(count, ""));
     let plan = program.run(&["plan"]);
     let outcome = program.sync();
@@ -157,11 +159,7 @@ fn what_a_cast_loses_is_told_counted_and_found() {
 
 #[test]
 fn allowed_losses_are_no_difference_and_other_changes_are() {
-    let all = |case: &Case| {
-        let values = case.2.iter().chain(case.3).map(|value| (*value).to_owned()).collect();
-        (case.0.to_owned(), case.1.to_owned(), values)
-    };
-    let (pair, count) = tables(CASES.iter().map(all));
+    let (pair, count) = tables(CASES.iter().map(every_value));
     let program = Bulkload::on(&pair).config(&config(count, "columns.lossy = 'allow'"));
     let plan = program.run(&["plan"]);
     assert!(!plan.stdout.contains("can lose something"), "{plan}");

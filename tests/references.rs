@@ -122,11 +122,13 @@ fn keys_match_as_the_constraint_compares_them() {
          insert into p values ('Abc', 1.00), ('x', 2);
          insert into c values (1, 'aBC', 1), (2, 'nope', 2), (3, 'X', 3), (4, 'x ', 2);",
     );
+    if !pair.target.creates_loose_collation() {
+        return;
+    }
     // Since 18 a nondeterministic collation has to be that of both columns.
     let collate = if pair.target.version() >= 180_000 { "collate loose" } else { "" };
     pair.target.run(&format!(
-        "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         create table p (code text collate loose unique, id numeric primary key);
+        "create table p (code text collate loose unique, id numeric primary key);
          create table c (id int primary key, code text {collate} references p (code), p_id int references p (id));"
     ));
     let (_, outcome) = sync(&pair, &format!("[run]\nmax_rejects = \"100%\"\n{}", tables(&["p", "c"])));

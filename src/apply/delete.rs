@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::{Exchange, Method, Ready, Way};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Phase, Result};
-use crate::pg::catalog::ForeignKey;
+use crate::pg::catalog::{ForeignKey, Managed};
 use crate::pg::name::plain;
 use crate::plan::Storage;
 use crate::plan::method::{Case, Rules, TableLock};
@@ -39,7 +39,7 @@ impl Rules for Delete {
     /// Each deleted row is searched for in every referencing table (the trigger of a foreign key is a query per row).
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn drawback(&self, case: &Case<'_>) -> Option<String> {
-        if case.table.storage == (Storage::Hypertable { is_compressed: true }) {
+        if case.table.storage == (Storage::Managed(Managed::Hypertable { is_compressed: true })) {
             return Some(
                 "would be slow: rows of compressed chunks are decompressed before they are deleted"
                     .to_owned(),

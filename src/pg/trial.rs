@@ -1,8 +1,8 @@
 //! Finding out whether a target keeps what a run relies on.
 //!
-//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table at once if
-//! advisory locks do not exclude each other, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are known by
-//! their name, so what counts is tried, on two connections and in transactions that are rolled back.
+//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table at once if advisory locks do
+//! not exclude each other, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are
+//! known by their name, so what counts is tried, on two connections and in transactions that are rolled back.
 
 use bytes::Bytes;
 use futures::SinkExt as _;

@@ -186,7 +186,7 @@ fn digits(modifier: i32) -> Option<i32> {
     (modifier >= 4).then(|| (modifier - 4) >> 16)
 }
 
-/// Whether a numeric of a modifier has room for so many decimal places; `None`: for as many as there are.
+/// Why a numeric with the modifier `to` does not keep values of `places` decimal places, `None` for any number of them; `None` if it does.
 fn rounds(places: Option<i32>, to: i32) -> Option<Why> {
     let is_kept = match (places, scale(to)) {
         (_, None) => true,
@@ -269,7 +269,7 @@ fn numbers(from: Typed, to: Typed) -> Option<Option<Why>> {
     if !is_known(from.0) || !is_known(to.0) {
         return None;
     }
-    // Decimal numbers of so many digits survive (FLT_DIG, DBL_DIG).
+    // A decimal number survives with at most this many digits (FLT_DIG, DBL_DIG).
     let fits = |most: i32| {
         let is_short = digits(from.1).is_some_and(|digits| digits <= most);
         is_short && scale(from.1).is_some_and(|scale| scale.abs() <= 30)

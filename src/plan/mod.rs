@@ -40,7 +40,7 @@ use crate::config::{
     ApplyMethod, Commit, Config, Limit, Missing, OnEmpty, OnOrphan, RunConfig, Strategy, Triggers,
 };
 use crate::error::{Error, Kind, Phase, Result};
-use crate::pg::catalog::{Catalog, Identity, Oid, Relation, RelationKind, Sequence};
+use crate::pg::catalog::{Catalog, Identity, Managed, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName};
 use crate::pg::render::Renderer;
@@ -521,7 +521,10 @@ fn unshared_snapshot(facts: &Facts<'_>, tables: &[TablePlan]) -> Option<String> 
     let citus = facts.source.server.table_extensions.iter().find(|name| name.starts_with("Citus "))?;
     let is_unseen = |table: &&TablePlan| {
         table.csv.is_none()
-            && matches!(table.source_storage, None | Some(Storage::View | Storage::Unknown(_)))
+            && matches!(
+                table.source_storage,
+                None | Some(Storage::View | Storage::Managed(Managed::Unreadable(_)))
+            )
     };
     let unseen: Vec<String> = tables.iter().filter(is_unseen).map(|table| table.name.plain()).collect();
     (!unseen.is_empty()).then(|| {

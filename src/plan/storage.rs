@@ -34,21 +34,8 @@ pub enum Storage {
     ForeignPart(TableName),
     /// Some or all of them in this access method.
     AccessMethod(String),
-    /// Citus: in shards on several nodes.
-    CitusDistributed,
-    /// Citus: a copy on every node.
-    CitusReference,
-    /// Citus: in one shard of the coordinator.
-    CitusLocal,
-    /// TimescaleDB: in chunks.
-    Hypertable {
-        /// Whether chunks may be compressed.
-        is_compressed: bool,
-    },
-    /// TimescaleDB: it is a part of a hypertable.
-    Chunk,
-    /// Unknown: the role may not read the catalog of this extension.
-    Unknown(&'static str),
+    /// As an extension keeps them.
+    Managed(Managed),
 }
 
 impl Storage {
@@ -57,14 +44,7 @@ impl Storage {
     pub fn of(relation: &Relation) -> Self {
         let managed = relation.leaves.iter().map(|leaf| &leaf.managed);
         if let Some(managed) = std::iter::once(&relation.managed).chain(managed).flatten().next() {
-            return match managed {
-                Managed::CitusDistributed => Self::CitusDistributed,
-                Managed::CitusReference => Self::CitusReference,
-                Managed::CitusLocal => Self::CitusLocal,
-                Managed::Hypertable { is_compressed } => Self::Hypertable { is_compressed: *is_compressed },
-                Managed::Chunk => Self::Chunk,
-                Managed::Unreadable(extension) => Self::Unknown(extension),
-            };
+            return Self::Managed(managed.clone());
         }
         match relation.kind {
             RelationKind::View => return Self::View,
@@ -91,13 +71,18 @@ impl Storage {
     /// Whether Citus keeps it.
     #[must_use]
     pub fn is_citus(&self) -> bool {
-        matches!(self, Self::CitusDistributed | Self::CitusReference | Self::CitusLocal)
+        matches!(
+            self,
+            Self::Managed(Managed::CitusDistributed)
+                | Self::Managed(Managed::CitusReference)
+                | Self::Managed(Managed::CitusLocal)
+        )
     }
 
     /// Whether a unique index of it holds for all of its rows, and not only for those of one inheriting table.
     #[must_use]
     pub fn has_whole_indexes(&self, relation: &Relation) -> bool {
-        matches!(self, Self::Hypertable { .. })
+        matches!(self, Self::Managed(Managed::Hypertable { .. }))
             || relation.kind != RelationKind::Table
             || !relation.has_children
     }
@@ -143,7 +128,9 @@ impl Storage {
     pub(crate) fn xmin_refusal(&self) -> Option<String> {
         match self {
             Self::Heap | Self::Partitioned => None,
-            Self::CitusDistributed | Self::CitusReference | Self::CitusLocal => Some(format!(
+            Self::Managed(Managed::CitusDistributed)
+            | Self::Managed(Managed::CitusReference)
+            | Self::Managed(Managed::CitusLocal) => Some(format!(
                 "it is {self}, whose rows have the transaction numbers of the nodes that store them"
             )),
             Self::ForeignPart(part) => {
@@ -156,10 +143,12 @@ impl Storage {
     /// What one snapshot of this server does not cover, as a sentence for the operator of a source.
     pub(crate) fn snapshot_caveat(&self) -> Option<String> {
         match self {
-            Self::CitusDistributed | Self::CitusReference => Some(format!(
-                "the source table is {self}: Citus has no snapshot that covers several nodes, so what is written during the run \
+            Self::Managed(Managed::CitusDistributed) | Self::Managed(Managed::CitusReference) => {
+                Some(format!(
+                    "the source table is {self}: Citus has no snapshot that covers several nodes, so what is written during the run \
                  may arrive in part; stop writers for the run, or read a standby or copy that stands still"
-            )),
+                ))
+            }
             Self::ForeignPart(part) => Some(format!(
                 "the rows of {}, a foreign table, are read in a snapshot of its own server, not in that of the run",
                 part.plain()
@@ -190,12 +179,12 @@ impl Storage {
             Self::Foreign => "foreign",
             Self::ForeignPart(_) => "foreign_part",
             Self::AccessMethod(_) => "access_method",
-            Self::CitusDistributed => "citus_distributed",
-            Self::CitusReference => "citus_reference",
-            Self::CitusLocal => "citus_local",
-            Self::Hypertable { .. } => "hypertable",
-            Self::Chunk => "hypertable_chunk",
-            Self::Unknown(_) => "unknown",
+            Self::Managed(Managed::CitusDistributed) => "citus_distributed",
+            Self::Managed(Managed::CitusReference) => "citus_reference",
+            Self::Managed(Managed::CitusLocal) => "citus_local",
+            Self::Managed(Managed::Hypertable { .. }) => "hypertable",
+            Self::Managed(Managed::Chunk) => "hypertable_chunk",
+            Self::Managed(Managed::Unreadable(_)) => "unknown",
         }
     }
 }
@@ -210,15 +199,17 @@ impl fmt::Display for Storage {
             Self::Foreign => f.write_str("a foreign table"),
             Self::ForeignPart(part) => write!(f, "a table with the foreign table {} as a part", part.plain()),
             Self::AccessMethod(method) => write!(f, "a table with the access method {method}"),
-            Self::CitusDistributed => f.write_str("a Citus distributed table"),
-            Self::CitusReference => f.write_str("a Citus reference table"),
-            Self::CitusLocal => f.write_str("a Citus local table"),
-            Self::Hypertable { is_compressed: false } => f.write_str("a TimescaleDB hypertable"),
-            Self::Hypertable { is_compressed: true } => {
+            Self::Managed(Managed::CitusDistributed) => f.write_str("a Citus distributed table"),
+            Self::Managed(Managed::CitusReference) => f.write_str("a Citus reference table"),
+            Self::Managed(Managed::CitusLocal) => f.write_str("a Citus local table"),
+            Self::Managed(Managed::Hypertable { is_compressed: false }) => {
+                f.write_str("a TimescaleDB hypertable")
+            }
+            Self::Managed(Managed::Hypertable { is_compressed: true }) => {
                 f.write_str("a TimescaleDB hypertable with compression")
             }
-            Self::Chunk => f.write_str("a chunk of a TimescaleDB hypertable"),
-            Self::Unknown(extension) => {
+            Self::Managed(Managed::Chunk) => f.write_str("a chunk of a TimescaleDB hypertable"),
+            Self::Managed(Managed::Unreadable(extension)) => {
                 write!(f, "of unknown storage, because the role may not read the catalog of {extension}")
             }
         }
@@ -261,15 +252,15 @@ mod tests {
 
     #[test]
     fn what_an_extension_makes_of_a_table_or_a_leaf_wins() {
-        let hypertable = Managed::Hypertable { is_compressed: true };
-        for (managed, storage) in [
-            (Managed::CitusDistributed, Storage::CitusDistributed),
-            (Managed::CitusReference, Storage::CitusReference),
-            (Managed::CitusLocal, Storage::CitusLocal),
-            (hypertable, Storage::Hypertable { is_compressed: true }),
-            (Managed::Chunk, Storage::Chunk),
-            (Managed::Unreadable("TimescaleDB"), Storage::Unknown("TimescaleDB")),
+        for managed in [
+            Managed::CitusDistributed,
+            Managed::CitusReference,
+            Managed::CitusLocal,
+            Managed::Hypertable { is_compressed: true },
+            Managed::Chunk,
+            Managed::Unreadable("TimescaleDB"),
         ] {
+            let storage = Storage::Managed(managed.clone());
             let leaves = vec![leaf(RelationKind::Table, Some("heap"))];
             let managed_one = Relation { managed: Some(managed.clone()), leaves, ..relation("t", &[]) };
             assert_eq!(Storage::of(&managed_one), storage);
@@ -288,12 +279,12 @@ mod tests {
             Storage::Foreign,
             Storage::ForeignPart(TableName::new("public", "leaf")),
             Storage::AccessMethod("orioledb".to_owned()),
-            Storage::CitusDistributed,
-            Storage::CitusReference,
-            Storage::CitusLocal,
-            Storage::Hypertable { is_compressed: false },
-            Storage::Chunk,
-            Storage::Unknown("Citus"),
+            Storage::Managed(Managed::CitusDistributed),
+            Storage::Managed(Managed::CitusReference),
+            Storage::Managed(Managed::CitusLocal),
+            Storage::Managed(Managed::Hypertable { is_compressed: false }),
+            Storage::Managed(Managed::Chunk),
+            Storage::Managed(Managed::Unreadable("Citus")),
         ]
     }
 
@@ -320,12 +311,15 @@ mod tests {
 
     #[test]
     fn rows_of_a_citus_table_are_deleted_only_where_no_other_one_is_written() {
-        let (citus, heap) = (Storage::CitusDistributed, Storage::Heap);
+        let (citus, heap) = (Storage::Managed(Managed::CitusDistributed), Storage::Heap);
         assert_eq!(citus.delete_refusal([&heap]), None);
-        assert!(citus.delete_refusal([&heap, &Storage::CitusReference]).is_some());
+        assert!(citus.delete_refusal([&heap, &Storage::Managed(Managed::CitusReference)]).is_some());
         assert_eq!(heap.delete_refusal([&citus, &citus]), None);
         assert!(Storage::AccessMethod("columnar".to_owned()).delete_refusal([]).is_some());
         assert_eq!(Storage::AccessMethod("orioledb".to_owned()).delete_refusal([]), None);
-        assert_eq!(Storage::Hypertable { is_compressed: true }.delete_refusal([&citus]), None);
+        assert_eq!(
+            Storage::Managed(Managed::Hypertable { is_compressed: true }).delete_refusal([&citus]),
+            None
+        );
     }
 }

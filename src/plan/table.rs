@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{ApplyMethod, Config, From, Limit, Lossy, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::pg::catalog::{Catalog, Column, Relation, RelationKind, UniqueIndex};
+use crate::pg::catalog::{Catalog, Column, Managed, Relation, RelationKind, UniqueIndex};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::report::Mode;
@@ -274,8 +274,8 @@ fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a R
     }
     match Storage::of(relation) {
         // Its chunks inherit from it, and it writes to them itself.
-        Storage::Hypertable { .. } => {}
-        Storage::Chunk => {
+        Storage::Managed(Managed::Hypertable { .. }) => {}
+        Storage::Managed(Managed::Chunk) => {
             let message =
                 format!("{} on the target is a chunk of a TimescaleDB hypertable", name.value.plain());
             return refuse(Kind::Refused, message, "Name the hypertable.".to_owned());

@@ -86,15 +86,27 @@ impl Report {
     }
 }
 
+/// The fields that every report begins with, of `fields` in all. `times`: when the run began, and how long it took.
+fn begin<S: Serializer>(
+    serializer: S,
+    fields: usize,
+    run_id: &str,
+    (started_at, duration): (SystemTime, Duration),
+    mode: Mode,
+) -> Result<S::SerializeStruct, S::Error> {
+    let mut report = serializer.serialize_struct("Report", fields)?;
+    report.serialize_field("run_id", run_id)?;
+    report.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
+    report.serialize_field("started_at", &humantime::format_rfc3339_millis(started_at).to_string())?;
+    report.serialize_field("duration_ms", &millis(duration))?;
+    report.serialize_field("mode", &mode)?;
+    Ok(report)
+}
+
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut report = serializer.serialize_struct("Report", 7)?;
-        report.serialize_field("run_id", &self.run_id)?;
-        report.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
-        report
-            .serialize_field("started_at", &humantime::format_rfc3339_millis(self.started_at).to_string())?;
-        report.serialize_field("duration_ms", &millis(self.duration))?;
-        report.serialize_field("mode", &self.mode)?;
+        let times = (self.started_at, self.duration);
+        let mut report = begin(serializer, 7, &self.run_id, times, self.mode)?;
         report.serialize_field("ok", &self.ok())?;
         report.serialize_field("tables", &self.tables)?;
         report.end()
@@ -119,13 +131,8 @@ pub struct NotStarted {
 
 impl Serialize for NotStarted {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut report = serializer.serialize_struct("Report", 8)?;
-        report.serialize_field("run_id", &self.run_id)?;
-        report.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
-        report
-            .serialize_field("started_at", &humantime::format_rfc3339_millis(self.started_at).to_string())?;
-        report.serialize_field("duration_ms", &millis(self.duration))?;
-        report.serialize_field("mode", &self.mode)?;
+        let times = (self.started_at, self.duration);
+        let mut report = begin(serializer, 8, &self.run_id, times, self.mode)?;
         report.serialize_field("ok", &false)?;
         report.serialize_field("error", &self.error)?;
         report.serialize_field("tables", &[(); 0])?;

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bulkload::pg::cluster::{Binaries, Cluster, Options};
 
+use tokio_postgres::error::SqlState;
+
 use super::session::{Row, Session};
 
 /// A source and a target cluster.
@@ -162,6 +164,20 @@ impl Db {
     #[track_caller]
     pub(crate) fn rows(&self, sql: &str) -> Vec<Row> {
         self.session().rows(sql)
+    }
+
+    /// Creates a collation `loose` that ignores case. Says so and returns `false` if the server was built without ICU.
+    pub(crate) fn creates_loose_collation(&self) -> bool {
+        let sql =
+            "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+        match self.session().try_run(sql) {
+            Ok(()) => true,
+            Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+                eprintln!("SKIPPED: the server has no ICU");
+                false
+            }
+            Err(error) => panic!("{sql}: {error}"),
+        }
     }
 
     /// The one value of the one row, NULL as an empty string.

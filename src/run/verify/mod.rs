@@ -258,7 +258,7 @@ impl Reading<'_> {
     }
 }
 
-/// Reads both streams, whose parts come in the same order. The source's comes with so many texts for the target to read.
+/// Reads both streams, whose parts come in the same order. The source's rows bring `texts` values for the target to read.
 async fn compare_streams(
     (mut source, texts): (Parts, usize),
     mut target: Parts,
