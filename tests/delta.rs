@@ -154,6 +154,45 @@ fn a_referenced_value_that_changes_is_searched_for_too() {
 }
 
 #[test]
+fn no_action_of_a_foreign_key_runs_because_of_another_spelling_of_an_equal_key() {
+    for method in ["apply = 'delta'", "strategy = 'upsert'"] {
+        for action in ["no action", "restrict", "cascade", "set null", "set default"] {
+            let pair = pair();
+            pair.source.run(
+                "create table p (id numeric, v text); insert into p values (1.00, 'new'), (2.00, 'new'), (3, 'new');
+                 create table c (id int, p_id numeric); insert into c values (1, 2.0)",
+            );
+            pair.target.run(&format!(
+                "create table p (id numeric primary key, v text); insert into p values (1.0, 'old'), (2.0, 'old'), (3, 'old');
+                 create table outside (id int, p_id numeric default 3 references p on update {action});
+                 insert into outside values (10, 1.0), (11, 3);
+                 create table c (id int primary key, p_id numeric references p on update cascade);
+                 insert into c values (1, 2.0)"
+            ));
+            let config: String =
+                ["p", "c"].map(|name| format!("[[table]]\nname = '{name}'\n{method}\n")).concat();
+            let outcome = sync(&pair, &config);
+            let is_refused = action != "no action";
+            assert_eq!(outcome.code, Some(i32::from(is_refused)), "{action}: {outcome}");
+            assert_eq!(list(&pair.target, "id, p_id", "outside"), "10|1.0 11|3", "{action}");
+            if !is_refused {
+                assert_eq!(list(&pair.target, "id, v", "p"), "1.00|new 2.00|new 3|new");
+                continue;
+            }
+            let said = ["1 rows of public.outside (outside_p_id_fkey)", "sets off ON UPDATE: id=1.0"];
+            fails(&outcome, "public.p", &said);
+            assert_eq!(list(&pair.target, "id, v", "p"), "1.0|old 2.0|old 3|old", "{action}");
+            // Only what the run does not load counts: its own rows follow the key until the next run.
+            pair.target.run("delete from outside where id = 10");
+            succeeds(&sync(&pair, &config));
+            assert_eq!(list(&pair.target, "id, v", "p"), "1.00|new 2.00|new 3|new", "{action}");
+            assert_eq!(list(&pair.target, "id, p_id", "outside"), "11|3", "{action}");
+            assert_eq!(list(&pair.target, "id, p_id = 2", "c"), "1|t", "{action}");
+        }
+    }
+}
+
+#[test]
 fn a_group_moves_children_from_parents_that_vanish_to_new_ones() {
     for timing in ["not deferrable", "deferrable initially immediate", "deferrable initially deferred"] {
         for action in ["no action", "cascade", "restrict"] {

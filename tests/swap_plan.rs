@@ -122,7 +122,9 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
     let database = pair.target.name().to_owned();
     pair.target.run(&format!(
         "grant select, insert, update, delete, references on t to {role}; create schema bulkload authorization {role};
-         grant temporary on database {database} to {role}"
+         grant temporary on database {database} to {role};
+         -- Before 15 everybody may.
+         revoke create on schema public from public"
     ));
     let steps = [
         (

@@ -58,10 +58,30 @@ fn left_part<'m>(merge: &'m Merge<'_>, key: &ForeignKey) -> Option<&'m Partition
     part.columns.iter().all(|column| merge.table.plan.is_loaded(column)).then_some(part)
 }
 
-/// Whether an update may change the referenced columns: if they are not the key, by which rows are recognised.
+/// Whether an update may change the referenced columns in the eyes of a foreign key.
+///
+/// The key by which rows are recognised stays equal, which contents NO ACTION. All other actions are set off by another image
+/// of an equal value, too: 1.00 for 1.0 (`ri_KeysEqual` compares the bytes of a referenced row).
 fn changes_referenced(merge: &Merge<'_>, key: &ForeignKey) -> bool {
-    let known = merge.table.plan.key.as_deref().unwrap_or_default();
-    key.to_columns.iter().any(|column| merge.table.plan.is_loaded(column) && !known.contains(column))
+    let is_loaded = |column: &Ident| merge.table.plan.is_loaded(column);
+    key.to_columns.iter().any(is_loaded) && (key.on_update != Action::None || !is_within_key(merge, key))
+}
+
+/// Whether the referenced columns that are loaded belong to the key by which rows are recognised.
+fn is_within_key(merge: &Merge<'_>, key: &ForeignKey) -> bool {
+    let plan = merge.table.plan;
+    let known = plan.key.as_deref().unwrap_or_default();
+    key.to_columns.iter().all(|column| known.contains(column) || !plan.is_loaded(column))
+}
+
+/// What happens to a row that a foreign key refers to, as the search has it.
+mod fate {
+    /// It does not have the values any more.
+    pub(super) const GONE: &str = "gone";
+    /// It is deleted and inserted again.
+    pub(super) const REPLACED: &str = "replaced";
+    /// It gets another image of equal values.
+    pub(super) const REWRITTEN: &str = "rewritten";
 }
 
 fn lock_sql(merge: &Merge<'_>) -> String {
@@ -83,30 +103,41 @@ fn lock_sql(merge: &Merge<'_>) -> String {
 async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
     let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
     let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
-    if row.get::<_, Option<bool>>(2) == Some(true) {
-        return Err(refuse_replaced(&row, merge, key));
+    match row.get::<_, Option<&str>>(2) {
+        Some(fate::REPLACED) => Err(refuse_action(
+            &row,
+            merge,
+            key,
+            "refer to rows that must be deleted and inserted again, which sets off ON DELETE",
+            "An UPDATE cannot write rows that exchange values of a unique index or of an exclusion constraint, nor an identity \
+             column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON DELETE NO ACTION.",
+        )),
+        Some(fate::REWRITTEN) => Err(refuse_action(
+            &row,
+            merge,
+            key,
+            "refer to rows whose key has an equal value with another spelling in the source, which sets off ON UPDATE",
+            "Spell the key in the source as on the target or the reverse, or make the foreign key ON UPDATE NO ACTION.",
+        )),
+        _ => dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name),
     }
-    dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name)
 }
 
-/// The error that rows which are deleted and inserted again are referenced by a foreign key with an ON DELETE action.
-fn refuse_replaced(found: &Row, merge: &Merge<'_>, key: &ForeignKey) -> Error {
+/// The error that an action of a foreign key would run.
+fn refuse_action(found: &Row, merge: &Merge<'_>, key: &ForeignKey, what: &str, fix: &str) -> Error {
     let message = format!(
-        "{}: {} rows of {} ({}) refer to rows that must be deleted and inserted again, which sets off ON DELETE: {}",
+        "{}: {} rows of {} ({}) {what}: {}",
         merge.name(),
         found.get::<_, i64>(0),
         key.from.plain(),
         plain(&key.name),
         found.get::<_, Option<String>>(1).unwrap_or_default()
     );
-    Error::new(Phase::Apply, Kind::Guard, message).hint(
-        "Nothing was changed. An UPDATE cannot write rows that exchange values of a unique index or of an exclusion \
-         constraint, nor an identity column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON DELETE \
-         NO ACTION.",
-    )
+    Error::new(Phase::Apply, Kind::Guard, message).hint(format!("Nothing was changed. {fix}"))
 }
 
-/// Counts the rows that stay and whose reference vanishes, and shows the first of their keys.
+/// Counts the rows that stay and whose reference vanishes, shows the first of their keys, and tells the fate of what they refer to
+/// if it is the same for all.
 fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> String {
     let referring: String =
         key.from_columns.iter().enumerate().map(|(i, column)| format!(", {column} as f{i}")).collect();
@@ -117,6 +148,11 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
         .filter(|other| other.table.plan.live.overlaps(&key.from))
         .map(|other| departs(other, key))
         .collect();
+    let follows: String = merges
+        .iter()
+        .filter(|other| key.on_update == Action::Cascade && other.table.plan.live.overlaps(&key.from))
+        .map(follows)
+        .collect();
     let names: Vec<String> = key
         .to_columns
         .iter()
@@ -126,13 +162,13 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     let values: String = (0..key.to_columns.len()).map(|i| format!(", v.v{i}")).collect();
     format!(
         "with vanishing as ({}), found as (
-             select v.is_replaced{values}
+             select v.fate{values}
              from (select tableoid as part, ctid as place{referring} from {}) as r join vanishing as v on {matches}
-             where true{departs})
+             where true{departs}{follows})
          select pg_catalog.count(*), (
              select pg_catalog.string_agg(shown.text, '; ')
              from (select distinct pg_catalog.concat({}) as text from found as f order by 1 limit {KEYS_SHOWN}) as shown),
-             pg_catalog.bool_and(is_replaced)
+             case when min(fate) = max(fate) then min(fate) end
          from found",
         vanishing(merge, key),
         key.from,
@@ -140,8 +176,7 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     )
 }
 
-/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, and whether the row
-/// `is_replaced` by itself.
+/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, and the row's `fate`.
 fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     let old: Vec<String> =
         key.to_columns.iter().enumerate().map(|(i, column)| format!("t.{column} as v{i}")).collect();
@@ -164,9 +199,11 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     // What moves to another partition is gone for good.
     let moves = left_part(merge, key).map(|part| format!(" and not {}", leaves(merge, part)));
     let mut sql = format!(
-        "select {old}, c.change = '{}'{} as is_replaced from {place} where c.change in ({})",
+        "select {old}, case when c.change = '{}'{} then '{}' else '{}' end as fate from {place} where c.change in ({})",
         change::REPLACE,
         moves.unwrap_or_default(),
+        fate::REPLACED,
+        fate::GONE,
         gone.join(", ")
     );
     if changes_referenced(merge, key) {
@@ -176,20 +213,26 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
             let columns: Vec<String> = columns.iter().map(|column| format!("{alias}.{column}")).collect();
             format!("cross join lateral (select {}) as {alias}_image", columns.join(", "))
         };
+        // What is deleted and inserted again is no update, and keeps the values that it is recognised by.
+        let (fate, replaced) = match (is_within_key(merge, key), key.on_delete) {
+            (true, _) => (fate::REWRITTEN, ""),
+            (false, Action::None) => (fate::GONE, change::REPLACE),
+            (false, _) => (fate::GONE, ""),
+        };
         sql.push_str(&format!(
-            " union all select {old}, false from {place} join {} as s on s.ctid = c.s_place {} {}
-             where c.change in ('{}', '{}') and {}",
+            " union all select {old}, '{fate}' from {place} join {} as s on s.ctid = c.s_place {} {}
+             where c.change in ('{}', '{replaced}') and {}",
             merge.sides.staging,
             of("s"),
             of("t"),
             change::UPDATE_KEY,
-            if key.on_delete == Action::None { change::REPLACE } else { "" },
             super::sides::DIFFER
         ));
     }
     if let Some(part) = left_part(merge, key).filter(|_| key.on_delete == Action::None) {
         sql.push_str(&format!(
-            " union all select {old}, false from {place} where c.change = '{}' and {}",
+            " union all select {old}, '{}' from {place} where c.change = '{}' and {}",
+            fate::GONE,
             change::REPLACE,
             leaves(merge, part),
         ));
@@ -256,6 +299,16 @@ fn departs(other: &Merge<'_>, key: &ForeignKey) -> String {
         ));
     }
     sql
+}
+
+/// `and` the referring row `r` is not one that the run loads and that ON UPDATE CASCADE may give the other spelling: the next run
+/// sees to it.
+fn follows(other: &Merge<'_>) -> String {
+    format!(
+        " and (v.fate <> '{}' or not exists (select from {} where t.place = r.place and t.part = r.part))",
+        fate::REWRITTEN,
+        other.sides.ours("t")
+    )
 }
 
 /// Whether the referenced values of one alias are those of the referring columns of another.

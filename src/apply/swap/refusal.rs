@@ -35,7 +35,7 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
 fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
     case.target.foreign_keys.iter().filter(|key| key.is_enforced).find_map(|key| {
         let fate = (case.fate)(&key.to)?;
-        (fate.method == ApplyMethod::Delta && key.on_delete != Action::Changes).then(|| {
+        (fate.method == ApplyMethod::Delta && matches!(key.on_delete, Action::None | Action::Restrict)).then(|| {
             format!(
                 "{}, which it references ({}), is applied by delta in the same transaction, and its rows that vanish \
                  would be referenced by the old table",

@@ -388,7 +388,8 @@ fn action(row: &Row, column: &str) -> Action {
     match letter(row, column) {
         'a' => Action::None,
         'r' => Action::Restrict,
-        _ => Action::Changes,
+        'c' => Action::Cascade,
+        _ => Action::Unset,
     }
 }
 

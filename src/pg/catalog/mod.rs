@@ -474,8 +474,10 @@ pub enum Action {
     None,
     /// RESTRICT: the same, but another row with these values does not help.
     Restrict,
-    /// CASCADE, SET NULL, SET DEFAULT: it changes the referencing rows.
-    Changes,
+    /// CASCADE: the referencing rows are deleted, or get the new values.
+    Cascade,
+    /// SET NULL, SET DEFAULT: the referencing rows lose the reference.
+    Unset,
 }
 
 /// A foreign key.
