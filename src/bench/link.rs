@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::unless_stopped;
-use super::ground::{End, Ground};
+use super::environment::{End, Ground};
 use crate::error::{Phase, Result};
 use crate::pg::name::TableName;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::ground::Ground;
-use super::proc::Cores;
+use super::environment::Ground;
 use super::process::{Program, Work, measure};
+use super::procfs::Cores;
 use super::scenario::{REJECTS, Scenario};
 use super::settings::Setting;
 use crate::config::{ApplyMethod, Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
@@ -166,7 +166,7 @@ impl Servers {
         if source == target {
             return Self { source: None, target: None };
         }
-        let cpu = |server: Option<super::proc::Server>| server.and_then(super::proc::Server::cpu);
+        let cpu = |server: Option<super::procfs::Server>| server.and_then(super::procfs::Server::cpu);
         Self { source: cpu(source), target: cpu(target) }
     }
 

@@ -1,7 +1,7 @@
 //! `bulkload bench`: measures what settings do, beside a plain copy, and recommends some.
 //!
-//! 1. [`ground`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
-//! 2. [`scenario`], [`own`]: the rows, made up or the user's, and a table for each method that takes them.
+//! 1. [`environment`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
+//! 2. [`scenario`], [`user_table`]: the rows, made up or the user's, and a table for each method that takes them.
 //! 3. [`rounds`]: every setting as a run of the program of its own, every plain copy as a pipe of psql, in turns.
 //! 4. [`summary`]: medians and spreads, ratios round by round, what limits; [`advice`]: what to recommend.
 //! 5. [`text`], [`html`], and the JSON, which is [`Findings`] as it stands.
@@ -37,15 +37,14 @@ mod budget;
 mod chart;
 mod contest;
 mod directory;
+mod environment;
 mod findings;
-mod ground;
 mod html;
 mod limit;
 mod link;
 mod loader;
-mod own;
-mod proc;
 mod process;
+mod procfs;
 mod recommendation;
 mod rounds;
 #[cfg(test)]
@@ -56,6 +55,7 @@ mod shape;
 mod statistics;
 mod summary;
 mod text;
+mod user_table;
 mod words;
 mod yardstick;
 
@@ -64,8 +64,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+pub use environment::Place;
 pub use findings::{Effort, Facts, Findings, LeftOut, Machine, PlainFigures, SettingFigures, Together};
-pub use ground::Place;
 pub use limit::{Limit, What};
 pub use recommendation::{Certainty, Choice, Recommendation};
 pub use scenario::Subject;
@@ -76,7 +76,7 @@ pub use statistics::Spread;
 use crate::config::{ApplyMethod, FormatChoice, RunConfig};
 use crate::error::{Error, Kind, Phase, Result};
 use budget::Budget;
-use ground::Ground;
+use environment::Ground;
 use loader::Loader;
 use rounds::Rounds;
 use summary::{Amount, Summary};
@@ -325,8 +325,8 @@ fn conclude(
         time_limit_s: job.time_limit.as_secs_f64(),
         machine: Machine {
             cores: cores(),
-            processor: proc::processor(),
-            memory_bytes: proc::memory(),
+            processor: procfs::processor(),
+            memory_bytes: procfs::memory(),
             source_version: source.session.server_version,
             target_version: target.session.server_version,
             throw_away_servers: rounds.ground.is_throw_away,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio_util::sync::CancellationToken;
 
-use super::proc;
+use super::procfs;
 use crate::error::{Error, Kind, Phase, Result};
 
 /// Between two looks at a program: short beside anything that is measured, long beside the look itself.
@@ -182,13 +182,13 @@ impl Watched {
             return true;
         }
         let pid = self.child.id();
-        self.peak_memory = proc::peak_memory(pid).max(self.peak_memory);
+        self.peak_memory = procfs::peak_memory(pid).max(self.peak_memory);
         // Not waited for yet: then the kernel still knows what it has used.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = pid_of(&self.child).map(|pid| waitid(WaitId::Pid(pid), options));
         self.has_ended = !matches!(ended, Some(Ok(None) | Err(rustix::io::Errno::INTR)));
         if self.has_ended {
-            self.cpu = proc::cpu(pid);
+            self.cpu = procfs::cpu(pid);
         }
         self.has_ended
     }

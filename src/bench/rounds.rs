@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
+use super::environment::Ground;
 use super::findings::LeftOut;
-use super::ground::Ground;
 use super::loader::{Load, Loader};
 use super::scenario::Scenario;
 use super::settings::{Axis, Setting};

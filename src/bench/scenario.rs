@@ -1,13 +1,13 @@
-//! What is loaded: a table that is made up, or one of the user's config, see [`super::own`].
+//! What is loaded: a table that is made up, or one of the user's config, see [`super::user_table`].
 
 use tokio_util::sync::CancellationToken;
 
 use super::budget::unless_stopped;
+use super::environment::Ground;
 use super::findings::LeftOut;
-use super::ground::Ground;
-use super::own::{self, Own};
 use super::settings::{Setting, format_name};
 use super::shape::{Shape, rules};
+use super::user_table::{self, Own};
 use crate::config::{ApplyMethod, Config, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName, list, literal};
@@ -90,7 +90,9 @@ impl Subject {
             Self::Made { shape, rows, has_rules } => {
                 prepare_made(ground, (*shape, *rows, *has_rules), stop).await
             }
-            Self::Own { text, config, entry } => own::prepare(ground, text, (config, *entry), stop).await,
+            Self::Own { text, config, entry } => {
+                user_table::prepare(ground, text, (config, *entry), stop).await
+            }
         }
     }
 }

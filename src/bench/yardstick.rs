@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ground::{Ground, free_space};
+use super::environment::{Ground, free_space};
 use super::loader::Servers;
 use super::process::{Program, Work, measure};
 use super::scenario::Scenario;

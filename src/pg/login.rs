@@ -10,9 +10,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage};
 
 use super::cancel::CancelHandle;
+use super::connect_error::{Failure, Stage, explain};
 use super::conninfo::{ConnInfo, Endpoint, TargetSession};
 use super::dial::{DialError, Peer, peers};
-use super::failure::{Failure, Stage, explain};
 use super::tls::SslMode;
 use super::transport::{HandshakeDone, Lent, Returned};
 use crate::error::Result;
@@ -84,7 +84,7 @@ pub(super) async fn log_in(info: &ConnInfo, application_name: &str, limit: Durat
             }
         }
     }
-    Err(super::failure::all_of(failures))
+    Err(super::connect_error::all_of(failures))
 }
 
 /// Tries the addresses of one host. The failure is that of the last one; `tried` has them all.

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use super::conninfo::{ConnInfo, Endpoint, Host};
 use super::login::log_in;
 use super::session::{Session, SessionSettings, Side, attach};
-use super::{supabase, trial};
+use super::{guarantees, supabase};
 use crate::error::{Error, Kind, Phase, Result};
 
 /// The port on which Supabase pools by transaction, on every one of its hosts.
@@ -51,7 +51,8 @@ pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSetti
     match watch(&first.client, &second.client).await {
         // The two connections are at hand for one more question.
         Ok(None) if settings.side == Side::Target => {
-            trial::refuse_impostors(&first.label, (&first.client, first.backend_pid), &second.client).await
+            guarantees::refuse_impostors(&first.label, (&first.client, first.backend_pid), &second.client)
+                .await
         }
         Ok(None) => Ok(()),
         Ok(Some(symptom)) => Err(refusal(&[first, second], symptom).await),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::tap::Tap;
+use super::copy_reader::Tap;
 
 /// TLS over TCP, as tokio-postgres-rustls makes it: it knows its channel binding.
 pub(super) type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;

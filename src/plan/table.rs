@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::missing::Filled;
 use super::{
     ColumnPlan, CsvFiles, Facts, Guards, Losses, Storage, TablePlan, chunks, columns, files, format,
-    incremental, lookups, missing, owned,
+    incremental, lookups, missing, ownership,
 };
 use crate::config::{ApplyMethod, Config, From, Limit, Lossy, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
@@ -417,7 +417,7 @@ fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ide
     if table.strategy == Strategy::Replace {
         return Ok(());
     }
-    let Some((why, hint)) = owned::unusable_key(target, key) else { return Ok(()) };
+    let Some((why, hint)) = ownership::unusable_key(target, key) else { return Ok(()) };
     let at = table.key.as_ref().map_or(&table.name.at, |key| &key.at);
     let message = format!(
         "{}: strategy = \"{}\" is not possible: {why}",

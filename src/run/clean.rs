@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::claim;
+use super::advisory_locks;
 use super::id::RunId;
 use super::prepare;
 use super::sessions::Sessions;
@@ -102,7 +102,7 @@ pub(super) async fn remove_dead(
     }
     let (mut report, mut failure) = (CleanReport::default(), None);
     for (run, (tables, bytes)) in runs {
-        if !claim::lock_dead_run(client, &run).await? {
+        if !advisory_locks::lock_dead_run(client, &run).await? {
             report.alive.push(run);
             continue;
         }
@@ -126,7 +126,7 @@ pub(super) async fn remove_dead(
             let unfinished = remove_unfinished(&Path::new(&config.rejects_dir).join(&run));
             tracing::debug!(phase = %Phase::Clean, run, unfinished, "removed what its rejects files were to be made of");
         }
-        claim::unlock(client, &run).await?;
+        advisory_locks::unlock(client, &run).await?;
         if let Err(error) = forgotten {
             // What keeps one run's tables here is no reason to leave those of others.
             failure.get_or_insert(error);
@@ -140,8 +140,11 @@ pub(super) async fn remove_dead(
 }
 
 /// How patient the removal of tables is that somebody may still read, and the validation of foreign keys.
-pub(super) const PATIENT: Patience =
-    Patience { budget: DROP_BUDGET, wait: claim::CLAIM_WAIT, wait_for_others: claim::CLAIM_WAIT };
+pub(super) const PATIENT: Patience = Patience {
+    budget: DROP_BUDGET,
+    wait: advisory_locks::CLAIM_WAIT,
+    wait_for_others: advisory_locks::CLAIM_WAIT,
+};
 
 /// The same for a run that has something else to do than to wait for whoever reads what nobody needs.
 pub(super) const BUSY: Patience = Patience { wait_for_others: DROP_BUDGET, ..PATIENT };

@@ -8,11 +8,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_postgres::Client;
 
-use super::board::Board;
-use super::feed::{feed, source_has_rows};
+use super::direct_feed::{feed, source_has_rows};
 use super::losses;
 use super::stage::Staged;
 use super::streams::Shared;
+use super::table_states::Board;
 use crate::apply::swap;
 use crate::apply::{self, Applied, Books, Context, Loaded, Outcome, Ready, Verdict};
 use crate::backoff::Backoff;

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Row};
 use super::id::RunId;
 use super::prepare::{self, prepare};
 use super::sessions::Sessions;
-use super::{Options, unless_cancelled, waits};
+use super::{Options, lock_watch, unless_cancelled};
 use crate::config::{Config, Located, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{self, Catalog, Column, Relation};
@@ -69,7 +69,7 @@ async fn propose(request: &Request, options: &Options) -> Result<Proposal> {
     let sessions = Sessions::new(&run, &empty.run);
     let (Some(source), target) = prepare::endpoints(&empty)? else { return Err(no_source()) };
     let Some(source_url) = &empty.source else { return Err(no_source()) };
-    let ends = waits::ends(Some(&source), &target);
+    let ends = lock_watch::ends(Some(&source), &target);
     let (source, target) = futures::try_join!(
         prepare::open(&source, source_url, &sessions, Side::Source),
         prepare::open(&target, &empty.target, &sessions, Side::Target),
@@ -90,7 +90,8 @@ async fn propose(request: &Request, options: &Options) -> Result<Proposal> {
         let seen = look(&both, (&of_source, &source.client), (&of_target, &target.client)).await?;
         Ok((of_source, of_target, seen))
     });
-    let (source_catalog, target_catalog, seen) = waits::told(Phase::Plan, &sessions, &ends, read).await?;
+    let (source_catalog, target_catalog, seen) =
+        lock_watch::told(Phase::Plan, &sessions, &ends, read).await?;
     let left = |here: &BTreeMap<TableName, String>| -> Vec<TableName> {
         let is_table = |(name, kind): &(&TableName, &String)| {
             matches!(kind.as_str(), "r" | "p") && !both.contains(*name)

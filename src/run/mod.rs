@@ -4,32 +4,31 @@
 //! 2. **stage** ([`stage`]): state tables, advisory locks, leftovers of dead runs, staging tables.
 //! 3. **snapshot** ([`crate::extract::Snapshot`]): source tables locked, snapshot exported.
 //! 4. **load** ([`streams`]): chunks of all tables through one queue, each exactly once.
-//! 5. **verify, apply** ([`exchange`]): each group as soon as its rows are complete, while others still load. The indexes of a
-//!    new table are built as soon as its own rows are ([`mod@early`]).
+//! 5. **verify, apply** ([`coordinator`]): each group as soon as its rows are complete, while others still load. The indexes of a
+//!    new table are built as soon as its own rows are ([`mod@early_index`]).
 //! 6. **record, clean**: figures and failures written, staging dropped.
 
-mod board;
+mod advisory_locks;
 mod check;
-mod claim;
 mod clean;
-mod constants;
-mod early;
-mod exchange;
-mod feed;
+mod column_constants;
+mod coordinator;
+mod direct_feed;
+mod earlier_runs;
+mod early_index;
 mod filter;
 mod group;
 mod id;
 mod init;
 mod live_keys;
+mod lock_watch;
 mod losses;
-mod marks;
-mod past;
 mod pipeline;
 mod prepare;
 mod queue;
 mod raws;
 mod records;
-mod scope;
+mod scopes;
 mod seed;
 mod seen;
 mod sessions;
@@ -37,12 +36,13 @@ mod slots;
 mod stage;
 mod status;
 mod streams;
+mod table_states;
 mod target;
 mod traced;
 mod traced_records;
 mod unstarted;
 mod verify;
-mod waits;
+mod watermarks;
 mod writable;
 
 use std::sync::Arc;
@@ -216,7 +216,7 @@ async fn load_and_exchange(
     let renderer = progress.spawn_renderer(options.cancel.clone());
     let streams = snapshot.as_ref().map_or(plan.streams, |snapshot| snapshot.streams(plan.streams));
     let filters = filter::Filters::new(&plan, &staged.run);
-    let marks = marks::Marks::new(&plan, snapshot.as_ref());
+    let marks = watermarks::Marks::new(&plan, snapshot.as_ref());
     let shared = Arc::new(streams::Shared {
         queue: queue::Queue::new(&plan, |i| staged.staging[i].is_some(), |i| filters.is_ready(i)),
         filters,
@@ -232,7 +232,7 @@ async fn load_and_exchange(
         writable: writable::Writable::new(staged.target.info.label()),
         load_settings: staged.sessions.load(&plan),
         pool: BatchPool::default(),
-        early: early::Early::new(&staged, &progress, &options.cancel),
+        early: early_index::Early::new(&staged, &progress, &options.cancel),
         progress: progress.clone(),
         cancel: options.cancel.clone(),
         losses: losses::Losses::new(&plan),
@@ -247,7 +247,7 @@ async fn load_and_exchange(
         .collect();
     drop(events);
 
-    let mut board = exchange::run(&staged, &shared, received, started.1).await;
+    let mut board = coordinator::run(&staged, &shared, received, started.1).await;
 
     shared.early.close().await;
     shared.queue.close();
@@ -288,7 +288,7 @@ async fn load_and_exchange(
 }
 
 /// The reports of all tables, in the config's order.
-fn tables(plan: &Plan, board: &board::Board<'_>, mode: Mode) -> Vec<TableReport> {
+fn tables(plan: &Plan, board: &table_states::Board<'_>, mode: Mode) -> Vec<TableReport> {
     let loaded = plan.tables.iter().enumerate().map(|(i, table)| (table.entry, board.report(i)));
     let failed = plan.failed.iter().map(|table| (table.entry, unstarted::failed_in_plan(table, mode)));
     let mut tables: Vec<(usize, TableReport)> = loaded.chain(failed).collect();

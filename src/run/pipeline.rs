@@ -102,7 +102,7 @@ pub(super) fn read(
     let task = tokio::spawn(async move {
         let mut wire = wire;
         let outcome = match filtering {
-            None => copy_out(&mut wire, &sql, &pool, &watch, Passage { sender }).await,
+            None => copy_out(&mut wire, &sql, &pool, &watch, PassThrough { sender }).await,
             Some(filtering) => {
                 let Filtering { line, spool, keep } = filtering;
                 let part = line.work.part();
@@ -114,7 +114,7 @@ pub(super) fn read(
                     spool,
                     keep,
                 };
-                let line = Line::new(line, pool.clone(), hand);
+                let line = Transformed::new(line, pool.clone(), hand);
                 copy_out(&mut wire, &sql, &pool, &watch, line).await
             }
         };
@@ -138,7 +138,7 @@ pub(super) fn read_traced(
     let (sender, receiver) = mpsc::channel(GOES_IN_FLIGHT);
     let task = tokio::spawn(async move {
         let mut wire = wire;
-        let line = Line::new(work, pool.clone(), Expose { sender });
+        let line = Transformed::new(work, pool.clone(), Exposed { sender });
         let outcome = copy_out(&mut wire, &sql, &pool, &watch, line).await;
         let usable = wire.is_usable();
         (usable.then_some(wire), outcome)
@@ -201,11 +201,11 @@ trait Outlet: Send {
 }
 
 /// Hands rows on as they are.
-struct Passage {
+struct PassThrough {
     sender: mpsc::Sender<Flow>,
 }
 
-impl Outlet for Passage {
+impl Outlet for PassThrough {
     async fn begin(&mut self) -> Result<()> {
         Ok(())
     }
@@ -373,7 +373,7 @@ pub(super) struct Filtering {
 }
 
 /// Takes what a program has worked on.
-trait Hand: Send {
+trait Sink: Send {
     /// Before the first row.
     fn begin(&mut self) -> impl Future<Output = Result<()>> + Send;
 
@@ -406,7 +406,7 @@ impl Forward {
     }
 }
 
-impl Hand for Forward {
+impl Sink for Forward {
     async fn begin(&mut self) -> Result<()> {
         self.send(header(self.format)).await
     }
@@ -435,11 +435,11 @@ impl Hand for Forward {
 }
 
 /// Hands on all of it.
-struct Expose {
+struct Exposed {
     sender: mpsc::Sender<Traced>,
 }
 
-impl Hand for Expose {
+impl Sink for Exposed {
     async fn begin(&mut self) -> Result<()> {
         Ok(())
     }
@@ -454,7 +454,7 @@ impl Hand for Expose {
 }
 
 /// Has rows worked on, and hands on what comes of them in the order in which they came.
-struct Line<H> {
+struct Transformed<H> {
     filter: Filter,
     pool: BatchPool,
     cutter: RowCutter,
@@ -465,7 +465,7 @@ struct Line<H> {
     hand: H,
 }
 
-impl<H: Hand> Line<H> {
+impl<H: Sink> Transformed<H> {
     fn new(filter: Filter, pool: BatchPool, hand: H) -> Self {
         let rules = filter.work.rules();
         Self {
@@ -517,7 +517,7 @@ impl<H: Hand> Line<H> {
     }
 }
 
-impl<H: Hand> Outlet for Line<H> {
+impl<H: Sink> Outlet for Transformed<H> {
     async fn begin(&mut self) -> Result<()> {
         self.hand.begin().await
     }

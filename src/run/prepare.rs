@@ -8,9 +8,9 @@ use futures::future::join_all;
 use tokio_postgres::error::SqlState;
 
 use super::id::RunId;
-use super::scope::try_scopes;
+use super::scopes::try_scopes;
 use super::sessions::Sessions;
-use super::{Options, constants, past, select, waits};
+use super::{Options, column_constants, earlier_runs, lock_watch, select};
 use crate::config::{Config, From, Located, Secret, Value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::select_sql;
@@ -45,9 +45,9 @@ pub(super) async fn prepare(mut config: Config, options: &Options, run: &RunId) 
     let sessions = Sessions::new(run, &config.run);
     let (source, target) = endpoints(&config)?;
     let files = survey(&config).await?;
-    let ends = waits::ends(source.as_ref(), &target);
+    let ends = lock_watch::ends(source.as_ref(), &target);
     let work = Box::pin(decide(&config, options, (source, target), &sessions, files));
-    waits::told(Phase::Plan, &sessions, &ends, work).await
+    lock_watch::told(Phase::Plan, &sessions, &ends, work).await
 }
 
 async fn decide(
@@ -82,7 +82,8 @@ async fn decide(
     let state = State::new(config.run.staging_schema.clone());
     let source_client = source_session.as_ref().map(|session| &session.client);
     let past =
-        past::load(config, options.mode, source_client, &control.client, (&state, &source_label)).await?;
+        earlier_runs::load(config, options.mode, source_client, &control.client, (&state, &source_label))
+            .await?;
     let mut facts = Facts {
         source: source_catalog.as_ref().unwrap_or(&target_catalog),
         target: &target_catalog,
@@ -102,7 +103,7 @@ async fn decide(
     }
     let mut plan = loop {
         let mut plan = plan::build(config, &facts, &apply::rules())?;
-        constants::settle(config, &mut plan, &control.client).await?;
+        column_constants::settle(config, &mut plan, &control.client).await?;
         let Some(source) = &source else { break plan };
         let mut is_outdated = false;
         for (entry, error) in try_statements(config, &plan, source, sessions).await? {

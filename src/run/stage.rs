@@ -5,15 +5,15 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
-use super::claim::Claim;
+use super::advisory_locks::Claim;
 use super::clean;
 use super::id::RunId;
+use super::lock_watch;
 use super::prepare::{Prepared, source_lock_wait};
 use super::sessions::Sessions;
+use super::table_states::Board;
 use super::target::Target;
 use super::unstarted::{COULD_NOT_START, failed_in_plan};
-use super::waits;
 use crate::apply::swap::{self, Schemas};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
@@ -201,7 +201,7 @@ impl Staged {
         // Errors of statements name the server themselves.
         let told = |e: Error| if e.phase() == Phase::Connect { e.context("the source") } else { e };
         let take = Box::pin(async { take.await.map(Some).map_err(told) });
-        waits::told(Phase::Snapshot, &self.sessions, &[(Side::Source, source.clone())], take).await
+        lock_watch::told(Phase::Snapshot, &self.sessions, &[(Side::Source, source.clone())], take).await
     }
 
     /// Writes into the state tables what failed, and the figures that were not known when rows were applied.

@@ -12,16 +12,16 @@ use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
-use super::early::Early;
+use super::early_index::Early;
 use super::filter::{Filters, Part, Work};
 use super::losses;
-use super::marks::Marks;
 use super::pipeline::{self, Extracted, Filter, Filtering, Reading, Watch, Workers};
 use super::queue::{Job, Queue};
 use super::records;
 use super::slots::Slots;
 use super::target::Target;
 use super::traced;
+use super::watermarks::Marks;
 use super::writable::Writable;
 use crate::backoff::Backoff;
 use crate::batch::BatchPool;

@@ -14,36 +14,36 @@
 //! Whoever writes a stream puts [`header`] before it and [`trailer`] after it; in between, rows may come in any order.
 
 mod codec;
-mod cutter;
 mod emit;
 pub mod key;
 mod keyset;
 mod lookup;
+mod precheck;
 mod program;
 mod refuse;
 mod reject;
 mod resolve;
+mod row_splitter;
 mod rules;
 mod sharded;
-mod suspect;
 mod tally;
 mod trace;
 
 pub use codec::{header, trailer};
-pub use cutter::{RowCutter, Rows};
 pub use key::bytes::escape as escape_text;
 pub(crate) use key::bytes::unescaped;
 pub use keyset::{KeySet, KeySetBuilder, KeySink};
 pub use lookup::{Found, LookupBuilder, LookupMap, LookupSink};
+pub use precheck::{Check, Look};
 pub use program::{NotNull, Program, Scratch};
 pub use refuse::Refused;
 pub(crate) use reject::quote as quote_field;
 pub use reject::{Place, Reason, RejectBuffer, Rejects, SAMPLES_MAX, own_columns};
+pub use row_splitter::{RowCutter, Rows};
 pub use rules::{
     Collect, InputColumn, KeyColumn, Lookup, NullValues, OnMissing, OnOrphan, Output, OutputColumn,
     Reference, Render, Rules,
 };
-pub use suspect::{Check, Look};
 pub use tally::Tally;
 pub use trace::{Trace, Traced};
 

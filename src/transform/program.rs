@@ -1,15 +1,15 @@
 //! A table's rules, compiled: what is done to a batch of rows.
 
 use super::codec::{Binary, Codec, Offsets, Text, malformed};
-use super::cutter::Rows;
 use super::emit::Emitter;
 use super::key::{KEY_COLUMNS_MAX, Key, KeyReader};
 use super::keyset::KeySink;
 use super::lookup::LookupSink;
+use super::precheck::{Check, is_suspect};
 use super::reject::{Reason, RejectBuffer, write_value};
 use super::resolve::{Cause, Row, RowKey, State, Verdict, row_key};
+use super::row_splitter::Rows;
 use super::rules::{Collect, KeyColumn, OnOrphan, Output, Rules};
-use super::suspect::{Check, is_suspect};
 use super::tally::{Tally, count_at};
 use super::trace::{Trace, Traced};
 use crate::error::{Error, Kind, Phase, Result};

@@ -1,10 +1,10 @@
 //! Rows that passed and are rejected nevertheless: only the server knew what is wrong with them.
 
 use super::codec::{Binary, Codec, Text, malformed};
-use super::cutter::Rows;
 use super::program::{Program, Scratch};
 use super::reject::{Place, Reason, RejectBuffer};
 use super::resolve::{Row, State};
+use super::row_splitter::Rows;
 use super::tally::Tally;
 use crate::error::Result;
 use crate::pg::format::Format;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::attached::{self, Attached, Target, bare_sql};
-use super::notes::{Note, Notes};
+use super::progress_marks::{Note, Notes};
 use super::sequences::Step;
 use super::work::{Job, Workers};
-use super::{Pair, Schemas, constraints, dress, notes};
+use super::{Pair, Schemas, attributes, constraints, progress_marks};
 use crate::apply::{Context, Ready};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
@@ -61,7 +61,7 @@ async fn stage_all(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> 
     schemas.create(client).await?;
     Notes::create(client, schemas).await?;
     for plan in tables.iter().filter(|plan| plan.apply == ApplyMethod::Swap) {
-        let written = notes::written(client, plan.oid).await?;
+        let written = progress_marks::written(client, plan.oid).await?;
         Notes::of(schemas, plan.entry).take(client, Note::Written, written).await?;
         if plan.fills_new_table() {
             let attached = attached::read(client, &schemas.new, plan.oid, &plan.name).await?;
@@ -159,7 +159,7 @@ async fn build_all<'a>(
         .await?;
     let mut built = Vec::with_capacity(making.len());
     for (table, new) in tables.iter().zip(&making) {
-        let late = dress::dress(client, context.schemas, new, &making).await?;
+        let late = attributes::dress(client, context.schemas, new, &making).await?;
         built.push(complete(client, context.schemas, (table, new), late).await?);
     }
     context.books.doing("");
@@ -300,7 +300,7 @@ impl Built<'_> {
     /// Whether the statistics tell of writes to the live table while the run went on, which nobody will see any more.
     pub(super) async fn overwritten(&self, client: &Client) -> Option<String> {
         let before = self.written_before?;
-        let now = notes::written(client, self.pair.live).await.ok()?;
+        let now = progress_marks::written(client, self.pair.live).await.ok()?;
         (now > before).then(|| {
             let rows = now - before;
             format!("others wrote to the table during the run ({rows} rows inserted, updated or deleted): that is overwritten")

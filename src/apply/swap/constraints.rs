@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::Schemas;
 use super::attached::{Constraint, Index, retarget};
 use super::build::{Making, with_empty_path};
-use super::notes::{Note, Notes};
+use super::progress_marks::{Note, Notes};
 use super::work::Job;
 use crate::apply::Context;
 use crate::backoff::Backoff;

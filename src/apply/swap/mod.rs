@@ -12,13 +12,13 @@
 //!    that is finished by the next run.
 
 mod attached;
+mod attributes;
 mod build;
 mod constraints;
-mod dress;
 mod early;
 mod exchange;
-mod notes;
 mod options;
+mod progress_marks;
 mod refusal;
 mod schema;
 mod sequences;

@@ -5,7 +5,7 @@
 
 use memchr::{memchr2, memchr3};
 
-use super::plain;
+use super::fast_path;
 use super::sink::Sink;
 use super::split::{field_end, line_ends};
 use crate::config::{Characters, Dialect};
@@ -118,7 +118,7 @@ impl Fields {
         out: &mut impl Sink,
     ) -> Found {
         if let Some((delimiter, quote)) = self.quick
-            && let Some(record) = plain::record(data, start, delimiter, quote)
+            && let Some(record) = fast_path::record(data, start, delimiter, quote)
             && record.fields == self.expected()
         {
             out.put_fields(&data[start..record.content_end], delimiter);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 
-use super::meaningless::{MARK_BYTES, mark};
-use super::members::Members;
+use super::gzip::Members;
+use super::invalid_bytes::{MARK_BYTES, mark};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::plan::{CsvFile, Packing};
 

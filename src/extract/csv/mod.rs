@@ -12,22 +12,22 @@
 //!
 //! Values go to the server as they are; it alone decides what they mean. Everything here is synchronous.
 
-mod again;
+mod discover;
+mod fast_path;
 mod fields;
+mod gzip;
 mod input;
-mod meaningless;
-mod members;
-mod plain;
+mod invalid_bytes;
 mod reader;
+mod reread;
 mod sink;
-mod soundness;
 mod split;
-mod survey;
 #[cfg(test)]
 mod tests;
+mod validate;
 
-pub(crate) use again::Again;
+pub(crate) use discover::{is_hidden, refuse_hidden_away, survey, unreadable, words};
 pub(crate) use fields::{Added, Layout};
 pub(crate) use reader::{Outlet, Slice, read};
+pub(crate) use reread::Again;
 pub(crate) use split::Splits;
-pub(crate) use survey::{is_hidden, refuse_hidden_away, survey, unreadable, words};

@@ -12,10 +12,10 @@ use memchr::memchr2;
 
 use super::fields::{Fields, Found, Layout, Record, Span};
 use super::input::{BOM, Input, failed};
-use super::meaningless::told;
+use super::invalid_bytes::told;
 use super::sink::{Bounded, Nowhere, Pieces, Sink};
-use super::soundness::Soundness;
 use super::split::Start;
+use super::validate::Soundness;
 use crate::batch::{BATCH_BYTES, Batch, BatchPool, Origin, RowOrigin};
 use crate::config::Dialect;
 use crate::error::{Error, Kind, Phase, Result};
@@ -347,7 +347,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
             }
         });
         let kind = match kind {
-            super::soundness::MEANINGLESS => format!("bytes that are no {}", self.slice.file.encoding.name()),
+            super::validate::MEANINGLESS => format!("bytes that are no {}", self.slice.file.encoding.name()),
             kind => kind.to_owned(),
         };
         let column = self.slice.names.get(field).copied();

@@ -7,11 +7,11 @@
 //! its own, so that a repeat after a lost reply finds out that it was done. Rows that are removed go to the rejects file as
 //! they are deleted.
 
-mod demands;
 mod duplicates;
 mod lookups;
 mod places;
 mod references;
+mod row_constraints;
 
 use std::collections::BTreeSet;
 use std::path::Path;

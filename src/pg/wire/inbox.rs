@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::error::ServerError;
-use crate::pg::tap::Tap;
+use crate::pg::copy_reader::Tap;
 
 /// Read at once, if the socket has so much. A server sends 8 KiB at a time; several of them make one read.
 const INBOX_BYTES: usize = 128 * 1024;

@@ -8,7 +8,7 @@
 
 mod copy;
 mod inbox;
-mod trial;
+mod pipelined_copy;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
 pub use copy::{CopyIn, CopyOut};
-pub(crate) use trial::Trials;
+pub(crate) use pipelined_copy::Trials;
 
 use inbox::{Inbox, Message};
 

@@ -17,7 +17,7 @@ use self::difference::{Difference, Findings, Key, Row};
 use self::statement::Comparison;
 use super::id::RunId;
 use super::prepare::{self, Prepared};
-use super::{Options, select, waits};
+use super::{Options, lock_watch, select};
 use crate::config::Config;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::session::{self, Session, Side};
@@ -46,7 +46,7 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
     fail::fail_point!("verify.planned");
     let state = State::new(plan.run.staging_schema.clone());
     let sides = Sides { source: &on_source.client, target: &on_target.client, reading: &control.client };
-    let ends = waits::ends(Some(&source), &target);
+    let ends = lock_watch::ends(Some(&source), &target);
     let mut verification = Verification::default();
     for table in &plan.tables {
         let name = table.name.plain();
@@ -58,7 +58,7 @@ pub(super) async fn verify(mut config: Config, options: &Options) -> Result<Veri
         let unapplied = state.unapplied(&control.client, &name, plan.source_of(table), scope).await?;
         tracing::info!(phase = %Phase::Verify, table = name, "comparing");
         let compare = Box::pin(sides.compare(table, scope, unapplied));
-        let compared = match waits::told(Phase::Verify, &sessions, &ends, compare).await {
+        let compared = match lock_watch::told(Phase::Verify, &sessions, &ends, compare).await {
             // Without its servers no other table can be compared either.
             Err(error) if error.is_transient() => return Err(error.context(name)),
             Err(error) => TableVerification::failed(name, &explained(error)),

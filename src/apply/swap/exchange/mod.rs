@@ -12,7 +12,7 @@
 //! 5. **Settle** ([`settle()`]), after the commit: foreign keys are validated, old tables dropped, under the same budget for
 //!    locks. What a kill leaves of that the next run does.
 
-mod bound;
+mod dependants;
 mod dispose;
 mod fingerprint;
 mod keys;
@@ -27,7 +27,7 @@ pub(in crate::apply) use keys::Key;
 pub(in crate::apply) use settle::settle;
 pub(crate) use settle::validate;
 
-use self::bound::Bound;
+use self::dependants::Bound;
 use self::fingerprint::Fingerprint;
 use super::Pair;
 use super::options::KeptOptions;
@@ -122,7 +122,7 @@ impl Prepared {
         let (live, new) = oids(&pairs);
         let (queries, kept_options) =
             futures::try_join!(Queries::new(client, server_version), kept_options(client, &pairs))?;
-        let bound = bound::read(client, &queries, &pairs, &kept_options, server_version).await?;
+        let bound = dependants::read(client, &queries, &pairs, &kept_options, server_version).await?;
         let sequences = sequences(client, &live).await?;
         let statistics = statistics(client, &pairs).await?;
         let named_late = named_late(client, &pairs).await?;
@@ -188,10 +188,10 @@ impl Prepared {
         let after = async {
             let (after, left, keys) = futures::join!(
                 fingerprint::take(client, fingerprint, &new, &live, &self.kept_options),
-                bound::dependants(client, dependants, &live),
+                dependants::dependants(client, dependants, &live),
                 keys::read(client, keys, &self.pairs),
             );
-            bound::refuse_left_behind(&self.bound, &left?)?;
+            dependants::refuse_left_behind(&self.bound, &left?)?;
             self.before.refuse_difference(&after?)?;
             keys
         };

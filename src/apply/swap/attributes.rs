@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::Schemas;
 use super::attached::Right;
 use super::build::{Making, with_empty_path};
-use super::notes::{Note, Notes};
+use super::progress_marks::{Note, Notes};
 use crate::error::{Error, Phase, Result};
 
 /// What is to be run for a new table.

@@ -84,7 +84,7 @@ async fn look(sessions: &Sessions, side: Side, info: &ConnInfo) -> Result<Vec<Fo
     let session = session::connect(info, &sessions.watch(side)).await?;
     let rows = session
         .client
-        .query(include_str!("waits.sql"), &[&sessions.name()])
+        .query(include_str!("lock_watch.sql"), &[&sessions.name()])
         .await
         .map_err(|e| Error::pg(Phase::Connect, "looking for who is in the way", &e))?;
     Ok(rows.iter().map(|row| describe(row, side)).collect())

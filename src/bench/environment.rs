@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::budget::unless_stopped;
 use super::directory::Directory;
-use super::proc;
+use super::procfs;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::cluster::{Cluster, Options, SUPERUSER};
@@ -82,7 +82,7 @@ pub(super) struct End {
     /// Keeps the advisory lock that says that this bench lives.
     pub(super) session: Session,
     /// The server's processes, where they are on this machine.
-    pub(super) server: Option<proc::Server>,
+    pub(super) server: Option<procfs::Server>,
     info: ConnInfo,
     application: String,
 }
@@ -200,7 +200,7 @@ impl End {
         let session = session::connect(&info, &settings).await.map_err(context)?;
         let failed = |e| Error::pg(Phase::Connect, format!("the {}", side.name()), &e);
         let row = session.client.query_one("select current_database()::text", &[]).await.map_err(failed)?;
-        let server = proc::Server::of_backend(session.backend_pid, row.get(0));
+        let server = procfs::Server::of_backend(session.backend_pid, row.get(0));
         Ok(Self { side, url, libpq, session, server, info, application })
     }
 

@@ -73,7 +73,7 @@ async fn indexed(config: &Config, source: &Client) -> Result<HashMap<TableName, 
     let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
     let bare: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
     let rows = source
-        .query(include_str!("past.sql"), &[&schemas, &bare])
+        .query(include_str!("earlier_runs.sql"), &[&schemas, &bare])
         .await
         .map_err(|e| Error::pg(Phase::Plan, "reading the source's indexes", &e))?;
     let mut indexed: HashMap<TableName, Vec<Ident>> = HashMap::new();

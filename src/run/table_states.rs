@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::filter::Part;
-use super::marks::Marks;
 use super::streams::Landed;
+use super::watermarks::Marks;
 use crate::apply::{Applied, Outcome};
 use crate::error::{Error, Kind};
 use crate::load::{self, Judged};

@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::budget::unless_stopped;
+use super::environment::Ground;
 use super::findings::LeftOut;
-use super::ground::Ground;
 use super::scenario::{Kindred, Plain, Scenario, columns_of, ordinary_columns, parsed, regclass};
 use crate::config::{ApplyMethod, Config, From, Strategy};
 use crate::error::{Error, Kind, Phase, Result};

@@ -8,11 +8,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::board::Board;
 use super::group::{Ended, Fate, GroupWork};
 use super::queue::Job;
 use super::stage::Staged;
 use super::streams::{Event, Shared};
+use super::table_states::Board;
 use crate::error::{Error, Kind, Phase};
 use crate::load;
 use crate::report::{millis, result};

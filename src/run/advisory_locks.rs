@@ -101,7 +101,7 @@ impl Claim {
     pub(super) async fn check(&self, client: &Client) -> Result<()> {
         let pid = self.control.lock().await.backend_pid;
         let row = client
-            .query_one(include_str!("claim_held.sql"), &[&self.run_key, &pid])
+            .query_one(include_str!("advisory_lock_held.sql"), &[&self.run_key, &pid])
             .await
             .map_err(|e| Error::pg(Phase::Apply, "checking the run's lock", &e))?;
         if row.get(0) {
@@ -195,7 +195,7 @@ async fn lock(client: &Client, key: &str, until: Instant) -> Result<Option<Strin
 /// Ends our own session that broke, where its server has not noticed that yet: it holds our locks until then.
 async fn end_predecessor(client: &Client, pid: i32, application_name: &str) -> Result<()> {
     client
-        .execute(include_str!("claim_predecessor.sql"), &[&pid, &application_name])
+        .execute(include_str!("advisory_lock_predecessor.sql"), &[&pid, &application_name])
         .await
         .map(drop)
         .map_err(|e| Error::pg(Phase::Stage, "ending the session that broke", &e))
@@ -211,7 +211,7 @@ async fn try_lock(client: &Client, key: &str) -> Result<bool> {
 
 async fn holder(client: &Client, key: &str) -> Result<String> {
     let row = client
-        .query_opt(include_str!("claim_holder.sql"), &[&key])
+        .query_opt(include_str!("advisory_lock_holder.sql"), &[&key])
         .await
         .map_err(|e| Error::pg(Phase::Stage, "looking for the other run", &e))?;
     Ok(row.map_or_else(
