@@ -10,6 +10,7 @@ mod backoff;
 pub mod batch;
 pub mod bench;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
 pub mod extract;

@@ -6,8 +6,9 @@ use super::exit::Exit;
 use super::options::ConfigFile;
 use super::signals::Signals;
 use super::terminal;
+use crate::commands;
 use crate::error::Result;
-use crate::run::{self, Options};
+use crate::run::Options;
 
 /// Check connections, permissions, settings and schema drift; changes nothing
 ///
@@ -35,7 +36,7 @@ impl Check {
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let options = Options { cancel: signals.token(), ..Options::default() };
-        let report = Box::pin(run::check(config, options)).await?;
+        let report = Box::pin(commands::check(config, options)).await?;
         terminal::print_lines(&report, INDENT)?;
         Ok(match (report.ok(), report.has_failure()) {
             (false, _) => Exit::NotStarted,

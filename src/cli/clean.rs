@@ -6,8 +6,9 @@ use super::exit::Exit;
 use super::options::ConfigFile;
 use super::signals::Signals;
 use super::terminal;
+use crate::commands;
 use crate::error::Result;
-use crate::run::{self, Options};
+use crate::run::Options;
 
 /// Remove what dead runs left on the target
 ///
@@ -31,7 +32,7 @@ impl Clean {
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let options = Options { cancel: signals.token(), ..Options::default() };
-        let report = Box::pin(run::clean(config, options)).await?;
+        let report = Box::pin(commands::clean(config, options)).await?;
         terminal::print(report)?;
         Ok(Exit::Done)
     }

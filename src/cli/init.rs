@@ -9,10 +9,11 @@ use clap::Args;
 use super::exit::Exit;
 use super::signals::Signals;
 use super::terminal;
+use crate::commands::{self, InitRequest};
 use crate::config::{Located, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE, process_env};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::report::figures;
-use crate::run::{self, InitRequest, Options};
+use crate::run::Options;
 
 /// Write a config from both catalogs
 ///
@@ -62,7 +63,7 @@ impl Init {
             schema: self.schema.clone(),
         };
         let options = Options { cancel: signals.token(), ..Options::default() };
-        let proposal = Box::pin(run::init(&request, options)).await?;
+        let proposal = Box::pin(commands::init(&request, options)).await?;
         self.write(&proposal.text)?;
         let file = self.path.display();
         let mut text = format!(

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::options::{Globals, table_name};
 use super::publish::Attempt;
 use super::signals::Signals;
+use crate::commands::{self, SeedRequest, Seeding};
 use crate::config::{
     Characters, Dialect, ENCODINGS, Limit, Located, Said, Secret, Strategy, TARGET_URL_VARIABLE, character,
     encoding_of, process_env,
@@ -18,7 +19,7 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::csv;
 use crate::pg::name::{Ident, TableName};
 use crate::report::{Mode, Report, figures, result};
-use crate::run::{self, Options, RunId, SeedRequest, Seeding};
+use crate::run::{self, Options, RunId};
 
 /// Load CSV files into tables, without a config
 ///
@@ -159,7 +160,7 @@ impl Seed {
             cancel: signals.token(),
             ..Options::default()
         };
-        let Seeding { config, overwritten } = Box::pin(run::prepare_seed(request, &options)).await?;
+        let Seeding { config, overwritten } = Box::pin(commands::prepare_seed(request, &options)).await?;
         if !overwritten.is_empty() && !self.yes {
             self.ask(&overwritten)?;
         }
@@ -269,7 +270,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        if file.is_dir() || !run::is_csv(&file) {
+        if file.is_dir() || !commands::is_csv(&file) {
             continue;
         }
         if csv::is_hidden(&file) {

@@ -8,8 +8,9 @@ use super::exit::Exit;
 use super::options::ConfigFile;
 use super::signals::Signals;
 use super::terminal;
+use crate::commands;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::run::{self, Options};
+use crate::run::Options;
 
 /// Show what the last runs left, per table
 ///
@@ -49,7 +50,7 @@ impl Status {
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let (config, is_source_known) = self.config.load_for_target()?;
         let options = Options { cancel: signals.token(), ..Options::default() };
-        let status = Box::pin(run::status(config, self.max_age, is_source_known, &options)).await?;
+        let status = Box::pin(commands::status(config, self.max_age, is_source_known, &options)).await?;
         if self.json {
             let json = serde_json::to_string_pretty(&status).map_err(|error| {
                 Error::new(Phase::Record, Kind::Internal, format!("the status is not JSON: {error}"))

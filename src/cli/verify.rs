@@ -6,8 +6,9 @@ use super::exit::Exit;
 use super::options::{ConfigFile, Tables};
 use super::signals::Signals;
 use super::terminal;
+use crate::commands;
 use crate::error::Result;
-use crate::run::{self, Options};
+use crate::run::Options;
 
 /// Compare source and target: counts and checksums; changes nothing
 ///
@@ -45,7 +46,7 @@ impl Verify {
         let config = self.config.load()?;
         let tables = self.tables.of(&config)?;
         let options = Options { tables, cancel: signals.token(), ..Options::default() };
-        let verification = Box::pin(run::verify(config, options)).await?;
+        let verification = Box::pin(commands::verify(config, options)).await?;
         terminal::print_lines(&verification, INDENT)?;
         Ok(if verification.ok() { Exit::Done } else { Exit::TableFailed })
     }

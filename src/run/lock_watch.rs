@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::sessions::Sessions;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::session::{self, Side};
+use crate::run::sessions::Sessions;
 
 /// When it is looked for the first time, and how often at the least. A look takes a connection, if only for a moment.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 
 /// Both sides of a run.
-pub(super) fn ends(source: Option<&ConnInfo>, target: &ConnInfo) -> Vec<(Side, ConnInfo)> {
+pub(crate) fn ends(source: Option<&ConnInfo>, target: &ConnInfo) -> Vec<(Side, ConnInfo)> {
     let source = source.map(|info| (Side::Source, info.clone()));
     source.into_iter().chain([(Side::Target, target.clone())]).collect()
 }
@@ -24,7 +24,7 @@ pub(super) fn ends(source: Option<&ConnInfo>, target: &ConnInfo) -> Vec<(Side, C
 ///
 /// # Errors
 /// Those of `work`; if it waited in vain, with who was in the way.
-pub(super) async fn told<T>(
+pub(crate) async fn told<T>(
     phase: Phase,
     sessions: &Sessions,
     ends: &[(Side, ConnInfo)],

@@ -2,28 +2,28 @@
 
 use std::time::Duration;
 
-use super::id::RunId;
 use crate::config::RunConfig;
 use crate::pg::session::{SessionSettings, Side};
 use crate::plan::{Plan, TablePlan};
+use crate::run::id::RunId;
 
 /// Who only looks gives up at once.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes the settings of each role. Every session is named `bulkload/<run id>/<role>`.
 #[derive(Debug, Clone)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     run: RunId,
     config: RunConfig,
 }
 
 impl Sessions {
-    pub(super) fn new(run: &RunId, config: &RunConfig) -> Self {
+    pub(crate) fn new(run: &RunId, config: &RunConfig) -> Self {
         Self { run: run.clone(), config: config.clone() }
     }
 
     /// Gives up locks sooner than the config says.
-    pub(super) fn wait_for_locks_at_most(&mut self, limit: Duration) {
+    pub(crate) fn wait_for_locks_at_most(&mut self, limit: Duration) {
         self.config.lock_wait = self.config.lock_wait.min(limit);
         self.config.lock_timeout = self.config.lock_timeout.min(limit);
     }
@@ -36,17 +36,17 @@ impl Sessions {
     }
 
     /// How the names of all of them begin.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("bulkload/{}/", self.run)
     }
 
     /// How long a lock may be waited for that makes nobody else wait.
-    pub(super) fn lock_wait(&self) -> Duration {
+    pub(crate) fn lock_wait(&self) -> Duration {
         self.config.lock_wait.max(self.config.lock_timeout)
     }
 
     /// Looks at whom the others wait for.
-    pub(super) fn watch(&self, side: Side) -> SessionSettings {
+    pub(crate) fn watch(&self, side: Side) -> SessionSettings {
         let mut settings = self.of(side, "watch");
         settings.lock_timeout = WATCH_TIMEOUT;
         settings.statement_timeout = WATCH_TIMEOUT;
@@ -55,21 +55,21 @@ impl Sessions {
 
     /// Reads a catalog, counts, holds advisory locks, writes state. What it reads somebody may have locked exclusively;
     /// nobody queues behind its weak locks, so that it may wait as long as locks may be waited for at all.
-    pub(super) fn control(&self, side: Side) -> SessionSettings {
+    pub(crate) fn control(&self, side: Side) -> SessionSettings {
         let mut settings = self.of(side, "control");
         settings.lock_timeout = self.lock_wait();
         settings
     }
 
     /// Parses the user's SQL on the source, for whose weak locks it may wait as [`Sessions::control`].
-    pub(super) fn source_statements(&self) -> SessionSettings {
+    pub(crate) fn source_statements(&self) -> SessionSettings {
         let mut settings = self.of(Side::Source, "plan").for_users_sql();
         settings.lock_timeout = self.lock_wait();
         settings
     }
 
     /// Parses the user's SQL on the target, likewise.
-    pub(super) fn target_statements(&self) -> SessionSettings {
+    pub(crate) fn target_statements(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "plan");
         settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = true;
@@ -77,7 +77,7 @@ impl Sessions {
     }
 
     /// Reads the snapshot. The user's SQL runs in it. Bytes that are no text are for the target to refuse, row by row.
-    pub(super) fn extract(&self) -> SessionSettings {
+    pub(crate) fn extract(&self) -> SessionSettings {
         let mut settings = self.of(Side::Source, "extract").for_users_sql();
         settings.passes_bytes = true;
         settings
@@ -85,7 +85,7 @@ impl Sessions {
 
     /// Writes staging, and reads keys of live tables, for whose weak locks it may wait as [`Sessions::control`]. Where it writes
     /// tables that stay, their defaults are computed, which may rely on the role's `search_path`.
-    pub(super) fn load(&self, plan: &Plan) -> SessionSettings {
+    pub(crate) fn load(&self, plan: &Plan) -> SessionSettings {
         let mut settings = self.of(Side::Target, "load");
         settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = plan.tables.iter().any(TablePlan::fills_new_table);
@@ -94,7 +94,7 @@ impl Sessions {
 
     /// Judges staged rows. References that the config declares are compared with operators that the role finds. It reads live
     /// tables, too, for whose weak locks it may wait as [`Sessions::control`].
-    pub(super) fn judge(&self) -> SessionSettings {
+    pub(crate) fn judge(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "verify");
         settings.lock_timeout = self.lock_wait();
         settings.keep_search_path = true;
@@ -102,7 +102,7 @@ impl Sessions {
     }
 
     /// Applies a group. The triggers of the live tables run in it, which may rely on the role's `search_path`.
-    pub(super) fn apply(&self) -> SessionSettings {
+    pub(crate) fn apply(&self) -> SessionSettings {
         let mut settings = self.of(Side::Target, "apply");
         settings.keep_search_path = true;
         settings

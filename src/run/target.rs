@@ -21,9 +21,9 @@ const TRY_MAX: Duration = Duration::from_secs(2);
 
 /// Opens sessions on the target of a run.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Where it is.
-    pub(super) info: ConnInfo,
+    pub(crate) info: ConnInfo,
     /// When it was first found away; `None` while it answers.
     away_since: Arc<Mutex<Option<Instant>>>,
     /// Nothing is waited for any more.
@@ -32,12 +32,12 @@ pub(super) struct Target {
 
 impl Target {
     /// A target that was reachable a moment ago.
-    pub(super) fn new(info: ConnInfo, cancel: &CancellationToken) -> Self {
+    pub(crate) fn new(info: ConnInfo, cancel: &CancellationToken) -> Self {
         Self { info, away_since: Arc::default(), cancel: cancel.clone() }
     }
 
     /// As [`session::connect`], after [`SERVER_BACK_WITHIN`] at most where the server is away.
-    pub(super) async fn connect(&self, settings: &SessionSettings) -> Result<Session> {
+    pub(crate) async fn connect(&self, settings: &SessionSettings) -> Result<Session> {
         let mut backoff = Backoff::new(TRY_MIN, TRY_MAX);
         loop {
             let outcome = session::connect(&self.info, settings).await;
@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// As [`session::open_stream`], after [`SERVER_BACK_WITHIN`] at most where the server is away.
-    pub(super) async fn open_stream(&self, settings: &SessionSettings) -> Result<Stream> {
+    pub(crate) async fn open_stream(&self, settings: &SessionSettings) -> Result<Stream> {
         let mut backoff = Backoff::new(TRY_MIN, TRY_MAX);
         loop {
             let outcome = session::open_stream(&self.info, settings).await;
