@@ -1,7 +1,7 @@
 //! `delta`: only differences are written, under the eyes of every kind of foreign key.
 
 use crate::scope::{counts, fails, list, succeeds, sync};
-use crate::support::{Bulkload, assert_same_contents, pair};
+use crate::support::{Bulkload, Outcome, Pair, assert_same_contents, pair};
 
 const DELTA: &str = "apply = 'delta'\n";
 
@@ -190,6 +190,79 @@ fn no_action_of_a_foreign_key_runs_because_of_another_spelling_of_an_equal_key()
             assert_eq!(list(&pair.target, "id, p_id = 2", "c"), "1|t", "{action}");
         }
     }
+}
+
+/// Applies `p` and `ch` by delta, after rows `old` of both sides have become `new` on the source.
+#[track_caller]
+fn applies(tables_of_both: &str, old: &str, new: &str) -> (Pair, Outcome) {
+    let pair = pair();
+    pair.source.run(&format!("{tables_of_both}; {old}; {new}"));
+    pair.target.run(&format!("{tables_of_both}; {old}"));
+    let outcome = sync(&pair, &tables(&["p", "ch"]));
+    (pair, outcome)
+}
+
+#[test]
+fn no_action_of_a_foreign_key_reaches_rows_that_the_same_run_writes() {
+    let exchanged = "update p set u = -u; update p set u = 20 where id = 1; update p set u = 10 where id = 2";
+    for action in ["no action", "restrict", "cascade", "set null", "set default"] {
+        let actions = format!("on delete {action} on update {action}");
+        let cases = [
+            // Rows that exchange unique values are deleted and inserted again.
+            (
+                format!("create table p (id int primary key, u int unique); create table ch (id int primary key, p int references p {actions}, v text)"),
+                "insert into p values (1, 10), (2, 20), (3, 30); insert into ch values (9, 3, 'stays')",
+                format!("{exchanged}; insert into ch values (1, 1, 'new'), (2, 2, 'new')"),
+            ),
+            // Another row gets the value of a deleted one, or of one that changes.
+            (
+                format!("create table p (id int primary key, code text unique); create table ch (id int primary key, code text references p (code) {actions})"),
+                "insert into p values (1, 'A'), (2, 'B'), (3, 'C')",
+                "delete from p where id = 1; update p set code = 'Z' where id = 2; insert into p values (4, 'A'), (5, 'B'); insert into ch values (1, 'A'), (2, 'B'), (3, 'C')".to_owned(),
+            ),
+            // The new rows refer to each other.
+            (
+                format!("create table p (id int primary key, u int unique); create table ch (id int primary key, p int references p {actions}, up int references ch {actions})"),
+                "insert into p values (1, 10), (2, 20)",
+                format!("{exchanged}; insert into ch values (2, 2, null), (1, 1, 2)"),
+            ),
+        ];
+        for (schema, old, new) in cases {
+            let (pair, outcome) = applies(&schema, old, &new);
+            succeeds(&outcome);
+            assert_same_contents(&pair.source, &pair.target, "public.p");
+            assert_same_contents(&pair.source, &pair.target, "public.ch");
+        }
+        let (pair, outcome) = applies(
+            &format!(
+                "create table p (id int primary key, u int unique); create table ch (id int primary key, p int references p {actions})"
+            ),
+            "insert into p values (1, 10), (2, 20), (3, 30); insert into ch values (1, 3), (2, 3)",
+            &format!("{exchanged}; update ch set p = id"),
+        );
+        if action == "no action" {
+            succeeds(&outcome);
+            assert_same_contents(&pair.source, &pair.target, "public.ch");
+        } else {
+            let said = ["2 rows of public.ch (ch_p_fkey) change", "sets off the action", "id=1; id=2"];
+            fails(&outcome, "public.p", &said);
+            assert_eq!(list(&pair.target, "id, p", "ch"), "1|3 2|3", "{action}");
+        }
+    }
+}
+
+#[test]
+fn a_new_row_below_one_that_is_replaced_arrives() {
+    let pair = pair();
+    let schema = "create table n (id int primary key, up int references n on delete cascade, u int unique);
+        insert into n values (1, null, 10), (2, null, 20)";
+    pair.source.run(&format!(
+        "{schema}; update n set u = -u; update n set u = 20 where id = 1; update n set u = 10 where id = 2;
+         insert into n values (3, 1, 30), (4, 3, 40)"
+    ));
+    pair.target.run(schema);
+    succeeds(&sync(&pair, &tables(&["n"])));
+    assert_same_contents(&pair.source, &pair.target, "public.n");
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! 3. Rows that vanish are locked against new references to them, and whatever refers to them and stays is searched for
 //!    by a new statement, which sees what was committed before the lock was granted. A find ends it.
 //! 4. One statement for all tables of the group deletes, updates and inserts, in this order. Foreign keys that are not
-//!    deferred are checked when it ends (manual, 7.8.4), so that the order between the tables does not matter.
+//!    deferred are checked when it ends (manual, 7.8.4), so that the order between the tables does not matter. New rows that an
+//!    action of a foreign key would reach are left to a second statement.
 
 mod compare;
 mod method;
@@ -142,7 +143,7 @@ pub(super) async fn apply(client: &Client, merges: &[Merge<'_>], is_traced: bool
     for merge in merges {
         planned.push(compare::again(client, merge).await?);
     }
-    search::refuse_dangling(client, merges, &planned).await?;
-    write::write(client, merges, &planned, is_traced).await?;
+    let writing = search::refuse_dangling(client, merges, &planned).await?;
+    write::write(client, merges, (&planned, &writing), is_traced).await?;
     Ok(merges.iter().zip(&planned).map(|(merge, planned)| planned.counts(merge)).collect())
 }

@@ -1,4 +1,8 @@
 //! No row that stays may be left referring to one that vanishes, and no action of a foreign key may run because of it.
+//!
+//! Actions run when the statement ends that deletes or updates the referenced row. They reach the rows that the statement itself
+//! has written, too: a new row that refers to the value of a deleted row, which another row brings back, would be deleted. New
+//! rows of such tables are therefore inserted by a second statement ([`Writing::Late`]), and rows that are updated so are refused.
 
 use tokio_postgres::{Client, Row};
 
@@ -10,7 +14,17 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Action, ForeignKey, Partition};
 use crate::pg::name::{Ident, literal, plain};
 
-/// Locks the rows that vanish, then searches for rows that refer to them and stay.
+/// When the new rows of a table are inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// By the statement that writes everything else.
+    Early,
+    /// By a second statement, because an action of a foreign key would reach them in the first.
+    Late,
+}
+
+/// Locks the rows that vanish, then searches for rows that refer to them and stay. Returns when the new rows of each table are to
+/// be inserted.
 ///
 /// FOR UPDATE keeps out whoever is about to refer to such a row (a foreign key's check takes FOR KEY SHARE); the search is a
 /// statement of its own, so that it sees the references that were committed before the locks were granted (READ COMMITTED).
@@ -21,7 +35,7 @@ pub(super) async fn refuse_dangling(
     client: &Client,
     merges: &[Merge<'_>],
     planned: &[Planned],
-) -> Result<()> {
+) -> Result<Vec<Writing>> {
     for (merge, planned) in merges.iter().zip(planned) {
         let keys: Vec<&ForeignKey> = merge
             .table
@@ -37,14 +51,117 @@ pub(super) async fn refuse_dangling(
         let failed = merge.fails("locking the rows that vanish from");
         client.execute(&lock_sql(merge), &[]).await.map_err(failed)?;
     }
-    for (merge, planned) in merges.iter().zip(planned) {
+    let mut writing = vec![Writing::Early; merges.len()];
+    for (merge, changes) in merges.iter().zip(planned) {
         for key in &merge.table.plan.live.referenced_by {
-            if may_dangle(merge, planned, key) {
-                search(client, merge, key, merges).await?;
+            if !may_dangle(merge, changes, key) {
+                continue;
+            }
+            search(client, merge, key, merges).await?;
+            if key.on_delete == Action::None && key.on_update == Action::None {
+                continue;
+            }
+            for (number, other) in merges.iter().enumerate() {
+                if other.table.plan.live.overlaps(&key.from)
+                    && is_reached(client, merge, key, (other, &planned[number])).await?
+                {
+                    writing[number] = Writing::Late;
+                }
             }
         }
     }
-    Ok(())
+    delay_referring(merges, &mut writing);
+    Ok(writing)
+}
+
+/// Has the new rows of a table inserted late if they may refer to rows that are.
+fn delay_referring(merges: &[Merge<'_>], writing: &mut [Writing]) {
+    loop {
+        let is_due = |number: &usize| {
+            let keys = &merges[*number].table.plan.live.foreign_keys;
+            let refers_to =
+                |other: &Merge<'_>| keys.iter().any(|key| other.table.plan.live.overlaps(&key.to));
+            let mut late = merges.iter().zip(&*writing).filter(|(_, writing)| **writing == Writing::Late);
+            writing[*number] == Writing::Early && late.any(|(other, _)| refers_to(other))
+        };
+        let Some(next) = (0..merges.len()).find(is_due) else { return };
+        writing[next] = Writing::Late;
+    }
+}
+
+/// Whether an action of a foreign key would reach rows that are inserted.
+///
+/// # Errors
+/// [`Kind::Guard`] if it would reach rows that are updated; the server's.
+async fn is_reached(
+    client: &Client,
+    merge: &Merge<'_>,
+    key: &ForeignKey,
+    (other, planned): (&Merge<'_>, &Planned),
+) -> Result<bool> {
+    if !key.from_columns.iter().all(|column| other.table.plan.is_loaded(column)) {
+        // An update leaves the reference as it is, and the search has seen that. What a new row refers to is not known.
+        return Ok(planned.inserts > 0);
+    }
+    let what = format!("searching the rows of {} for references to what vanishes from", key.from.plain());
+    let row = client.query_one(&reached_sql(merge, key, other), &[]).await.map_err(merge.fails(&what))?;
+    if row.get::<_, i64>(0) > 0 {
+        return Err(refuse_action(
+            &row,
+            merge,
+            key,
+            "change, and refer to values that one row loses and another row gets, which sets off the action of the foreign key",
+            "Apply the referencing table by \"delete\" or \"truncate\", or make the foreign key ON DELETE NO ACTION ON UPDATE NO \
+             ACTION.",
+        ));
+    }
+    Ok(row.get::<_, i64>(2) > 0)
+}
+
+/// Counts the staged rows of `other` that are updated or replaced and that an action would reach, shows the first of their keys,
+/// and counts those that are inserted.
+fn reached_sql(merge: &Merge<'_>, key: &ForeignKey, other: &Merge<'_>) -> String {
+    let referring: String =
+        key.from_columns.iter().enumerate().map(|(i, column)| format!(", {column} as f{i}")).collect();
+    let insert = change::INSERT;
+    // With CASCADE the row gets the spelling of an equal value that it is to have anyway.
+    let follows = match key.on_update {
+        Action::Cascade => format!(" and v.fate <> '{}'", fate::REWRITTEN),
+        _ => String::new(),
+    };
+    format!(
+        "with vanishing as ({}), reached as (
+             select c.change{}
+             from {} as c join (select ctid as place{referring} from {}) as s on s.place = c.s_place
+             join vanishing as v on {}
+             where v.acts and (c.change = '{insert}' or c.change in ({UPDATES}, '{}'){follows}))
+         select pg_catalog.count(*) filter (where change <> '{insert}'), (
+             select pg_catalog.string_agg(shown.text, '; ')
+             from (select distinct pg_catalog.concat({}) as text from reached as f where change <> '{insert}'
+                   order by 1 limit {KEYS_SHOWN}) as shown),
+             pg_catalog.count(*) filter (where change = '{insert}')
+         from reached",
+        vanishing(merge, key),
+        values(key),
+        other.changes(),
+        other.sides.staging,
+        refers(key, "v", "s"),
+        change::REPLACE,
+        shown(key),
+    )
+}
+
+/// The values of a vanishing row `v`, as further columns.
+fn values(key: &ForeignKey) -> String {
+    (0..key.to_columns.len()).map(|i| format!(", v.v{i}")).collect()
+}
+
+/// The arguments of `concat` that name the values of a row `f`.
+fn shown(key: &ForeignKey) -> String {
+    let columns = key.to_columns.iter().enumerate();
+    let names =
+        columns.map(|(i, column)| format!("{}, f.v{i}::text", literal(&format!("{}=", plain(column)))));
+    names.collect::<Vec<_>>().join(", ', ', ")
 }
 
 /// Whether any value that a foreign key refers to may vanish. A temporal one has no action but to refuse that, which is left to it.
@@ -153,16 +270,9 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
         .filter(|other| key.on_update == Action::Cascade && other.table.plan.live.overlaps(&key.from))
         .map(follows)
         .collect();
-    let names: Vec<String> = key
-        .to_columns
-        .iter()
-        .enumerate()
-        .map(|(i, column)| format!("{}, f.v{i}::text", literal(&format!("{}=", plain(column)))))
-        .collect();
-    let values: String = (0..key.to_columns.len()).map(|i| format!(", v.v{i}")).collect();
     format!(
         "with vanishing as ({}), found as (
-             select v.fate{values}
+             select v.fate{}
              from (select tableoid as part, ctid as place{referring} from {}) as r join vanishing as v on {matches}
              where true{departs}{follows})
          select pg_catalog.count(*), (
@@ -171,12 +281,14 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
              case when min(fate) = max(fate) then min(fate) end
          from found",
         vanishing(merge, key),
+        values(key),
         key.from,
-        names.join(", ', ', ")
+        shown(key)
     )
 }
 
-/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, and the row's `fate`.
+/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, the row's `fate`, and
+/// whether the key `acts` on that.
 fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     let old: Vec<String> =
         key.to_columns.iter().enumerate().map(|(i, column)| format!("t.{column} as v{i}")).collect();
@@ -199,11 +311,13 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     // What moves to another partition is gone for good.
     let moves = left_part(merge, key).map(|part| format!(" and not {}", leaves(merge, part)));
     let mut sql = format!(
-        "select {old}, case when c.change = '{}'{} then '{}' else '{}' end as fate from {place} where c.change in ({})",
+        "select {old}, case when c.change = '{}'{} then '{}' else '{}' end as fate, {} as acts
+         from {place} where c.change in ({})",
         change::REPLACE,
         moves.unwrap_or_default(),
         fate::REPLACED,
         fate::GONE,
+        key.on_delete != Action::None,
         gone.join(", ")
     );
     if changes_referenced(merge, key) {
@@ -220,8 +334,10 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
             (false, _) => (fate::GONE, ""),
         };
         sql.push_str(&format!(
-            " union all select {old}, '{fate}' from {place} join {} as s on s.ctid = c.s_place {} {}
+            " union all select {old}, '{fate}', {} and c.change = '{}' from {place} join {} as s on s.ctid = c.s_place {} {}
              where c.change in ('{}', '{replaced}') and {}",
+            key.on_update != Action::None,
+            change::UPDATE_KEY,
             merge.sides.staging,
             of("s"),
             of("t"),
@@ -231,7 +347,7 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     }
     if let Some(part) = left_part(merge, key).filter(|_| key.on_delete == Action::None) {
         sql.push_str(&format!(
-            " union all select {old}, '{}' from {place} where c.change = '{}' and {}",
+            " union all select {old}, '{}', false from {place} where c.change = '{}' and {}",
             fate::GONE,
             change::REPLACE,
             leaves(merge, part),

@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::compare::Planned;
+use super::search::Writing;
 use super::{Merge, change};
 use crate::apply::{trace, triggers};
 use crate::error::{Error, Kind, Phase, Result};
@@ -19,7 +20,7 @@ struct Part<'a> {
     what: String,
 }
 
-/// Writes the differences of all tables.
+/// Writes the differences of all tables: new rows whose writing is late by a statement of their own.
 ///
 /// The parts of a WITH run in no particular order unless they refer to each other; these do, so that unique values are let
 /// go of before others take them.
@@ -29,17 +30,33 @@ struct Part<'a> {
 pub(super) async fn write(
     client: &Client,
     merges: &[Merge<'_>],
-    planned: &[Planned],
+    (planned, writing): (&[Planned], &[Writing]),
     is_traced: bool,
 ) -> Result<()> {
+    let changes = || merges.iter().zip(planned);
     let mut parts: Vec<Part<'_>> = Vec::new();
     type Step = for<'a> fn(&Merge<'a>, &Planned, (&str, bool)) -> Vec<Part<'a>>;
-    for step in [deletes as Step, updates, inserts] {
-        let before: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
-        for (merge, planned) in merges.iter().zip(planned) {
-            parts.extend(step(merge, planned, (&after(&before), is_traced)));
+    for step in [deletes as Step, updates, replaces] {
+        let before = after(&parts);
+        parts.extend(changes().flat_map(|(merge, planned)| step(merge, planned, (&before, is_traced))));
+    }
+    let before = after(&parts);
+    let mut late = Vec::new();
+    for ((merge, planned), writing) in changes().zip(writing) {
+        match writing {
+            Writing::Early => parts.extend(inserts(merge, planned, (&before, is_traced))),
+            Writing::Late => late.extend(inserts(merge, planned, ("", is_traced))),
         }
     }
+    let names: Vec<String> = merges.iter().map(Merge::name).collect();
+    for parts in [parts, late] {
+        execute(client, &parts, &names, is_traced).await?;
+    }
+    Ok(())
+}
+
+/// Runs one statement that is made of these parts.
+async fn execute(client: &Client, parts: &[Part<'_>], tables: &[String], is_traced: bool) -> Result<()> {
     if parts.is_empty() {
         return Ok(());
     }
@@ -48,8 +65,7 @@ pub(super) async fn write(
     let mut counts: Vec<String> = parts.iter().map(|part| count_of(&part.name)).collect();
     counts.extend(is_traced.then(trace::finished));
     let sql = format!("with {} select {}", with.join(",\n"), counts.join(", "));
-    let names: Vec<String> = merges.iter().map(Merge::name).collect();
-    let failed = |e| Error::pg(Phase::Apply, format!("writing the differences of {}", names.join(", ")), &e);
+    let failed = |e| Error::pg(Phase::Apply, format!("writing the differences of {}", tables.join(", ")), &e);
     let row = client.query_one(&sql, &[]).await.map_err(failed)?;
     for (i, part) in parts.iter().enumerate() {
         let written = u64::try_from(row.get::<_, i64>(i)).unwrap_or(0);
@@ -69,11 +85,11 @@ fn count_of(part: &str) -> String {
 }
 
 /// A condition that is true once these parts are done.
-fn after(parts: &[String]) -> String {
+fn after(parts: &[Part<'_>]) -> String {
     if parts.is_empty() {
         return String::new();
     }
-    let counts: Vec<String> = parts.iter().map(|part| count_of(part)).collect();
+    let counts: Vec<String> = parts.iter().map(|part| count_of(&part.name)).collect();
     format!(" and {} >= 0", counts.join(" + "))
 }
 
@@ -130,22 +146,26 @@ fn updates<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
     updated.into_iter().chain(keys).collect()
 }
 
-fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Vec<Part<'a>> {
+fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Option<Part<'a>> {
     let plan = merge.table.plan;
-    let staged =
-        || format!("{} as c join {} as s on s.ctid = c.s_place", merge.changes(), merge.sides.staging);
-    let columns = plan.column_list();
-    let loaded = values(plan.entry, plan.columns.iter().map(|column| &column.name), is_traced).join(", ");
     let insert = || {
         let overriding = if plan.overrides_identity() { " overriding system value" } else { "" };
         format!(
-            "insert into {} ({columns}){overriding} select {loaded} from {} where c.change = '{}'{after}",
+            "insert into {} ({}){overriding} select {} from {} where c.change = '{}'{after}",
             plan.name,
-            staged(),
+            plan.column_list(),
+            loaded(plan, is_traced),
+            staged(merge),
             change::INSERT
         )
     };
-    // What is not loaded comes back as it was: the statement still sees the rows that it has deleted.
+    part(merge, "inserted", planned.inserts, insert)
+}
+
+/// Brings back rows that were deleted. Columns that are not loaded come back as they were: the statement still sees the rows that
+/// it has deleted.
+fn replaces<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Vec<Part<'a>> {
+    let plan = merge.table.plan;
     let bring_back = || {
         let is_left =
             |column: &&crate::pg::catalog::Column| !column.generated && !plan.is_loaded(&column.name);
@@ -159,16 +179,27 @@ fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
             )
         };
         format!(
-            "insert into {} ({columns}{more}) overriding system value select {loaded}{old}
+            "insert into {} ({}{more}) overriding system value select {}{old}
              from {} join {} as t on {HERE} where c.change = '{}'{after}",
             plan.name,
-            staged(),
+            plan.column_list(),
+            loaded(plan, is_traced),
+            staged(merge),
             plan.name,
             change::REPLACE
         )
     };
-    let inserted = part(merge, "inserted", planned.inserts, insert);
-    inserted.into_iter().chain(part(merge, "replaced", planned.replaces, bring_back)).collect()
+    Vec::from_iter(part(merge, "replaced", planned.replaces, bring_back))
+}
+
+/// The staged rows `s` of the changes `c`.
+fn staged(merge: &Merge<'_>) -> String {
+    format!("{} as c join {} as s on s.ctid = c.s_place", merge.changes(), merge.sides.staging)
+}
+
+/// The values of a staged row in all loaded columns.
+fn loaded(plan: &TablePlan, is_traced: bool) -> String {
+    values(plan.entry, plan.columns.iter().map(|column| &column.name), is_traced).join(", ")
 }
 
 /// The values of a staged row `s`; the first notes the row if it `is_traced`.
