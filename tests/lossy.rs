@@ -1,6 +1,6 @@
 //! Casts that can lose something: told by `plan`, counted by `sync`, found by `verify`, under `[table.columns] lossy`.
 
-use crate::support::{Bulkload, Outcome, Pair, pair};
+use crate::support::{Bulkload, Db, Outcome, Pair, pair};
 
 /// Source type, target type, values that survive, values that do not; what the cast does.
 type Case = (&'static str, &'static str, &'static [&'static str], &'static [&'static str], &'static str);
@@ -266,4 +266,39 @@ fn losses_are_counted_among_the_rows_that_are_read() {
         warnings(&outcome, "q").contains("the cast of numeric(12,4) to numeric(10,2) changes 10 rows"),
         "{outcome}"
     );
+}
+
+#[test]
+fn local_times_within_arrays_are_read_in_the_zone_of_the_source_and_within_ranges_refused() {
+    let pair = pair();
+    let zone = |db: &Db, zone: &str| db.run(&format!("alter database {} set timezone = '{zone}'", db.name()));
+    zone(&pair.source, "Europe/Berlin");
+    zone(&pair.target, "Asia/Tokyo");
+    let values = "1, '2024-07-01 12:00', '{2024-07-01 12:00,NULL}', '{2024-07-01}', '{12:00}', '{2024-07-01 12:00+00}'";
+    pair.source.run(&format!(
+        "create table t (id int, s timestamp, a timestamp[], d date[], e time[], z timestamptz[]);
+         insert into t values ({values})"
+    ));
+    pair.target.run(
+        "create table t (id int primary key, s timestamptz, a timestamptz[], d timestamptz[], e timetz[], z timestamp[])",
+    );
+    let program = Bulkload::on(&pair).config("[[table]]\nname = 't'\n");
+    let outcome = program.sync();
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    let wanted = pair.source.value(
+        "set timezone = 'Europe/Berlin'; select concat_ws(' ', extract(epoch from s::timestamptz), extract(epoch from (a::timestamptz[])[1]),
+            extract(epoch from (d::timestamptz[])[1]), ((e::timetz[])[1])::text, ((z::timestamp[])[1])::text) from t",
+    );
+    let arrived = pair.target.value(
+        "select concat_ws(' ', extract(epoch from s), extract(epoch from a[1]), extract(epoch from d[1]), e[1]::text, z[1]::text) from t",
+    );
+    assert_eq!(arrived, wanted);
+    for (from, to) in [("tsrange", "tstzrange"), ("tstzrange[]", "tsrange[]"), ("daterange", "tstzrange")] {
+        let pair = crate::support::pair();
+        pair.source.run(&format!("create table t (id int, r {from})"));
+        pair.target.run(&format!("create table t (id int primary key, r {to})"));
+        let outcome = Bulkload::on(&pair).config("[[table]]\nname = 't'\n").run(&["plan"]);
+        assert_eq!(outcome.code, Some(2), "{outcome}");
+        assert!(outcome.stderr.contains("convert it with expr"), "{outcome}");
+    }
 }

@@ -839,3 +839,27 @@ fn a_key_that_is_not_enforced_judges_nothing_and_one_that_is_not_valid_does() {
     succeeds(&outcome);
     assert_eq!(ids(&pair.target, "p"), "1 11");
 }
+
+#[test]
+fn a_table_and_its_partition_are_not_loaded_at_once_and_two_partitions_are() {
+    let pair = pair();
+    let schema = "create table p (id int primary key, v text) partition by range (id);
+        create table p1 partition of p for values from (0) to (10) partition by range (id);
+        create table p1a partition of p1 for values from (0) to (10);
+        create table p2 partition of p for values from (10) to (20);
+        insert into p values (1, 'a'), (11, 'b')";
+    pair.source.run(schema);
+    pair.target.run(schema);
+    let program = |table: &str| Bulkload::on(&pair).config(&tables(&[table], ""));
+    for (first, second, is_excluded) in
+        [("p", "p1a", true), ("p1a", "p", true), ("p1a", "p1", true), ("p1a", "p2", false)]
+    {
+        let mut running = program(first).hold_at("snapshot.taken").spawn(&["sync"]);
+        running.wait_until_held();
+        let outcome = program(second).sync();
+        assert_eq!(outcome.code, Some(if is_excluded { 2 } else { 0 }), "{first} {second}: {outcome}");
+        assert_eq!(outcome.stderr.contains("is being loaded by another run"), is_excluded, "{outcome}");
+        running.go();
+        assert_eq!(running.wait().code, Some(0));
+    }
+}

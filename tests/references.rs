@@ -363,3 +363,18 @@ fn random_tables_keep_exactly_the_rows_that_may_remain() {
         }
     }
 }
+
+#[test]
+fn keys_that_the_target_rounds_are_judged_as_it_stores_them() {
+    let pair = pair();
+    pair.source.run(
+        "create table p (k numeric(12,4)); create table c (id int, k numeric(12,4));
+         insert into p values (1.005), (2); insert into c values (1, 1.005), (2, 2), (3, 1.01), (4, 2.004), (5, 2.006)",
+    );
+    pair.target.run(
+        "create table p (k numeric(10,2) primary key); create table c (id int primary key, k numeric(10,2) references p)",
+    );
+    let (_, outcome) = sync(&pair, &format!("[run]\nmax_rejects = \"100%\"\n{}", tables(&["p", "c"])));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(ids(&pair.target, "select id from c"), "1 2 3 4");
+}

@@ -66,11 +66,11 @@ fn indexes(db: &Db, table: &str) -> String {
     ))
 }
 
-/// How often somebody has vacuumed a table, and whether all pages are visible to all.
+/// The number of times that a table was vacuumed, and whether its pages are all-visible but for empty ones at its end.
 #[track_caller]
 fn vacuums(db: &Db, table: &str) -> String {
     db.value(&format!(
-        "select concat_ws(' ', pg_stat_get_vacuum_count(oid), case when relallvisible = relpages and relpages > 0 then 'whole' end)
+        "select concat_ws(' ', pg_stat_get_vacuum_count(oid), case when relallvisible > relpages * 15 / 16 then 'whole' end)
          from pg_class where oid = '{table}'::regclass"
     ))
 }

@@ -1,5 +1,5 @@
 -- Who holds a lock on tables that conflicts with ours: sessions, and prepared transactions, which have none.
--- $1: oids, $2: the modes that conflict.
+-- $1: oids, $2: the modes that conflict. LOCK TABLE locks the partitions of a table, too.
 select distinct on (since, l.pid, x.gid)
     coalesce(a.xact_start, x.prepared) as since,
     l.pid,
@@ -18,7 +18,10 @@ left join (
 ) on l.pid is null and own.pid is null and own.locktype = 'transactionid' and own.virtualtransaction = l.virtualtransaction
 where l.locktype = 'relation' and l.granted
     and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-    and l.relation = any ($1::oid[]) and l.mode = any ($2::text[])
+    and (l.relation = any ($1::oid[]) or l.relation in (
+        select part.relid from pg_catalog.unnest($1::oid[]) as wanted (oid), pg_catalog.pg_partition_tree(wanted.oid) as part
+    ))
+    and l.mode = any ($2::text[])
     and l.pid is distinct from pg_catalog.pg_backend_pid()
 order by since nulls last, l.pid, x.gid
 limit 5

@@ -106,6 +106,7 @@ pub(super) fn defaulted(column: &Column) -> ColumnPlan {
         source: String::new(),
         compared: Compared::Not(Omission::Default),
         is_plain: false,
+        is_kept: false,
         from: None,
         constant: None,
         is_defaulted: true,
@@ -143,6 +144,7 @@ impl Matched<'_> {
             source,
             compared,
             is_plain,
+            is_kept: column.modifier == -1,
             from: from.map(|column| column.name.clone()),
             constant: None,
             is_defaulted: false,
@@ -176,8 +178,13 @@ impl Matched<'_> {
             self.losses.push(Loss { column, cast, changes });
         }
         let compared = filling.compared(&conversion, loss.is_some());
+        let is_one_type = from.type_name == to.type_name
+            || facts.source.base_type(from.type_oid) == facts.target.base_type(to.type_oid);
+        let is_kept = filling.loss().is_none() && (is_one_type || !matches!(conversion, Conversion::Text(_)));
         match conversion {
-            Conversion::Same => self.push(to, (name, compared), Some(from), !from.generated),
+            Conversion::Same => {
+                self.push(to, (name, compared), Some(from), !from.generated);
+            }
             Conversion::Cast { to: kind, way_out, .. } => {
                 self.push(to, (format!("{name}::{kind}"), compared), Some(from), false);
                 if let Some(column) = self.columns.last_mut() {
@@ -188,6 +195,9 @@ impl Matched<'_> {
                 self.text_only.push((to.name.clone(), why));
                 self.push(to, (name, compared), Some(from), !from.generated);
             }
+        }
+        if let Some(column) = self.columns.last_mut() {
+            column.is_kept = is_kept;
         }
         Ok(())
     }

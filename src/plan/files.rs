@@ -187,6 +187,7 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
         source: String::new(),
         compared: Compared::Not(Omission::LookedUp),
         is_plain: true,
+        is_kept: true,
         from: None,
         constant: None,
         is_defaulted: false,

@@ -1,8 +1,9 @@
 //! How a column travels: as it is, cast by the source, or as text.
 
+use super::loss::oids;
 use crate::config::FormatChoice;
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::pg::catalog::{Catalog, Column};
+use crate::pg::catalog::{Catalog, Column, Oid};
 use crate::pg::format::Format;
 use crate::pg::name::Ident;
 
@@ -79,17 +80,27 @@ pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: 
     }
     let from_base = source.base_type(from.type_oid);
     let is_string = |catalog: &Catalog, oid| catalog.types.get(&oid).is_some_and(|t| t.category == 'S');
-    let can_cast = source.casts.contains_key(&(from_base, known))
-        || is_string(source, from_base)
-        || is_string(target, known);
+    let elements = elements(source, from_base).zip(elements(target, known)).filter(|&(from, to)| {
+        // Arrays are cast by their elements. Where these depend on a time zone, it is the source's that counts.
+        oids::depends_on_zone(from, to) && source.casts.contains_key(&(from, to))
+    });
+    let cast = elements.unwrap_or((from_base, known));
+    let can_cast =
+        source.casts.contains_key(&cast) || is_string(source, from_base) || is_string(target, known);
     match target.types.get(&known) {
         Some(kind) if can_cast && target.wire_signature(known).is_some() => {
-            let is_implicit = source.casts.get(&(from_base, known)).copied().unwrap_or(false);
+            let is_implicit = source.casts.get(&cast).copied().unwrap_or(false);
             let way_out = way_out(from_base, known, is_string(target, known));
             Conversion::Cast { to: kind.sql_name.clone(), is_implicit, way_out }
         }
         _ => Conversion::Text("the source cannot cast it"),
     }
+}
+
+/// The base type of an array's elements.
+fn elements(catalog: &Catalog, array: Oid) -> Option<Oid> {
+    let kind = catalog.types.get(&array).filter(|kind| kind.is_array)?;
+    kind.parts.first().map(|&element| catalog.base_type(element))
 }
 
 /// The SQL name of a target type that every server knows: built in, and travelling in binary as itself.

@@ -141,6 +141,9 @@ impl Case<'_> {
             if reference.to_columns.iter().any(|column| is_filled_later(parent, column)) {
                 return Some("the referenced column is filled there");
             }
+            if reference.to_columns.iter().any(|column| is_changed(parent, column)) {
+                return Some(CHANGED);
+            }
             (parent.may_have_duplicates && !is_to_key()).then_some("the referenced table may have duplicates")
         })
     }
@@ -169,6 +172,15 @@ impl Case<'_> {
             let is_loaded = |name: &Ident| parent.columns.iter().any(|column| column.name == *name);
             if !wanted.clone().all(is_loaded) || wanted.any(|column| is_filled_later(parent, column)) {
                 return Some("its columns are filled there");
+            }
+            if lookup
+                .pairs
+                .iter()
+                .map(|pair| &pair.theirs)
+                .chain([&lookup.value])
+                .any(|column| is_changed(parent, column))
+            {
+                return Some(CHANGED);
             }
             if parent.format != self.table.format {
                 return Some("the two tables travel in different formats");
@@ -219,7 +231,8 @@ impl Case<'_> {
         let pairs = reference.columns.iter().zip(&reference.to_columns);
         pairs
             .map(|(ours, theirs)| {
-                let ours = self.table.columns.iter().find(|column| column.name == *ours)?;
+                // Rows that stream by have not been rounded by the target yet.
+                let ours = self.table.columns.iter().find(|column| column.name == *ours && column.is_kept)?;
                 let theirs = parent.column(theirs)?;
                 comparable_types(self.facts.target, ours.type_oid, theirs.type_oid)
             })
@@ -250,6 +263,14 @@ impl Case<'_> {
         (rows > FETCHED_ROWS_MIN.max(FETCHED_PER_ROW * referring))
             .then_some("the other table has far more rows than refer to it")
     }
+}
+
+/// Why the values that stream by are not those of the other table.
+const CHANGED: &str = "the target may round or change the other table's values";
+
+/// Whether the target may store other values of a column than those that stream by.
+fn is_changed(table: &TablePlan, column: &Ident) -> bool {
+    table.columns.iter().any(|known| known.name == *column && !known.is_kept)
 }
 
 /// Whether a column is NULL while rows stream by, because it is filled on staging.

@@ -187,6 +187,7 @@ impl Found {
                 source,
                 compared: Compared::Not(Omission::LookedUp),
                 is_plain,
+                is_kept: true,
                 from: Some(from.name.clone()),
                 constant: None,
                 is_defaulted: false,

@@ -43,6 +43,16 @@ pub(super) mod oids {
     pub(in crate::plan) const TSTZRANGE: u32 = 3910;
     pub(in crate::plan) const NUMMULTIRANGE: u32 = 4532;
     pub(in crate::plan) const TSTZMULTIRANGE: u32 = 4534;
+
+    /// Whether a cast reads or writes the time in the zone of the session.
+    pub(in crate::plan) fn depends_on_zone(from: u32, to: u32) -> bool {
+        matches!(
+            (from, to),
+            (TIMESTAMP | DATE, TIMESTAMPTZ)
+                | (TIMESTAMPTZ, TIMESTAMP | DATE | TIME | TIMETZ)
+                | (TIME, TIMETZ)
+        )
+    }
 }
 use oids::{
     BIT, BOOL, BPCHAR, CHAR, CIDR, DATE, FLOAT4, FLOAT8, INET, INT2, INT4, INT8, INTERVAL, JSON, JSONB,

@@ -407,6 +407,8 @@ pub struct ColumnPlan {
     pub compared: Compared,
     /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
     pub is_plain: bool,
+    /// Whether the target stores an equal value, as its equality goes: it does not round, cut or read it in another way.
+    pub is_kept: bool,
     /// The source column that it is taken from, if it is one.
     pub from: Option<Ident>,
     /// The constant that it is filled with, if it is.

@@ -4,6 +4,7 @@
 //! `street` becomes whatever the target has in its place. Labels of enums travel as texts. [`difference`] finds where source and
 //! target disagree, through domains, arrays and composites within composites.
 
+use super::loss::oids::depends_on_zone;
 use crate::pg::catalog::{Catalog, Oid, Part, Type};
 
 /// How two types differ.
@@ -52,6 +53,13 @@ impl Sides<'_> {
         match (ours.kind, theirs.kind) {
             ('c', 'c') => self.compare_columns(ours, theirs, depth),
             ('e', 'e') => compare_labels(ours, theirs),
+            // Nothing casts a range, and as a text its bounds would be read in the target session's zone.
+            ('r', 'r') | ('m', 'm') if depends_on_zone(first(ours), first(theirs)) => {
+                Err(Difference::Parts(format!(
+                    "{} has local times and {} has points in time, and PostgreSQL casts no range; convert it with expr",
+                    ours.sql_name, theirs.sql_name
+                )))
+            }
             ('r', 'r') | ('m', 'm') if is_part || !(ours.is_built_in() && theirs.is_built_in()) => {
                 match self.compare(first(ours), first(theirs), depth + 1, true) {
                     Err(Difference::Parts(what) | Difference::Order(what)) => {

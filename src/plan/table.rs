@@ -428,14 +428,16 @@ fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ide
 }
 
 /// Whether the source itself sees to it that no two rows have one key: a unique index over columns that travel as they
-/// are. A key that compares otherwise on the target (another type, another collation) is not covered by it.
+/// are. A key that compares otherwise on the target (another type, another collation, fewer digits) is not covered by it.
 fn is_unique(key: &[Ident], columns: &[ColumnPlan], source: Option<&Relation>, table: &TableConfig) -> bool {
     let Some(source) = source.filter(|relation| Storage::of(relation).has_whole_indexes(relation)) else {
         return false;
     };
     let plain: Vec<&Ident> = columns
         .iter()
-        .filter(|column| column.is_plain && column.collation.is_none() && key.contains(&column.name))
+        .filter(|column| {
+            column.is_plain && column.is_kept && column.collation.is_none() && key.contains(&column.name)
+        })
         .filter_map(|column| column.from.as_ref())
         .collect();
     let tuned = |name: &Ident| {

@@ -44,7 +44,7 @@ pub(crate) enum Done {
     Surveyed(Vec<Step>),
     /// An index is there.
     Indexed,
-    /// Whether every page is known to be visible to all.
+    /// Whether every page with rows is all-visible.
     Vacuumed(bool),
 }
 
@@ -85,14 +85,16 @@ async fn survey(client: &Client, plan: &TablePlan, new: TableName, attached: Att
     Ok(jobs.into_iter().map(Step::Index).collect())
 }
 
-/// Whether that has left no page that is not visible to all.
+/// Vacuums a new table. Returns whether every page with rows is all-visible afterwards.
 async fn vacuum(session: &Session, plan: &TablePlan, new: &TableName) -> Result<bool> {
     let client = &session.client;
     let failed = |e: tokio_postgres::Error| {
         Error::pg(Phase::Apply, format!("vacuuming the new table of {}", plan.name.plain()), &e)
     };
     client.batch_execute(&vacuum_sql(session, new)).await.map_err(failed)?;
-    let sql = "select c.relallvisible >= c.relpages from pg_catalog.pg_class c
+    // Since 16 COPY extends a table by several pages at once. VACUUM leaves the last of these empty, and thus not all-visible,
+    // if they are too few to be truncated (`should_attempt_truncation`).
+    let sql = "select c.relpages - c.relallvisible < greatest(least(c.relpages / 16, 1000), 1) from pg_catalog.pg_class c
         where c.oid = $1::text::pg_catalog.regclass";
     Ok(client.query_one(sql, &[&new.to_string()]).await.map_err(failed)?.get(0))
 }
