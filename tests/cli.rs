@@ -204,12 +204,12 @@ fn a_report_that_could_not_be_written_is_refused_before_the_run() {
         &program(),
         &["sync", "--report", "no/such/dir.json"],
         "error: --report no/such/dir.json: its directory does not exist\n  \
-         hint: Name a file in a directory that exists and may be written to.\n",
+         hint: Name a file in an existing directory that you can write to.\n",
     );
     refused(
         &program(),
         &["sync", "--report", "."],
-        "error: --report .: this is a directory\n  hint: Name a file in a directory that exists and may be written to.\n",
+        "error: --report .: it is a directory\n  hint: Name a file in an existing directory that you can write to.\n",
     );
 }
 
@@ -398,7 +398,7 @@ fn the_first_signal_lets_the_work_end_and_decides_the_exit_code() {
     for (send, code) in SIGNALS {
         let (mut running, end) = waiting();
         send(&running);
-        running.wait_for_stderr("stopping; a second signal ends the program at once");
+        running.wait_for_stderr("stopping; a second signal exits at once");
         assert!(running.is_running());
         drop(end);
         let outcome = running.wait();
