@@ -96,7 +96,7 @@ fn a_config_that_is_wrong_in_itself() {
             "the environment variable NO_SUCH is not set",
             "Set NO_SUCH",
         ),
-        ("", "bulkload.toml".to_owned(), "no [[table]]: there is nothing to load", "[[table]]"),
+        ("", "bulkload.toml".to_owned(), "no [[table]]: nothing to load", "[[table]]"),
         (
             "[[table]]\nname = 'plain'\n[[table]]\nname = 'plain'",
             at(4, 8),

@@ -142,7 +142,7 @@ fn wrong_usage_exits_with_2() {
 #[test]
 fn a_missing_config_is_named() {
     let hint =
-        "  hint: Name the config with -c FILE; without it, bulkload.toml in the working directory is read.\n";
+        "  hint: Name the config with -c FILE. The default is bulkload.toml in the working directory.\n";
     for command in ["sync", "plan", "check", "verify", "status", "clean"] {
         let stderr = format!("error: no config file bulkload.toml\n{hint}");
         refused(&Bulkload::new(), &[command], &stderr);
@@ -166,7 +166,7 @@ fn a_config_as_windows_writes_it_is_read_and_one_in_utf_16_is_told_apart() {
         &program,
         &["plan"],
         "error: the config bulkload.toml is not UTF-8\n  \
-         hint: Save it as UTF-8, which TOML demands; editors on Windows may write UTF-16 or ANSI.\n",
+         hint: Save it as UTF-8, as TOML requires. Editors on Windows may write UTF-16 or ANSI.\n",
     );
 }
 
@@ -267,7 +267,7 @@ fn usage_errors_are_json_too_and_no_filter_hides_the_error_that_ends_the_program
         (
             &["check", json],
             "no config file bulkload.toml",
-            "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.",
+            "Name the config with -c FILE. The default is bulkload.toml in the working directory.",
         ),
     ] {
         for filter in ["info", "off"] {

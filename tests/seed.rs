@@ -183,7 +183,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
         (&["wide"], "hint: If it is: --encoding 'utf-16le'."),
         (&["t.csv", "--max-rejects", "many"], "--max-rejects"),
         (&["t.csv", "--encoding", "klingon"], "expected the name of an encoding"),
-        (&["t.csv", "--quote", ","], "--delimiter: it is the quote, too"),
+        (&["t.csv", "--quote", ","], "--delimiter: it is also the quote character"),
         (&["t.csv", "--no-header"], "The records of the files are one field each. Is the delimiter ;?"),
     ] {
         let outcome = program.run(&[&["-q", "seed"], args].concat());
@@ -223,7 +223,7 @@ fn what_cannot_be_seeded_is_said_in_one_message_and_nothing_is_touched() {
         (&["t.csv", "--target", "postgresql://nobody@127.0.0.1:1/x"], "error: --target: "),
         (&["t.csv", "--key", "w"], "key column w is not loaded"),
         (&["t.csv", "--report", "no/such.json"], "its directory does not exist"),
-        (&["t.csv", "--delimiter", "\""], "--delimiter: it is the quote, too"),
+        (&["t.csv", "--delimiter", "\""], "--delimiter: it is also the quote character"),
     ] {
         let outcome = program.run(&[&["-q", "seed"], args].concat());
         refused(&outcome, message);

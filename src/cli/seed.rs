@@ -179,7 +179,10 @@ impl Seed {
         };
         dialect.check().map_err(|(key, what)| {
             let option = if key == "quote" { "delimiter" } else { key };
-            usage(format!("--{option}: it {}", if key == "quote" { "is the quote, too" } else { &what }))
+            usage(format!(
+                "--{option}: it {}",
+                if key == "quote" { "is also the quote character" } else { &what }
+            ))
         })?;
         let mut files = Vec::new();
         for path in &self.paths {
