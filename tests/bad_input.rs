@@ -274,7 +274,7 @@ fn a_server_that_cannot_be_reached() {
                 "cannot connect to 127.0.0.1:{}/no_such: database \"no_such\" does not exist",
                 pair.target.port()
             ),
-            "database's name",
+            "database name",
         ),
     ] {
         for (side, variable, place) in
