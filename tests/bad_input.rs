@@ -394,7 +394,7 @@ fn a_staging_schema_that_is_somebody_elses() {
         &as_role(&pair, &role).config(PLAIN),
         &format!(
             "bulkload.toml:2:14: schema \"bulkload\" on the target belongs to role postgres; \
-             expected it to belong to {role}, because staged rows are private"
+             it must belong to {role}, because staged rows are private"
         ),
         "staging_schema",
     );
