@@ -1,4 +1,5 @@
-//! Pauses between attempts: they double up to a limit, with jitter, so that those who failed together do not meet again.
+//! Exponential backoff: pauses between attempts double up to a limit. Jitter keeps processes that failed together from
+//! retrying at the same moment.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,12 +11,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at `min` and doubles up to `max`.
+    /// Creates a sequence that starts at `min` and doubles up to `max`.
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { next: min, max }
     }
 
-    /// The next pause: half to one and a half times what is due.
+    /// Returns the next pause: 0.5 to 1.5 times the current step.
     pub(crate) fn pause(&mut self) -> Duration {
         let due = self.next;
         self.next = (due * 2).min(self.max);

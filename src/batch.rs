@@ -1,63 +1,63 @@
-//! A batch: the unit in which rows travel, one contiguous buffer of COPY data.
+//! Batches: rows travel through the pipeline in contiguous buffers of COPY data.
 //!
-//! A batch's buffer starts with room for the five bytes of a CopyData header, so that writing it to a server is one
-//! write of one slice. Buffers are recycled: a table of any size passes through a handful of them.
+//! A batch's buffer reserves five bytes at its start for a CopyData header, so a batch is sent to a server with one write of
+//! one slice. A pool recycles the buffers, so a table of any size uses only a few of them.
 
 use std::sync::{Arc, Mutex};
 
-/// Bytes of a CopyData header: tag and length (PostgreSQL manual, 55.7, CopyData).
+/// Size of a CopyData header in bytes: type and length (PostgreSQL manual, 55.7, CopyData).
 pub(crate) const HEADER_BYTES: usize = 5;
 
-/// A batch is handed on when it holds at least this much. Larger writes to a socket gained nothing when measured.
+/// Bytes at which a batch is full and is passed on. Larger writes to a socket were not faster when measured.
 pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 
-/// Spare room, so that the row that fills a batch rarely makes its buffer grow.
+/// Spare capacity, so that the last row of a batch rarely makes its buffer grow.
 const SLACK_BYTES: usize = 16 * 1024;
 
-/// Buffers that the pool keeps at most; more are given back to the allocator.
+/// Maximum number of buffers in the pool; others are freed.
 const POOLED_MAX: usize = 256;
 
-/// A buffer that grew beyond this (a huge row) is not kept.
+/// Maximum capacity of a pooled buffer. A buffer that a huge row made larger is freed.
 const POOLED_BYTES_MAX: usize = 4 * (BATCH_BYTES + SLACK_BYTES);
 
-/// COPY data travelling from source to target.
+/// COPY data on its way from source to target.
 #[derive(Debug)]
 pub struct Batch {
     buffer: Vec<u8>,
-    /// CopyData messages that it was made of: rows, but for COPY's own header and trailer.
+    /// Number of CopyData messages in the data. Each is a row, except COPY's header and trailer.
     pub(crate) messages: u64,
-    /// Where each of them ends, if it was made of whole ones; or else nothing.
+    /// The end offset of each message if the batch contains only whole messages, otherwise empty.
     pub(crate) ends: Vec<u32>,
-    /// Where its rows come from, if that is a file.
+    /// The origin of the rows, if they come from a file.
     pub origin: Option<Origin>,
 }
 
-/// Where the rows of a batch come from: one place for each row that begins in it.
+/// The positions in a file of the rows that begin in a batch.
 #[derive(Debug)]
 pub struct Origin {
-    /// The file, as people write it.
+    /// The path of the file, for messages.
     pub file: Arc<str>,
     /// A part of the file, in UTF-8.
     pub text: Arc<Vec<u8>>,
-    /// Per row, in their order.
+    /// The position of each row, in order.
     pub rows: Vec<RowOrigin>,
 }
 
-/// Where a row stands in a file.
+/// The position of a row in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowOrigin {
-    /// Its number in its chunk, from 1, rejected ones included.
+    /// Its number in its chunk, from 1, rejected rows included.
     pub row: u64,
     /// The line in which it begins, from 1.
     pub line: u64,
-    /// Where it is in the text.
+    /// The offset of its start in [`Origin::text`].
     pub start: usize,
-    /// Where it ends there, without its end of line.
+    /// The offset of its end there, without the line end.
     pub end: usize,
 }
 
 impl Origin {
-    /// The row as it stands in the file.
+    /// Returns the row as it is in the file.
     #[must_use]
     pub fn raw(&self, row: RowOrigin) -> &[u8] {
         &self.text[row.start..row.end]
@@ -65,36 +65,36 @@ impl Origin {
 }
 
 impl Batch {
-    /// The COPY data.
+    /// Returns the COPY data.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.buffer[HEADER_BYTES..]
     }
 
-    /// Bytes of COPY data.
+    /// Returns the number of bytes of COPY data.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buffer.len() - HEADER_BYTES
     }
 
-    /// Whether there is no COPY data in it.
+    /// Returns whether there is no COPY data.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The COPY data as a buffer of its own.
+    /// Returns the COPY data as an owned buffer.
     pub(crate) fn into_data(mut self) -> Vec<u8> {
         self.buffer.drain(..HEADER_BYTES);
         self.buffer
     }
 
-    /// Whether it should be handed on.
+    /// Returns whether the batch should be passed on.
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= BATCH_BYTES
     }
 
-    /// How much fits before it is full; at least 1.
+    /// Returns the number of bytes until the batch is full; at least 1.
     pub(crate) fn room(&self) -> usize {
         BATCH_BYTES.saturating_sub(self.len()).max(1)
     }
@@ -104,15 +104,15 @@ impl Batch {
         self.buffer.extend_from_slice(data);
     }
 
-    /// The buffer, for whoever appends COPY data; what is in it must stay.
+    /// Returns the buffer for appending COPY data. The caller must keep its present content.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// The whole batch as one CopyData message, its header filled in.
+    /// Fills in the header and returns the batch as one CopyData message.
     ///
     /// # Panics
-    /// If it holds more than the 2 GiB that a message's length can express; batches are cut long before.
+    /// If the batch exceeds 2 GiB, the maximum length of a message. Batches are split long before that.
     pub(crate) fn as_message(&mut self) -> &[u8] {
         let length = u32::try_from(self.buffer.len() - 1).ok().filter(|&n| n <= i32::MAX as u32);
         let length = length.expect("a batch is far smaller than 2 GiB");
@@ -122,14 +122,14 @@ impl Batch {
     }
 }
 
-/// What comes down the pipeline. A channel that closes without [`Flow::End`] means that the source failed.
+/// An item of the pipeline. A channel that closes without [`Flow::End`] means that the source failed.
 #[derive(Debug)]
 pub(crate) enum Flow {
     /// COPY data.
     Batch(Batch),
-    /// The source is through, and says that it sent so many rows.
+    /// The source has sent all rows.
     End {
-        /// Rows that should be in staging now.
+        /// Number of rows that the source sent, and that staging should now contain.
         rows: u64,
     },
 }
@@ -137,12 +137,12 @@ pub(crate) enum Flow {
 /// Recycles the buffers of batches. Clones share one pool.
 #[derive(Debug, Clone, Default)]
 pub struct BatchPool {
-    // Taken once per 64 KiB, so that contention does not matter.
+    // Locked once per 64 KiB, so contention does not matter.
     spare: Arc<Mutex<Vec<Batch>>>,
 }
 
 impl BatchPool {
-    /// An empty batch.
+    /// Returns an empty batch.
     #[must_use]
     pub fn take(&self) -> Batch {
         let spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
@@ -159,7 +159,7 @@ impl BatchPool {
         batch
     }
 
-    /// Gives a batch's buffers back.
+    /// Returns the buffers of a batch to the pool.
     pub fn give_back(&self, mut batch: Batch) {
         if batch.buffer.capacity() > POOLED_BYTES_MAX {
             return;

@@ -1,8 +1,9 @@
-//! The one error type: in which phase something went wrong, what kind of thing it was, and what to do.
+//! The error type of the crate: phase, kind, message, location and hint.
 //!
-//! Errors are classified by SQLSTATE and by the kind of broken socket, never by the text of a message.
-//! What PostgreSQL reports is kept as [`ServerError`], which shows no CONTEXT, and a DETAIL only where it names objects or
-//! keys: others quote row values, and row values belong in the rejects file only.
+//! Errors are classified by SQLSTATE or by the kind of broken socket, never by message text. (Poolers without SQLSTATEs are
+//! the exception, see [`ServerError::is_out_of_slots`].) Errors reported by PostgreSQL are kept as [`ServerError`], which
+//! never shows CONTEXT, and DETAIL only if it names objects or keys: otherwise these may quote row values, which belong only
+//! in the rejects file.
 
 mod server;
 
@@ -14,17 +15,17 @@ use tokio_postgres::error::SqlState;
 pub use server::ServerError;
 pub(crate) use server::shortened;
 
-/// Shorthand for results of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A place in a config file. Lines and columns count from 1.
+/// A location in a config file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
-    /// The file as the user named it.
+    /// The file as the user named it, or another source such as an environment variable.
     pub file: Arc<str>,
-    /// Line, from 1; 0 where it is the file as a whole that is meant, or what `file` names has no lines.
+    /// Line, from 1; 0 for the file as a whole, or if `file` is not a file.
     pub line: u32,
-    /// Column in characters, from 1; 0 as for `line`.
+    /// Column in characters, from 1; 0 if `line` is 0.
     pub column: u32,
 }
 
@@ -37,7 +38,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// The phases of a run, in order; also the word that log lines carry.
+/// The phases of a run, in order. Log lines carry their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Reading the command line and the config.
@@ -46,24 +47,24 @@ pub enum Phase {
     Connect,
     /// Locking the source tables and exporting the snapshot.
     Snapshot,
-    /// Reading both catalogs and deciding what to do.
+    /// Reading both catalogs and planning the run.
     Plan,
-    /// Taking the tables' advisory locks, creating staging tables.
+    /// Acquiring the tables' advisory locks, creating staging tables.
     Stage,
     /// Moving rows from the source into staging.
     Load,
-    /// Counting staging, judging guards.
+    /// Counting staged rows and checking the guards.
     Verify,
     /// Locking the live tables and exchanging their contents.
     Apply,
     /// Writing state and report.
     Record,
-    /// Dropping what a run leaves behind.
+    /// Dropping the leftovers of a run.
     Clean,
 }
 
 impl Phase {
-    /// The phase's name in logs, reports and fail points.
+    /// Returns the phase's name in logs, reports and fail points.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -87,30 +88,30 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What went wrong, coarsely: decides exit code, retry and remedy.
+/// The kind of an error. It determines exit code and retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The command line, a config file or a connection string cannot be understood.
+    /// The command line, a config file or a connection string is invalid.
     Config,
-    /// No session could be had: network, TLS, wrong password, no free slot, a transaction pooler.
+    /// Could not open a session: network, TLS, wrong password, no free slot, a transaction pooler.
     Connect,
-    /// The role lacks a right.
+    /// The role lacks a privilege.
     Permission,
-    /// The databases are not what the config expects: a table, a column or a type is missing or differs.
+    /// The databases do not match the config: a table, a column or a type is missing or differs.
     Schema,
-    /// What was asked for is possible in general, but not here: a method, a combination, an overwrite.
+    /// The request is valid but not allowed here: a method, a combination of settings, an overwrite.
     Refused,
-    /// A server refused a statement or a row, for a reason that repeating does not cure.
+    /// A server rejected a statement or a row, and would reject it again.
     Server,
-    /// A connection broke, or a server is going down, coming up or out of a resource for now.
+    /// A connection broke, or a server is shutting down, starting up or temporarily out of a resource.
     Transient,
-    /// A lock was not to be had within its budget.
+    /// Could not acquire a lock within lock_timeout.
     Lock,
-    /// A guard said no: counts disagree, too many rejects, the table would shrink too much.
+    /// A guard failed: counts disagree, too many rejects, the table would shrink too much.
     Guard,
-    /// Something this depends on failed before.
+    /// Something that this depends on failed before.
     Dependency,
-    /// The user or the system asked us to stop.
+    /// The user or the system requested a stop.
     Cancelled,
     /// A local file could not be read or written.
     Io,
@@ -118,7 +119,7 @@ pub enum Kind {
     Internal,
 }
 
-/// An error: phase, kind, what happened, where in the config, and why underneath.
+/// An error with phase, kind and message, and optionally a config location, the server's error and a hint.
 #[derive(Debug)]
 pub struct Error {
     inner: Box<Inner>,
@@ -137,7 +138,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind` in `phase`. `message` says what happened and to what, without a trailing period.
+    /// Creates an error of `kind` in `phase`. `message` says what failed and why, without a trailing period.
     pub fn new(phase: Phase, kind: Kind, message: impl Into<String>) -> Self {
         Self {
             inner: Box::new(Inner {
@@ -153,12 +154,12 @@ impl Error {
         }
     }
 
-    /// A config error at a place in the file.
+    /// Creates a config error at a location.
     pub fn config(at: Location, message: impl Into<String>) -> Self {
         Self::new(Phase::Config, Kind::Config, message).at(at)
     }
 
-    /// An error of tokio-postgres while doing `what`, classified by SQLSTATE or by the broken socket.
+    /// Creates an error from one of tokio-postgres while doing `what`, classified by SQLSTATE or by a broken socket.
     pub fn pg(phase: Phase, what: impl fmt::Display, source: &tokio_postgres::Error) -> Self {
         if let Some(db) = source.as_db_error() {
             return Self::server(phase, what, ServerError::from_db(db));
@@ -167,7 +168,7 @@ impl Error {
         Self::new(phase, kind, format!("{what}: {}", chain(source)))
     }
 
-    /// An error that a server sent while doing `what`.
+    /// Creates an error from one that a server reported while doing `what`.
     pub fn server(phase: Phase, what: impl fmt::Display, server: ServerError) -> Self {
         let mut error = Self::new(phase, server.kind(), format!("{what}: {server}"));
         error.inner.hint = server.remedy().map(str::to_owned).or_else(|| server.advice());
@@ -175,135 +176,134 @@ impl Error {
         error
     }
 
-    /// No session was given in time: a full pooler makes clients wait rather than refusing them.
+    /// Creates an error for a connection that got no session in time: a full pooler queues clients instead of refusing them.
     pub fn out_of_slots(phase: Phase, message: impl Into<String>) -> Self {
         let mut error = Self::new(phase, Kind::Transient, message);
         error.inner.out_of_slots = true;
         error
     }
 
-    /// Nobody listens where the server should.
+    /// Creates an error for a server that does not listen.
     pub fn server_away(phase: Phase, message: impl Into<String>) -> Self {
         let mut error = Self::new(phase, Kind::Transient, message);
         error.inner.server_away = true;
         error
     }
 
-    /// A broken socket while doing `what`.
+    /// Creates an error for a socket that broke while doing `what`.
     pub fn socket(phase: Phase, what: impl fmt::Display, source: &std::io::Error) -> Self {
         Self::new(phase, Kind::Transient, format!("{what}: {source}"))
     }
 
-    /// A local file that cannot be read or written.
+    /// Creates an error for a local file that cannot be read or written.
     pub fn io(phase: Phase, what: impl fmt::Display, source: &std::io::Error) -> Self {
         Self::new(phase, Kind::Io, format!("{what}: {source}"))
     }
 
-    /// The run was asked to stop.
+    /// Creates the error of a run that was requested to stop.
     #[must_use]
     pub fn cancelled(phase: Phase) -> Self {
         Self::new(phase, Kind::Cancelled, "stopped on request")
     }
 
-    /// The same error, with the place in the config it comes from.
+    /// Sets the location in the config.
     #[must_use]
     pub fn at(mut self, at: Location) -> Self {
         self.inner.at = Some(at);
         self
     }
 
-    /// The same error without a place: for a file that nobody has.
+    /// Removes the location, for a config that does not exist as a file.
     #[must_use]
     pub fn nowhere(mut self) -> Self {
         self.inner.at = None;
         self
     }
 
-    /// The same error, with advice: a full sentence that says what to do.
+    /// Sets the hint: a full sentence that says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.inner.hint = Some(hint.into());
         self
     }
 
-    /// The same error, judged to be of another kind.
+    /// Sets the kind.
     #[must_use]
     pub fn kind_is(mut self, kind: Kind) -> Self {
         self.inner.kind = kind;
         self
     }
 
-    /// The same error, its message preceded by `what: `.
+    /// Prefixes the message with `what: `.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
         self.inner.message = format!("{what}: {}", self.inner.message);
         self
     }
 
-    /// The same error, with a message that says more than its own.
+    /// Replaces the message.
     #[must_use]
     pub fn instead(mut self, message: impl Into<String>) -> Self {
         self.inner.message = message.into();
         self
     }
 
-    /// The phase it happened in.
+    /// Returns the phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.inner.phase
     }
 
-    /// What went wrong, coarsely.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.inner.kind
     }
 
-    /// What happened, one line.
+    /// Returns the message, one line.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
     }
 
-    /// Where in the config, if it comes from there.
+    /// Returns the location in the config, if any.
     #[must_use]
     pub fn location(&self) -> Option<&Location> {
         self.inner.at.as_ref()
     }
 
-    /// What to do about it, if there is something to say.
+    /// Returns the hint, if any.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
         self.inner.hint.as_deref()
     }
 
-    /// What the server said, if a server said it.
+    /// Returns the server's error, if a server reported one.
     #[must_use]
     pub fn server_error(&self) -> Option<&ServerError> {
         self.inner.server.as_ref()
     }
 
-    /// The SQLSTATE, if a server reported one.
+    /// Returns the SQLSTATE, if a server reported one.
     #[must_use]
     pub fn code(&self) -> Option<&SqlState> {
         self.inner.server.as_ref().map(|s| &s.code)
     }
 
-    /// Whether doing the same again may work.
+    /// Returns whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.inner.kind == Kind::Transient
     }
 
-    /// Whether it is about the moment rather than about what was asked: doing the same again may work, or a lock was in the
-    /// way.
+    /// Returns whether the cause is temporary: a transient error, or a lock that could not be acquired.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self.inner.kind, Kind::Transient | Kind::Lock)
     }
 
-    /// Whether no session was to be had because the server is away for now: nobody listens, or it starts, stops or
-    /// recovers.
+    /// Returns whether a connection failed because the server is temporarily unavailable: it does not listen, or it is starting
+    /// up, shutting down or in recovery.
     #[must_use]
     pub fn is_server_away(&self) -> bool {
         let says_so = |server: &ServerError| matches!(server.code.code(), "57P01" | "57P02" | "57P03");
@@ -311,7 +311,7 @@ impl Error {
             || (self.inner.phase == Phase::Connect && self.inner.server.as_ref().is_some_and(says_so))
     }
 
-    /// Whether the server, or a pooler before it, had no slot left for one more connection.
+    /// Returns whether the server, or a pooler in front of it, had no free connection slot.
     #[must_use]
     pub fn is_out_of_slots(&self) -> bool {
         self.inner.out_of_slots || self.inner.server.as_ref().is_some_and(ServerError::is_out_of_slots)
@@ -329,7 +329,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The messages of an error and of everything beneath it: tokio-postgres' own says only its kind.
+/// Joins the messages of an error and of its sources. tokio-postgres' own message contains only the kind.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

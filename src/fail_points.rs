@@ -1,19 +1,19 @@
-//! Fail points, and one thing that the crate `fail` cannot do: stop at one, say so, and go on when told.
+//! Fail points for tests, including one that holds the program until it is released.
 //!
-//! `FAILPOINTS` arms them as that crate describes. `BULKLOAD_HOLD` names one at which the program writes `held at NAME` into
-//! its log and then waits until a file of the name `go` lies in the working directory: a test does what it wants to
-//! do between two phases, and neither guesses nor sleeps. Compiled out of every release, see the feature.
+//! `FAILPOINTS` arms fail points as the crate `fail` describes. `BULKLOAD_HOLD` names one at which the program logs
+//! `held at NAME` and waits until a file named `go` exists in the working directory, so a test can act between two phases
+//! without sleeping. Releases contain no fail points, see the cargo feature.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// Names the fail point to wait at.
+/// Environment variable with the name of the fail point to wait at.
 const HOLD: &str = "BULKLOAD_HOLD";
 
-/// How often is looked for the file.
+/// Interval between checks for the file.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Arms what the environment asks for. They are disarmed when this is dropped.
+/// Arms the fail points named in the environment. Dropping the result disarms them.
 pub(crate) fn arm() -> Option<fail::FailScenario<'static>> {
     if !fail::has_failpoints() {
         return None;
@@ -35,7 +35,7 @@ fn hold(name: &str) {
         return;
     }
     tracing::warn!("held at {name}");
-    // The thread's other tasks go on elsewhere, signals and broken connections among them.
+    // Other tasks of this thread, such as signal handling, continue on other threads.
     tokio::task::block_in_place(|| {
         while !go.exists() {
             std::thread::sleep(TICK);

@@ -1,5 +1,4 @@
-//! `bulkload` moves whole tables into a live PostgreSQL, fast, and without anyone who reads the target
-//! noticing more than a blink.
+//! `bulkload` moves whole tables into a live PostgreSQL database. It is fast and locks the live tables only briefly.
 //!
 //! ```text
 //! source ──COPY TO──▶ transform + filter ──COPY FROM──▶ staging ──verify──▶ apply ──▶ record

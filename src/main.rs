@@ -1,4 +1,4 @@
-//! Entry: allocator and exit code.
+//! The `bulkload` binary: sets the allocator and runs the command line.
 
 use std::process::ExitCode;
 

@@ -96,7 +96,7 @@ fn a_config_that_is_wrong_in_itself() {
             "the environment variable NO_SUCH is not set",
             "Set NO_SUCH",
         ),
-        ("", "bulkload.toml".to_owned(), "no [[table]]: there is nothing to load", "[[table]]"),
+        ("", "bulkload.toml".to_owned(), "no [[table]]: nothing to load", "[[table]]"),
         (
             "[[table]]\nname = 'plain'\n[[table]]\nname = 'plain'",
             at(4, 8),
@@ -274,7 +274,7 @@ fn a_server_that_cannot_be_reached() {
                 "cannot connect to 127.0.0.1:{}/no_such: database \"no_such\" does not exist",
                 pair.target.port()
             ),
-            "database's name",
+            "database name",
         ),
     ] {
         for (side, variable, place) in
@@ -394,7 +394,7 @@ fn a_staging_schema_that_is_somebody_elses() {
         &as_role(&pair, &role).config(PLAIN),
         &format!(
             "bulkload.toml:2:14: schema \"bulkload\" on the target belongs to role postgres; \
-             expected it to belong to {role}, because staged rows are private"
+             it must belong to {role}, because staged rows are private"
         ),
         "staging_schema",
     );

@@ -142,7 +142,7 @@ fn wrong_usage_exits_with_2() {
 #[test]
 fn a_missing_config_is_named() {
     let hint =
-        "  hint: Name the config with -c FILE; without it, bulkload.toml in the working directory is read.\n";
+        "  hint: Name the config with -c FILE. The default is bulkload.toml in the working directory.\n";
     for command in ["sync", "plan", "check", "verify", "status", "clean"] {
         let stderr = format!("error: no config file bulkload.toml\n{hint}");
         refused(&Bulkload::new(), &[command], &stderr);
@@ -166,7 +166,7 @@ fn a_config_as_windows_writes_it_is_read_and_one_in_utf_16_is_told_apart() {
         &program,
         &["plan"],
         "error: the config bulkload.toml is not UTF-8\n  \
-         hint: Save it as UTF-8, which TOML demands; editors on Windows may write UTF-16 or ANSI.\n",
+         hint: Save it as UTF-8, as TOML requires. Editors on Windows may write UTF-16 or ANSI.\n",
     );
 }
 
@@ -204,12 +204,12 @@ fn a_report_that_could_not_be_written_is_refused_before_the_run() {
         &program(),
         &["sync", "--report", "no/such/dir.json"],
         "error: --report no/such/dir.json: its directory does not exist\n  \
-         hint: Name a file in a directory that exists and may be written to.\n",
+         hint: Name a file in an existing directory that you can write to.\n",
     );
     refused(
         &program(),
         &["sync", "--report", "."],
-        "error: --report .: this is a directory\n  hint: Name a file in a directory that exists and may be written to.\n",
+        "error: --report .: it is a directory\n  hint: Name a file in an existing directory that you can write to.\n",
     );
 }
 
@@ -267,7 +267,7 @@ fn usage_errors_are_json_too_and_no_filter_hides_the_error_that_ends_the_program
         (
             &["check", json],
             "no config file bulkload.toml",
-            "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.",
+            "Name the config with -c FILE. The default is bulkload.toml in the working directory.",
         ),
     ] {
         for filter in ["info", "off"] {
@@ -398,7 +398,7 @@ fn the_first_signal_lets_the_work_end_and_decides_the_exit_code() {
     for (send, code) in SIGNALS {
         let (mut running, end) = waiting();
         send(&running);
-        running.wait_for_stderr("stopping; a second signal ends the program at once");
+        running.wait_for_stderr("stopping; a second signal exits at once");
         assert!(running.is_running());
         drop(end);
         let outcome = running.wait();

@@ -34,15 +34,15 @@ fn the_default_demo_loads_its_rows_tells_of_orphans_and_leaves_nothing() {
     assert!(line(&outcome, "15 tables ").starts_with("91,999       388 "), "{outcome}");
     assert!(line(&outcome, "climaster ").starts_with("726         3 "), "{outcome}");
     for words in [
-        "The 15 tables hold what the desktop has now",
+        "The 15 tables now hold the desktop's rows.",
         "always found it, and waited ",
-        "3 clients at a location that does not exist",
+        "3 clients with a missing location were rejected",
         "the 385 rows that depend on them",
-        "The app's own 773 rows, some of them in the same tables,\n    are as they were, byte by byte.",
-        "80 rows were read: those that were written since the last run.",
-        "The desktop has 276 rows of the app's users now",
-        "The 276 rows that had gone to the desktop came along, were recognised as the",
-        "The app's own 773 rows are as they were, byte by byte.",
+        "The app's own 773 rows, some of them in the same tables,\n    are unchanged, byte for byte.",
+        "80 rows were read: those that changed since the last run.",
+        "The desktop now has 276 rows from the app's users",
+        "The 276 rows that had gone to the desktop were read again, recognized as\n    the app's own, and skipped",
+        "The app's own 773 rows are unchanged, byte for byte.",
     ] {
         assert!(outcome.stdout.contains(words), "{words}\n{outcome}");
     }

@@ -153,7 +153,7 @@ fn a_run_that_cannot_start_leaves_a_report_that_is_not_ok() {
     assert_not_started(&program, &["sync", "--mode", "incremental"], "the target has no table public.kept");
     let program = program.env("TARGET_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none");
     assert_not_started(&program, &["sync"], "cannot connect to 127.0.0.1:1/none: connection refused");
-    assert_not_started(&program, &["seed", "kept.csv"], "there is no file kept.csv");
+    assert_not_started(&program, &["seed", "kept.csv"], "no such file: kept.csv");
     let program = program.file("kept.csv", "id\n1\n");
     assert_not_started(&program, &["seed", "kept.csv"], "connection refused");
     let program = program.file("bulkload.toml", "[[tables]]\n");

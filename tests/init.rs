@@ -21,7 +21,7 @@ fn the_config_for_the_demos_databases_plans_and_syncs_as_it_is() {
     let program = Bulkload::on(&pair);
     let outcome = program.run(&["init"]);
     assert_eq!(outcome.code, Some(0), "{outcome}");
-    assert!(outcome.stdout.starts_with("bulkload.toml: 15 tables, 3 of one side only\n"), "{outcome}");
+    assert!(outcome.stdout.starts_with("bulkload.toml: 15 tables, 3 on one side only\n"), "{outcome}");
     assert!(outcome.stdout.ends_with("  bulkload plan\n"), "{outcome}");
     let config = written(&program);
     for line in [
@@ -128,7 +128,7 @@ fn a_config_that_exists_is_written_over_only_by_force() {
     let outcome = program.run(&["init"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(
-        outcome.stderr.contains("bulkload.toml exists") && outcome.stderr.contains("--force"),
+        outcome.stderr.contains("bulkload.toml already exists") && outcome.stderr.contains("--force"),
         "{outcome}"
     );
     assert_eq!(written(&program), "mine");

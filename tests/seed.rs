@@ -118,7 +118,10 @@ fn the_standard_input_is_a_file_like_any_other() {
         assert_eq!(db.count("t where v is null"), 100_000);
         db.run("truncate t");
     }
-    refused(&program(&db).stdin(b"id\n1\n").run(&["seed", "-"]), "the standard input has no name");
+    refused(
+        &program(&db).stdin(b"id\n1\n").run(&["seed", "-"]),
+        "cannot derive a table name from standard input",
+    );
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
     ];
     let outcome = program.run(&[&["seed", "bare"][..], &options].concat());
     done(&outcome);
-    assert!(outcome.stderr.contains("bare/.t.csv is hidden, and was left out"), "{outcome}");
+    assert!(outcome.stderr.contains("skipped hidden file bare/.t.csv"), "{outcome}");
     assert_eq!(list(&db, "select * from t order by id"), ["1|a;ä", "2|it's"]);
     db.run("truncate t");
     for (args, message) in [
@@ -180,7 +183,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
         (&["wide"], "hint: If it is: --encoding 'utf-16le'."),
         (&["t.csv", "--max-rejects", "many"], "--max-rejects"),
         (&["t.csv", "--encoding", "klingon"], "expected the name of an encoding"),
-        (&["t.csv", "--quote", ","], "--delimiter: it is the quote, too"),
+        (&["t.csv", "--quote", ","], "--delimiter: it is also the quote character"),
         (&["t.csv", "--no-header"], "The records of the files are one field each. Is the delimiter ;?"),
     ] {
         let outcome = program.run(&[&["-q", "seed"], args].concat());
@@ -210,8 +213,8 @@ fn what_cannot_be_seeded_is_said_in_one_message_and_nothing_is_touched() {
         .file("bad/t.csv", "id,w\n1,a\n")
         .file("none/t.csv", "");
     for (args, message) in [
-        (&["gone.csv"][..], "error: there is no file gone.csv"),
-        (&["empty"], "error: the folder empty has no CSV file"),
+        (&["gone.csv"][..], "error: no such file: gone.csv"),
+        (&["empty"], "error: the folder empty contains no CSV files"),
         (&["other.csv"], "error: other.csv: the target has no table public.other"),
         (&["seen.csv"], "error: seen.csv: the target has no table public.seen"),
         (&["t.csv", "--table", "nope"], "error: t.csv: the target has no table public.nope"),
@@ -220,7 +223,7 @@ fn what_cannot_be_seeded_is_said_in_one_message_and_nothing_is_touched() {
         (&["t.csv", "--target", "postgresql://nobody@127.0.0.1:1/x"], "error: --target: "),
         (&["t.csv", "--key", "w"], "key column w is not loaded"),
         (&["t.csv", "--report", "no/such.json"], "its directory does not exist"),
-        (&["t.csv", "--delimiter", "\""], "--delimiter: it is the quote, too"),
+        (&["t.csv", "--delimiter", "\""], "--delimiter: it is also the quote character"),
     ] {
         let outcome = program.run(&[&["-q", "seed"], args].concat());
         refused(&outcome, message);

@@ -199,7 +199,7 @@ fn a_second_signal_ends_the_program_at_once() {
     let mut running = scene.program("delete", "").hold_at("apply.locked").spawn(&SYNC);
     running.wait_until_held();
     running.interrupt();
-    running.wait_for_stderr("a second signal ends");
+    running.wait_for_stderr("a second signal exits");
     assert!(running.is_running(), "it is held");
     running.terminate();
     let outcome = running.wait();

@@ -31,12 +31,12 @@ fn tells(scene: &Scene, apply: &str, point: &str, arguments: &[&str], words: &[&
     scene.assert_tidy();
 }
 
-const STUCK: &str = "the source sends nothing, or the target takes nothing";
+const STUCK: &str = "the source sends no data, or the target accepts none";
 
 #[test]
 fn a_load_that_stands_still_is_named_and_waited_for() {
     let scene = Scene::shared();
-    let words = ["warn load     nothing has moved for ", STUCK, "table=public.free"];
+    let words = ["warn load     no progress for ", STUCK, "table=public.free"];
     tells(&scene, "delete", "load.chunk_copied", &[], &words);
     scene.assert_new();
 }
@@ -48,7 +48,7 @@ fn a_direct_load_that_stands_still_is_named_as_a_load() {
     scene.pair.source.run(
         "insert into free (v, filler) select 'more ' || i, repeat('x', 900) from generate_series(1, 40000) i",
     );
-    let words = ["warn load     nothing has moved for ", STUCK, "table=public.free"];
+    let words = ["warn load     no progress for ", STUCK, "table=public.free"];
     tells(&scene, "direct", "apply.copying", &["--table", "free"], &words);
     assert_same_contents(&scene.pair.source, &scene.pair.target, "free");
 }
@@ -63,6 +63,6 @@ fn a_server_that_does_not_answer_before_the_load_is_told_of() {
 #[test]
 fn a_long_exchange_is_told_of_without_a_warning() {
     let scene = Scene::shared();
-    tells(&scene, "delete", "apply.locked", &[], &[" apply    at it for ", "with 2 others"]);
+    tells(&scene, "delete", "apply.locked", &[], &[" apply    still working after ", "with 2 others"]);
     scene.assert_new();
 }

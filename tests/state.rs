@@ -176,7 +176,7 @@ async fn a_schema_that_is_not_ours_is_refused_and_left_alone() {
     count_ddl(&client).await;
     for (schema, word) in [
         ("theirs", role.as_str()),
-        ("app", "holds something else"),
+        ("app", "contains other objects"),
         ("odd", "is not a table of"),
         ("public", "public"),
     ] {

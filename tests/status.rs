@@ -61,7 +61,7 @@ fn after_a_run_its_figures_are_told() {
         outcome.stdout.contains(", 3,000 rows, in ") && outcome.stdout.contains(", locked for "),
         "{outcome}"
     );
-    assert!(outcome.stdout.ends_with("all is well\n"), "{outcome}");
+    assert!(outcome.stdout.ends_with("all tables are ok\n"), "{outcome}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_run_in_progress_tells_its_phase_and_a_dead_one_is_a_failure() {
     let running: Vec<&Value> =
         found["tables"].as_array().unwrap().iter().map(|table| &table["running"]["phase"]).collect();
     assert!(running.contains(&&"apply".into()), "{found}");
-    assert!(program.run(&["-q", "status"]).stdout.contains(" is in phase apply, since "));
+    assert!(program.run(&["-q", "status"]).stdout.contains(" is in phase apply, running for "));
     run.kill_9();
     scene.wait_until_alone();
     let (found, code) = status(&program, &[]);

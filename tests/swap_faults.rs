@@ -223,10 +223,7 @@ fn a_run_that_waited_for_one_that_swapped_plans_again() {
     second.go();
     let second = second.wait();
     succeeds(&scene, &second, "the second");
-    let by = format!(
-        "the last to exchange it was run {}; planning again",
-        first.report()["run_id"].as_str().unwrap()
-    );
+    let by = format!("run {} exchanged it last; planning again", first.report()["run_id"].as_str().unwrap());
     assert!(second.stderr.contains(&by), "{by}: {second}");
 }
 

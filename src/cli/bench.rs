@@ -18,25 +18,25 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 use crate::report::file;
 
-/// Measure what settings do, and recommend some
+/// Measure settings and recommend the fastest
 ///
-/// Loads a table again and again with different settings, beside a plain `psql | psql` as the yardstick, and says which
-/// settings were faster, how sure that is, and what limits. Everything takes turns, in rounds, so that a machine that
-/// slows down does so for all alike; each run is a process of its own.
+/// Loads one table repeatedly with different settings and compares each load with a plain `psql | psql`. Reports which
+/// settings are faster, how certain that is, and which resource limits the load. The measurements alternate in rounds, so
+/// that a machine that slows down affects all of them equally. Each run is a separate process.
 ///
-/// By default on two throw-away servers on this machine, with a table that is made up. With --source and --target on
-/// those, in a schema of its own that it drops, whatever happens. With --table on a table of the config: the source is
-/// only read, and the target's table is left alone; a copy of it is loaded instead.
+/// By default, bench starts two throw-away servers on this machine and generates a table. With --source and --target, it
+/// measures on those servers, in a separate schema that it always drops. With --table, it measures a table of the config:
+/// it only reads the source, and loads a copy of the target table instead of the table itself.
 ///
-/// The lists --jobs, --chunk, --format and --apply are separated by commas. The first value of each is the base; each
-/// list is walked with the others at their first value.
+/// --jobs, --chunk, --format and --apply take comma-separated lists. The first value of each list is the base. While one
+/// list is measured, the others stay at their first value.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Bench {
     #[command(flatten)]
     config: ConfigFile,
 
-    /// Measure this table of the config, its name written as in SQL
+    /// Measure this table of the config; write its name as in SQL
     #[arg(
         long,
         value_name = "NAME",
@@ -45,19 +45,19 @@ pub(super) struct Bench {
     )]
     table: Option<TableName>,
 
-    /// Measure from this server; without it, from a throw-away one
+    /// Source server; default: a throw-away server
     #[arg(long, value_name = "URL")]
     source: Option<String>,
 
-    /// Measure to this server; without it, to a throw-away one
+    /// Target server; default: a throw-away server
     #[arg(long, value_name = "URL")]
     target: Option<String>,
 
-    /// What to make up: narrow, wide, text, json, or lineitem (TPC-H)
+    /// Table to generate: narrow, wide, text, json, or lineitem (TPC-H)
     #[arg(long, value_name = "SHAPE", default_value_t = Shape::Lineitem)]
     shape: Shape,
 
-    /// How many rows to make up
+    /// Number of rows to generate
     #[arg(
         long,
         value_name = "N",
@@ -66,12 +66,12 @@ pub(super) struct Bench {
     )]
     rows: u64,
 
-    /// Apply rules to lineitem: two constants, a column left behind, a lookup,
+    /// Apply rules to lineitem: two constants, a skipped column, a lookup,
     /// two references
     #[arg(long)]
     rules: bool,
 
-    /// COPY streams at once, a list [usual: one per core, 1, twice that]
+    /// Numbers of parallel COPY streams [usual: one per core, 1, two per core]
     #[arg(
         long,
         value_name = "N,...",
@@ -80,31 +80,31 @@ pub(super) struct Bench {
     )]
     jobs: Vec<usize>,
 
-    /// Chunk sizes, a list [usual: 128MiB,32MiB]
+    /// Chunk sizes [usual: 128MiB,32MiB]
     #[arg(long, value_name = "SIZE,...", value_delimiter = ',', value_parser = bench::parse_chunk)]
     chunk: Vec<u64>,
 
-    /// Formats, a list of auto, binary, text [usual: auto,text]
+    /// Wire formats: auto, binary, text [usual: auto,text]
     #[arg(long, value_name = "FORMAT,...", value_delimiter = ',', value_parser = bench::parse_format)]
     format: Vec<FormatChoice>,
 
-    /// Apply methods, a list [usual: auto,swap,delta,truncate]
+    /// Apply methods [usual: auto,swap,delta,truncate]
     #[arg(long, value_name = "METHOD,...", value_delimiter = ',', value_parser = bench::parse_method)]
     apply: Vec<ApplyMethod>,
 
-    /// Rounds
+    /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
 
-    /// How long all of it may take; what does not fit is left out, and said
+    /// Total time limit; measurements that do not fit are skipped and listed
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     time_limit: Duration,
 
-    /// Write all figures to a file as JSON; - means stdout
+    /// Write all figures to this file as JSON; - is stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write a page with charts to a file; - means stdout
+    /// Write an HTML page with charts to this file; - is stdout
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -112,31 +112,35 @@ pub(super) struct Bench {
 const EXAMPLES: &str = "\
 Examples:
   bulkload bench
-      a million rows on throw-away servers, the usual settings
+      a million rows on throw-away servers, with the usual settings
   bulkload bench --rows 6000000 --jobs 2,1,4,8 --time-limit 1h --html bench.html
-      more of them, with a page of charts
+      more rows and settings, with a page of charts
   bulkload bench -c nightly.toml --table public.orders --json orders.json
-      what the nightly job's own table and servers make of it
+      a table of the nightly job, on the job's own servers
 
-What it prints: two tables, into staging and the whole job; what limits, the
-source, the target, the client, the network or a disk, and how that is known;
-last the lines for [run] in the config, each with how sure it is. sure: it beat
-every other value of its list in every round, in 5 at least; of two values that
-are alike one looks so once in 16 times. likely: it beat the base in every
-round, in 3 at least. A method that locks others out for longer than the base
-is never recommended, only named, with both lock times.
+The output has three parts: two tables of times, one up to staging and one for
+the whole job; the limiting resource (source, target, client, network or disk)
+and the evidence for it; and the recommended lines for [run], each marked sure
+or likely.
+  sure    the value was faster than every other value of its list in every
+          round, in at least 5 rounds; of two equal values, one passes this
+          test by chance 1 time in 16
+  likely  the value was faster than the base in every round, in at least 3
+          rounds
+bench never recommends an apply method that locks other sessions out for longer
+than the base does; it only lists the method with both lock times.
 
 Exit codes: 0 measured; 1 measured, but a setting failed or something could
 not be dropped; 2 nothing could be measured; 130 and 143 after SIGINT and
-SIGTERM, when everything of its own is dropped.";
+SIGTERM, once everything that bench created is dropped.";
 
 impl Bench {
-    /// Measures, prints, and writes the files.
+    /// Measures, prints the findings and writes the files.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
         self.refuse_unwritable()?;
         let (place, subject) = self.place_and_subject()?;
         let program = std::env::current_exe()
-            .map_err(|e| Error::io(Phase::Config, "cannot find this program's own file", &e))?;
+            .map_err(|e| Error::io(Phase::Config, "could not find the bulkload executable", &e))?;
         let job = Job {
             place,
             subject,
@@ -164,7 +168,7 @@ impl Bench {
         Ok(exit)
     }
 
-    /// Neither file may be the other one, nor both the standard output: one of them would be lost.
+    /// Refuses output files that cannot be written. The two files must differ, or one would overwrite the other.
     fn refuse_unwritable(&self) -> Result<()> {
         for (option, path) in [("--json", &self.json), ("--html", &self.html)] {
             if let Some(path) = path {
@@ -174,7 +178,7 @@ impl Bench {
         match (&self.json, &self.html) {
             (Some(json), Some(html)) if file::is_same(json, html) => {
                 let is = if is_stdout(Some(json)) { "stdout".to_owned() } else { json.display().to_string() };
-                Err(usage(format!("--json and --html are both {is}")).hint("Give each a file of its own."))
+                Err(usage(format!("--json and --html are both {is}")).hint("Write them to different files."))
             }
             _ => Ok(()),
         }
@@ -185,7 +189,7 @@ impl Bench {
             return self.own_table(name);
         }
         if self.rules && self.shape != Shape::Lineitem {
-            return Err(usage(format!("--rules is for --shape lineitem, not for {}", self.shape)));
+            return Err(usage(format!("--rules requires --shape lineitem, not {}", self.shape)));
         }
         let place = match (&self.source, &self.target) {
             (None, None) => Place::ThrowAway,
@@ -207,13 +211,13 @@ impl Bench {
         })?;
         let source = config.source.as_ref().map(|source| source.value.clone()).ok_or_else(|| {
             usage(format!("--table {}: bench measures tables of a PostgreSQL source", name.plain()))
-                .hint("The config names no source: its tables come from CSV files.")
+                .hint("This config has no source: its tables come from CSV files.")
         })?;
         let target = config.target.value.clone();
         Ok((Place::Given { source, target }, Subject::Own { text, config: Box::new(config), entry }))
     }
 
-    /// Prints the findings and writes the files; what of that failed.
+    /// Prints the findings and writes the files. Returns the errors of both.
     fn tell(&self, findings: &Findings) -> Vec<Error> {
         let mut failed = Vec::new();
         let text = findings.render(terminal::width());
@@ -238,7 +242,7 @@ fn is_stdout(path: Option<&Path>) -> bool {
 
 fn json(findings: &Findings) -> Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(findings).map_err(|error| {
-        Error::new(Phase::Record, Kind::Internal, format!("the findings are not JSON: {error}"))
+        Error::new(Phase::Record, Kind::Internal, format!("cannot serialize the findings as JSON: {error}"))
     })?;
     json.push(b'\n');
     Ok(json)
@@ -249,11 +253,11 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
         .map_err(|e| Error::io(Phase::Record, format!("cannot write {}", path.display()), &e))
 }
 
-/// One of two URLs, of which the other is given.
+/// Returns one of the two URLs when the other one is given.
 fn url(option: &str, given: Option<&String>, variable: &str) -> Result<Secret> {
     given.cloned().or_else(|| process_env(variable)).map(Secret::new).ok_or_else(|| {
         usage(format!("neither {option} nor {variable} is given, but the other server is"))
-            .hint(format!("Give {option} URL, or neither, to measure on throw-away servers."))
+            .hint(format!("Give {option} URL, or give no URL to measure on throw-away servers."))
     })
 }
 

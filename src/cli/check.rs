@@ -12,8 +12,8 @@ use crate::run::Options;
 
 /// Check connections, permissions, settings and schema drift; changes nothing
 ///
-/// Connects to both databases and proves that a sync of this config could start: that the roles may do what
-/// they must, that there are free connections, and that tables and columns are what the config says.
+/// Connects to both databases and checks that a sync with this config can start: the roles have the required privileges,
+/// enough connections are free, and tables and columns match the config.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Check {
@@ -21,18 +21,18 @@ pub(super) struct Check {
     config: ConfigFile,
 }
 
-/// Where findings begin, beneath each other.
+/// The column at which findings start.
 const INDENT: usize = "problem  ".len();
 
 const EXAMPLES: &str = "\
 Example:
   bulkload check -c nightly.toml
 
-Exit codes: 0 sync could start; 1 it could, but a table would fail; 2 it could
-not start.";
+Exit codes: 0 sync can start; 1 it can start, but a table would fail; 2 it
+cannot start.";
 
 impl Check {
-    /// Checks, and prints what was found.
+    /// Runs the checks and prints the findings.
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let options = Options { cancel: signals.token(), ..Options::default() };

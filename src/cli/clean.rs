@@ -10,10 +10,10 @@ use crate::commands;
 use crate::error::Result;
 use crate::run::Options;
 
-/// Remove what dead runs left on the target
+/// Remove leftovers of dead runs from the target
 ///
-/// Drops the staging tables of runs that were killed. Every sync does the same before it starts; runs that are
-/// alive are left alone.
+/// Drops the staging tables of runs that were killed. Running syncs are not affected. Every sync also cleans up when it
+/// starts.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Clean {
@@ -25,10 +25,10 @@ const EXAMPLES: &str = "\
 Example:
   bulkload clean
 
-Exit codes: 0 nothing is left; 2 it could not be removed.";
+Exit codes: 0 no leftovers remain; 2 some could not be removed.";
 
 impl Clean {
-    /// Cleans, and prints what was removed.
+    /// Cleans up and prints what was removed.
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let options = Options { cancel: signals.token(), ..Options::default() };

@@ -11,7 +11,7 @@ use crate::error::Result;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Completions {
-    /// The shell
+    /// Shell to generate the script for
     shell: Shell,
 }
 
@@ -20,7 +20,7 @@ Examples:
   bulkload completions bash > /etc/bash_completion.d/bulkload
   bulkload completions zsh > ~/.zfunc/_bulkload";
 
-/// For fish, what is generated knows no arguments besides options.
+/// Completes the shell names in fish: clap's generated script completes only options there.
 const FISH_SHELLS: &str = "complete -c bulkload -n \"__fish_bulkload_using_subcommand completions\" -f -a";
 
 impl Completions {

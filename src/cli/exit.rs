@@ -1,24 +1,24 @@
-//! How the program ends.
+//! Exit codes.
 
 use std::process::ExitCode;
 
-/// The exit codes that scripts may rely on.
+/// How the program ended. Scripts may rely on the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything was done: all tables are applied.
+    /// All tables are applied.
     Done,
     /// At least one table failed; the others are applied.
     TableFailed,
-    /// Nothing was started and nothing was touched: usage, config, connection, permission, schema, refusal.
+    /// The run could not start and touched nothing: usage, config, connection, permission, schema, refusal.
     NotStarted,
-    /// After SIGINT: stopped and tidied up.
+    /// Stopped by SIGINT, after cleaning up.
     Interrupted,
-    /// After SIGTERM: stopped and tidied up.
+    /// Stopped by SIGTERM, after cleaning up.
     Terminated,
 }
 
 impl Exit {
-    /// The number that the shell sees. For the signals, 128 and the signal's number, as shells do it.
+    /// Returns the exit code. A signal's code is 128 plus the signal number, as in shells.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {

@@ -17,29 +17,29 @@ use crate::run::Options;
 
 /// Write a config from both catalogs
 ///
-/// Reads what both databases have and writes a commented config for every table that is on both sides: its key, the
-/// columns that the target lacks, foreign keys as they will be used, what tells rows of others apart, and the method
-/// that would be chosen. It passes `bulkload plan` as it is. No password is written. Nothing else is changed.
+/// Reads both catalogs and writes a commented config with every table that exists on both sides: its key, columns that
+/// the target lacks, foreign keys, the scope that separates this source's rows from others, and the apply method that
+/// would be chosen. The config passes `bulkload plan` unchanged and contains no password. Changes nothing else.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Init {
-    /// Where rows come from; default: SOURCE_DATABASE_URL
+    /// Source database; default: SOURCE_DATABASE_URL
     #[arg(long, value_name = "URL")]
     source: Option<String>,
 
-    /// Where they go; default: TARGET_DATABASE_URL
+    /// Target database; default: TARGET_DATABASE_URL
     #[arg(long, value_name = "URL")]
     target: Option<String>,
 
-    /// The schema whose tables are wanted
+    /// Schema whose tables to include
     #[arg(long, value_name = "S", default_value = "public")]
     schema: String,
 
-    /// The config to write
+    /// Config file to write
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "bulkload.toml")]
     path: PathBuf,
 
-    /// Write over a config that exists
+    /// Overwrite an existing config file
     #[arg(long)]
     force: bool,
 }
@@ -47,14 +47,14 @@ pub(super) struct Init {
 const EXAMPLES: &str = "\
 Examples:
   bulkload init
-      SOURCE_DATABASE_URL and TARGET_DATABASE_URL into bulkload.toml
+      write bulkload.toml for SOURCE_DATABASE_URL and TARGET_DATABASE_URL
   bulkload init --source 'service=desktop' --target 'service=app' -c app.toml
-      other databases, another file
+      write app.toml for other databases
 
 Exit codes: 0 the config is written; 2 it is not, and the message says why.";
 
 impl Init {
-    /// Writes the config and says what to do next.
+    /// Writes the config and prints the next steps.
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         self.refuse_to_overwrite()?;
         let request = InitRequest {
@@ -67,7 +67,7 @@ impl Init {
         self.write(&proposal.text)?;
         let file = self.path.display();
         let mut text = format!(
-            "{file}: {}, {} of one side only\n",
+            "{file}: {}, {} on one side only\n",
             figures::counted(proposal.tables as u64, "table"),
             figures::count(proposal.unmatched as u64)
         );
@@ -77,7 +77,7 @@ impl Init {
         for name in &proposal.undecided {
             let _ = writeln!(
                 text,
-                "strategy = \"upsert\" for {}: whose rows are whose cannot be told, so that nothing is deleted",
+                "strategy = \"upsert\" for {}: the owner of its rows is unknown, so nothing is deleted",
                 name.plain()
             );
         }
@@ -86,10 +86,10 @@ impl Init {
             given.iter().filter(|(given, _)| given.is_some()).map(|(_, variable)| *variable).collect();
         text.push_str("\nNext:\n");
         if !unset.is_empty() {
-            let _ = writeln!(text, "  set {}: the config takes the URLs from there", unset.join(" and "));
+            let _ = writeln!(text, "  set {}: the config reads the URLs from there", unset.join(" and "));
         }
         let _ =
-            writeln!(text, "  look at its comments: scope, watermark, renamed columns are yours to decide");
+            writeln!(text, "  read the comments in it: you decide on scope, watermark and renamed columns");
         let option = if self.path.as_path() == std::path::Path::new("bulkload.toml") {
             String::new()
         } else {
@@ -100,7 +100,7 @@ impl Init {
         Ok(Exit::Done)
     }
 
-    /// Before anything else is done: nobody wants to wait for that.
+    /// Refuses an existing file before any work is done.
     fn refuse_to_overwrite(&self) -> Result<()> {
         if self.force || !self.path.exists() {
             return Ok(());
@@ -128,8 +128,8 @@ impl Init {
 }
 
 fn exists(path: &std::path::Path) -> Error {
-    Error::new(Phase::Config, Kind::Config, format!("{} exists", path.display()))
-        .hint("Name another file with -c, or add --force to write over it.")
+    Error::new(Phase::Config, Kind::Config, format!("{} already exists", path.display()))
+        .hint("Name another file with -c, or add --force to overwrite it.")
 }
 
 fn url(given: Option<&str>, option: &str, variable: &str) -> Result<Located<Secret>> {

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::terminal;
 use crate::error::{Error, Phase, Result};
 
-/// Print the manual page, or write one for each subcommand
+/// Print the manual page, or write one page per subcommand
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Man {
@@ -24,12 +24,12 @@ Examples:
   bulkload man --dir /usr/local/share/man/man1";
 
 impl Man {
-    /// Prints or writes.
+    /// Prints the manual page, or writes all pages to the directory.
     pub(super) fn execute(&self, cli: clap::Command) -> Result<Exit> {
         if let Some(dir) = &self.dir {
             clap_mangen::generate_to(cli, dir).map_err(|error| {
                 Error::io(Phase::Config, format!("cannot write manual pages to {}", dir.display()), &error)
-                    .hint("Name a directory that exists and may be written to.")
+                    .hint("Name an existing directory that you can write to.")
             })?;
             return Ok(Exit::Done);
         }

@@ -1,7 +1,6 @@
-//! The command line: one file per subcommand; parses, calls the library, prints.
+//! The command line. Each subcommand has its own file, which parses options, calls the library and prints the result.
 //!
-//! What the program prints is the result on stdout, and log, progress and errors on stderr. How it ends is an
-//! [`Exit`].
+//! Results go to stdout; log, progress and errors go to stderr. Every command ends with an [`Exit`].
 
 mod bench;
 mod check;
@@ -35,7 +34,7 @@ use crate::report::Mode;
 use options::{Globals, LogFormat};
 use signals::Signals;
 
-/// How long connections may take to say goodbye after the work is done.
+/// How long connections may take to close after the work is done.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Moves whole tables into a live PostgreSQL, fast
@@ -72,16 +71,17 @@ enum Command {
     Man(man::Man),
 }
 
-/// What the program does and the smallest thing that makes it do so.
+/// The introduction of `--help`, with the smallest config.
 const ABOUT: &str = "\
 Moves whole tables into a live PostgreSQL, fast.
 
-Reads tables of one PostgreSQL database from one snapshot, loads them beside
-the live tables of another, verifies the counts, and exchanges the contents in
-one short transaction. A table holds either all of what it held before or all
-of what the run brings, whatever happens in between.
+Reads tables of one PostgreSQL database from a single snapshot, loads them into
+staging tables in another, verifies the counts, and applies them to the live
+tables in one short transaction. A table holds either all of its old rows or
+all of the new ones, even if the run is interrupted.
 
-Which tables, and how, stands in a config, bulkload.toml. The smallest one:
+The config file, bulkload.toml, lists the tables and their settings. The
+smallest config:
 
     [source]
     url = \"${SOURCE_DATABASE_URL}\"
@@ -90,31 +90,32 @@ Which tables, and how, stands in a config, bulkload.toml. The smallest one:
     [[table]]
     name = \"public.orders\"
 
-Then `bulkload plan` says what would be done and `bulkload sync` does it. All
-keys of the config: README.md, section \"Configuration\".
+`bulkload plan` shows what a sync would do; `bulkload sync` does it. README.md,
+section \"Configuration\", describes all keys of the config.
 
-Without a config, `bulkload seed FOLDER` loads a folder of CSV files.";
+`bulkload seed FOLDER` loads a folder of CSV files without a config.";
 
-/// What holds for every subcommand.
+/// The end of `--help`: exit codes and environment variables of all subcommands.
 const REFERENCE: &str = "\
 Exit codes:
     0  all tables applied
-    1  at least one table failed, the others are applied
-    2  could not start, and nothing was touched: usage, config, connection,
-       permission, schema drift, or something that is refused
+    1  at least one table failed; the others are applied
+    2  could not start and touched nothing: usage, config, connection,
+       permission, schema drift, or a refused operation
   130  stopped by SIGINT   Queries are cancelled, transactions rolled back and
-  143  stopped by SIGTERM  staging dropped; a second signal ends it at once.
+  143  stopped by SIGTERM  staging dropped. A second signal exits at once.
 
 Environment:
   SOURCE_DATABASE_URL, TARGET_DATABASE_URL
-            the two databases, where the config does not name them
+            default URLs of the two databases
   PGPASSWORD, PGSERVICE, PGSSLMODE, ... and ~/.pgpass
-            what a URL leaves out, as for psql
-  BULKLOAD_LOG, else RUST_LOG
-            what is logged, unless -v or -q is given: bulkload=debug
-  NO_COLOR  no colours, unless --color always is given
+            connection parameters that the URL omits, as in psql
+  BULKLOAD_LOG, RUST_LOG
+            log filter, such as bulkload=debug; BULKLOAD_LOG takes precedence
+            over RUST_LOG, and -v and -q over both
+  NO_COLOR  disables colors unless --color always is given
 
-Results go to stdout, log and progress to stderr.";
+Results go to stdout; log and progress go to stderr.";
 
 /// Runs the program with this process's arguments and environment.
 #[must_use]
@@ -137,7 +138,7 @@ pub fn main() -> ExitCode {
         .into()
 }
 
-/// Shows what clap has to say instead of a command line. Help and version are such "errors" too, for stdout and with code 0.
+/// Shows clap's message. Clap reports help and version as errors too; these go to stdout with exit code 0.
 fn show_usage(shown: &clap::Error) -> Exit {
     if !shown.use_stderr() {
         let _ = shown.print();
@@ -158,7 +159,7 @@ fn show_usage(shown: &clap::Error) -> Exit {
     Exit::NotStarted
 }
 
-/// The file that a command line which could not be understood names for its report.
+/// Returns the `--report` file of a command line that could not be parsed.
 fn report_path(args: impl Iterator<Item = String>) -> Option<String> {
     let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
     if !args.iter().any(|arg| arg == "sync" || arg == "seed") {
@@ -169,14 +170,14 @@ fn report_path(args: impl Iterator<Item = String>) -> Option<String> {
     path.filter(|path| path == "-" || !(path.is_empty() || path.starts_with('-')))
 }
 
-/// Whether a command line that could not be understood asks for errors as JSON.
+/// Returns whether a command line that could not be parsed asks for errors as JSON.
 fn wants_json(args: impl Iterator<Item = String>) -> bool {
     let args: Vec<String> = args.take_while(|arg| arg != "--").collect();
     let apart = args.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json");
     apart || args.iter().any(|arg| arg == "--log-format=json")
 }
 
-/// What clap wrote for people, as an error: its first paragraph is the message, a tip in another one the hint.
+/// Turns clap's rendered text into an error: the first paragraph becomes the message, a tip the hint.
 fn usage_error(text: &str) -> Error {
     let mut paragraphs = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     let first = paragraphs.next().unwrap_or_default();
@@ -185,7 +186,7 @@ fn usage_error(text: &str) -> Error {
     error.hint(tip.unwrap_or_else(|| "See bulkload --help.".to_owned()))
 }
 
-/// Runs the subcommand on a runtime of its own. A signal decides how the program ends, whatever came of the work.
+/// Runs the subcommand on a new runtime. After a signal, the signal determines the exit code.
 fn run(cli: &Cli) -> Result<Exit> {
     let _fail_points = crate::fail_points::arm();
     fail::fail_point!("cli.started");

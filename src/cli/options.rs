@@ -1,4 +1,4 @@
-//! Options that several subcommands share.
+//! Options shared by several subcommands.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) struct Globals {
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
 
-    /// How log lines and errors are written to stderr
+    /// Format of log lines and errors on stderr
     #[arg(
         long,
         global = true,
@@ -32,7 +32,7 @@ pub(super) struct Globals {
     )]
     pub(super) log_format: LogFormat,
 
-    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    /// When to use colors; auto: on a terminal, unless NO_COLOR is set
     #[arg(
         long,
         global = true,
@@ -42,13 +42,13 @@ pub(super) struct Globals {
     )]
     pub(super) color: ColorWhen,
 
-    /// Draw no progress bars; log progress every few seconds, as where there is no terminal
+    /// Log progress every few seconds instead of drawing progress bars
     #[arg(long, global = true)]
     pub(super) no_progress: bool,
 }
 
 impl Globals {
-    /// Whether progress may be drawn.
+    /// Returns whether progress bars may be drawn.
     pub(super) fn progress(&self) -> ProgressMode {
         if self.no_progress || self.log_format == LogFormat::Json {
             ProgressMode::Never
@@ -61,7 +61,7 @@ impl Globals {
 /// `--log-format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
-    /// Lines for people
+    /// Lines of text
     Text,
     /// One JSON object per line
     Json,
@@ -72,19 +72,19 @@ pub(super) enum LogFormat {
 pub(super) enum ColorWhen {
     /// On a terminal
     Auto,
-    /// Also into files and pipes
+    /// In files and pipes too
     Always,
     /// Never
     Never,
 }
 
-/// What a source is said to be where it is not known and not needed.
+/// Stand-in for the source URL in commands that do not connect to the source.
 const STAND_IN: &str = "postgresql://unknown";
 
-/// Which config.
+/// The config file option.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ConfigFile {
-    /// The config to read
+    /// Config file to read
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "bulkload.toml")]
     path: PathBuf,
 }
@@ -95,7 +95,7 @@ impl ConfigFile {
         Config::load(&self.path, &process_env)
     }
 
-    /// The same, and the file's text: for a command that passes on what it does not look at.
+    /// Reads and validates the config, and also returns its text.
     pub(super) fn load_with_text(&self) -> Result<(Config, String)> {
         let config = self.load()?;
         let text = std::fs::read_to_string(&self.path).map_err(|error| {
@@ -104,8 +104,8 @@ impl ConfigFile {
         Ok((config, text))
     }
 
-    /// The same for a command that asks the target only, and whether the config's source is the real one: where
-    /// SOURCE_DATABASE_URL is not set, a stand-in takes its place.
+    /// Reads and validates the config for a command that connects only to the target. Also returns whether the source URL
+    /// is the real one: a stand-in replaces it if SOURCE_DATABASE_URL is not set.
     pub(super) fn load_for_target(&self) -> Result<(Config, bool)> {
         let stand_in = |name: &str| {
             process_env(name).or_else(|| (name == SOURCE_URL_VARIABLE).then(|| STAND_IN.to_owned()))
@@ -116,10 +116,10 @@ impl ConfigFile {
     }
 }
 
-/// Which of the config's tables, and how much of them.
+/// The mode and table options.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Selection {
-    /// Full, or only what changed since the last run
+    /// Read all rows, or only rows that changed since the last run
     #[arg(long, value_name = "full|incremental", default_value = "full", hide_possible_values = true)]
     mode: ModeWord,
 
@@ -127,16 +127,16 @@ pub(super) struct Selection {
     tables: Tables,
 }
 
-/// Which of the config's tables.
+/// The table option.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Tables {
-    /// Only this table of the config, its name written as in SQL; may be repeated
+    /// Process only this table of the config; write its name as in SQL; repeatable
     #[arg(long = "table", value_name = "NAME", value_parser = table_name)]
     tables: Vec<TableName>,
 }
 
 impl Selection {
-    /// The mode that was asked for.
+    /// Returns the requested mode.
     pub(super) fn mode(&self) -> Mode {
         match self.mode {
             ModeWord::Full => Mode::Full,
@@ -144,14 +144,17 @@ impl Selection {
         }
     }
 
-    /// The tables that were asked for, see [`Tables::of`].
+    /// Returns the requested tables, see [`Tables::of`].
     pub(super) fn tables(&self, config: &Config) -> Result<Vec<TableName>> {
         self.tables.of(config)
     }
 }
 
 impl Tables {
-    /// The tables that were asked for, each once, none meaning all; an error if the config lacks one of them.
+    /// Returns the requested tables without duplicates; an empty list means all tables.
+    ///
+    /// # Errors
+    /// `Kind::Config` if the config lacks one of them.
     pub(super) fn of(&self, config: &Config) -> Result<Vec<TableName>> {
         let known = || config.tables.iter().map(|table| &table.name.value);
         match self.tables.iter().find(|name| !known().any(|other| other == *name)) {
@@ -169,7 +172,7 @@ impl Tables {
     }
 }
 
-/// A table's name as SQL writes it.
+/// Parses a table name as SQL does.
 pub(super) fn table_name(text: &str) -> Result<TableName, String> {
     text.parse().map_err(|reason: crate::pg::name::NotAName| reason.to_string())
 }
@@ -178,6 +181,6 @@ pub(super) fn table_name(text: &str) -> Result<TableName, String> {
 enum ModeWord {
     /// All rows
     Full,
-    /// What changed since the last run
+    /// Rows that changed since the last run
     Incremental,
 }

@@ -11,8 +11,8 @@ use crate::run::{self, Options};
 
 /// Show what sync would do, and why; changes nothing
 ///
-/// Reads both catalogs and prints, for each table, the columns, the key, the wire format, the chunks and the
-/// apply method with its reason, then groups, warnings, and the disk space that the target will need.
+/// Reads both catalogs. Prints each table's columns, key, wire format, chunks, and apply method with the reason for it,
+/// followed by groups, warnings, and the disk space that the target needs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Plan {
@@ -27,21 +27,21 @@ pub(super) struct Plan {
     json: bool,
 }
 
-/// Where what is said of a table begins.
+/// The column at which the details of a table start.
 const INDENT: usize = "    method   ".len();
 
 const EXAMPLES: &str = "\
 Examples:
   bulkload plan
-      what `bulkload sync` would do
+      show the plan for all tables of bulkload.toml
   bulkload plan --table public.orders --json
-      one table, for programs
+      print the plan for one table as JSON
 
-Exit codes: 0 sync could start; 1 it could, but a table would fail;
-2 it could not start, and the message says why.";
+Exit codes: 0 sync can start; 1 it can start, but a table would fail;
+2 it cannot start, and the message says why.";
 
 impl Plan {
-    /// Makes and prints the plan.
+    /// Prepares and prints the plan.
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let options = Options {
@@ -54,7 +54,7 @@ impl Plan {
         let exit = if plan.failed.is_empty() { Exit::Done } else { Exit::TableFailed };
         if self.json {
             let json = serde_json::to_string_pretty(&plan).map_err(|error| {
-                Error::new(Phase::Plan, Kind::Internal, format!("the plan is not JSON: {error}"))
+                Error::new(Phase::Plan, Kind::Internal, format!("cannot serialize the plan as JSON: {error}"))
             })?;
             terminal::print(json)?;
         } else {

@@ -1,4 +1,4 @@
-//! The result of a run, printed and written.
+//! Prints the result of a run and writes its report.
 
 use std::path::Path;
 use std::time::{Instant, SystemTime};
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::report::{Mode, NotStarted, Report, file, result};
 use crate::run::RunId;
 
-/// A run that the command line asks for, from its first moment on.
+/// A run requested on the command line, whether or not it can start.
 pub(super) struct Attempt<'a> {
     /// The run's id.
     pub(super) run: RunId,
@@ -20,7 +20,10 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Begins with a report that can be written.
+    /// Starts an attempt.
+    ///
+    /// # Errors
+    /// `Kind::Config` if the report cannot be written to `report`.
     pub(super) fn begin(report: Option<&'a Path>, mode: Mode) -> Result<Self> {
         if let Some(path) = report {
             refuse_unwritable("--report", path)?;
@@ -28,7 +31,7 @@ impl<'a> Attempt<'a> {
         Ok(Self { run: RunId::now(), report, mode, started: (SystemTime::now(), Instant::now()) })
     }
 
-    /// Publishes the report of the run, or a report that says why it could not start.
+    /// Publishes the report of the run, or a report with the reason why it could not start.
     pub(super) fn publish(&self, outcome: Result<Report>, globals: &Globals) -> Result<Exit> {
         let error = match outcome {
             Ok(report) => return Ok(publish(&report, self.report, globals)),
@@ -53,13 +56,13 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Prints the result and writes the report to `path`, if that is wanted. By now tables are applied: if nobody can be told,
-/// that is a failure, but not one to start with.
+/// Prints the result and, if `path` is given, writes the report to it. The tables are already applied, so an error here
+/// exits with [`Exit::TableFailed`], not [`Exit::NotStarted`].
 fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -> Exit {
     let text = result::render(report, terminal::width());
     let is_stdout_taken = path == Some(Path::new("-"));
     let told = if is_stdout_taken {
-        // Whoever wants JSON has it, and who wants silence has it unless there is something to tell.
+        // The report on stdout suffices where JSON is wanted; --quiet suppresses the text unless a table failed.
         if globals.log_format == LogFormat::Text && !(globals.quiet && report.ok()) {
             terminal::print_aside(text);
         }
@@ -76,17 +79,17 @@ fn publish(report: &Report, path: Option<&Path>, globals: &Globals) -> Exit {
     exit
 }
 
-/// A file that cannot be written is better known before a long run than after it.
+/// Refuses an output file that cannot be written, before a long run rather than after it.
 pub(super) fn refuse_unwritable(option: &str, path: &Path) -> Result<()> {
     let error = |why: &str| {
         Err(Error::new(Phase::Config, Kind::Config, format!("{option} {}: {why}", path.display()))
-            .hint("Name a file in a directory that exists and may be written to."))
+            .hint("Name a file in an existing directory that you can write to."))
     };
     if path == Path::new("-") {
         return Ok(());
     }
     if path.is_dir() {
-        return error("this is a directory");
+        return error("it is a directory");
     }
     match path.parent() {
         Some(parent) if parent != Path::new("") && !parent.is_dir() => error("its directory does not exist"),

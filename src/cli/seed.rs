@@ -23,69 +23,70 @@ use crate::run::{self, Options, RunId};
 
 /// Load CSV files into tables, without a config
 ///
-/// A file's name is that of its table: public.orders.csv, orders.csv.gz, 02_orders.csv. Its header names the
-/// columns, in any order. Tables are loaded in the order of their foreign keys, each beside the live one,
-/// verified, and exchanged in one short transaction; records that are none go to a rejects file with their line.
+/// The file name selects the table: public.orders.csv, orders.csv.gz, 02_orders.csv. The header names the columns, in any
+/// order. Tables are loaded into staging in the order of their foreign keys, verified, and applied in one short
+/// transaction. Malformed records go to the rejects file with their line numbers.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Seed {
-    /// Files or folders of files; - is the standard input
+    /// Files or folders; - is standard input
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 
-    /// The database to load into, instead of TARGET_DATABASE_URL
+    /// Target database; default: TARGET_DATABASE_URL
     #[arg(long, value_name = "URL")]
     target: Option<String>,
 
-    /// The table to load into, written as in SQL, whatever the files are called
+    /// Load all files into this table; write its name as in SQL
     #[arg(long, value_name = "NAME", value_parser = table_name)]
     table: Option<TableName>,
 
-    /// What tables that are not empty shall hold afterwards: replace, upsert or insert
+    /// What happens to existing rows: replace, upsert or insert; required if a
+    /// table is not empty
     #[arg(long, value_name = "S", hide_possible_values = true)]
     strategy: Option<StrategyWord>,
 
-    /// Only rows of the table for which this condition holds are replaced or updated
+    /// Replace or update only rows for which this condition is true
     #[arg(long, value_name = "SQL")]
     scope: Option<String>,
 
-    /// Columns that identify a row, instead of the primary key
+    /// Columns that identify a row; default: the primary key
     #[arg(long, value_name = "COLS", value_delimiter = ',', value_parser = column_name)]
     key: Vec<Ident>,
 
-    /// What is between fields: a character, or \t
+    /// Field delimiter: one character, or \t for a tab
     #[arg(long, value_name = "C", default_value = ",", value_parser = delimiter)]
     delimiter: u8,
 
-    /// What is around fields that hold delimiters or ends of lines; '' if nothing is
+    /// Quote character; '' disables quoting
     #[arg(long, value_name = "C", default_value = "\"", value_parser = quote)]
     quote: Quote,
 
-    /// The files have no header: fields are the table's columns, by position
+    /// The files have no header line; fields match the table's columns by position
     #[arg(long)]
     no_header: bool,
 
-    /// What the files are encoded in, such as windows-1252; a byte order mark decides
+    /// Encoding of the files, such as windows-1252; a byte order mark overrides it
     #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = encoding)]
     encoding: &'static Encoding,
 
-    /// What stands for NULL where it is not quoted; without this, nothing at all does
+    /// Unquoted text that means NULL; default: an empty unquoted field is NULL
     #[arg(long, value_name = "S")]
     null: Option<String>,
 
-    /// Rows that may be rejected before their table fails: a number, or a share
+    /// Fail a table that rejects more rows than this: a number or a percentage
     #[arg(long, value_name = "N|P%", default_value = "5%", value_parser = str::parse::<Limit>)]
     max_rejects: Limit,
 
-    /// COPY streams at once; without this, one for each core
+    /// Number of parallel COPY streams; default: one per core
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     jobs: Option<usize>,
 
-    /// Write the run's figures to a file as JSON; - means stdout
+    /// Write the run's report to this file as JSON; - is stdout
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Do not ask before rows are replaced or updated
+    /// Replace or update rows without asking
     #[arg(long)]
     yes: bool,
 }
@@ -93,11 +94,11 @@ pub(super) struct Seed {
 const EXAMPLES: &str = "\
 Examples:
   bulkload seed seed/
-      every CSV file of a folder, into empty tables
+      load every CSV file of a folder into empty tables
   bulkload seed orders.csv.gz --strategy upsert --yes
-      one file; rows with the same key are updated
+      load one file and update rows with the same key
   pg_dump_to_csv | bulkload seed - --table public.orders
-      what another program writes
+      load the output of another program
 
 Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
 130 and 143 after SIGINT and SIGTERM.";
@@ -105,11 +106,11 @@ Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
 /// `--strategy`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StrategyWord {
-    /// Exactly the files' rows
+    /// Replace existing rows with the files' rows
     Replace,
-    /// The files' rows besides those with other keys
+    /// Update rows with the same key, insert the others, delete nothing
     Upsert,
-    /// The rows that are there, and the files' rows with new keys
+    /// Insert rows with new keys, keep existing rows
     Insert,
 }
 
@@ -144,7 +145,7 @@ fn column_name(text: &str) -> Result<Ident, String> {
 }
 
 impl Seed {
-    /// Runs it and prints the result.
+    /// Runs the seed and prints the result.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
         let attempt = Attempt::begin(self.report.as_deref(), Mode::Full)?;
         let outcome = self.run(attempt.run.clone(), globals, signals).await;
@@ -179,14 +180,17 @@ impl Seed {
         };
         dialect.check().map_err(|(key, what)| {
             let option = if key == "quote" { "delimiter" } else { key };
-            usage(format!("--{option}: it {}", if key == "quote" { "is the quote, too" } else { &what }))
+            usage(format!(
+                "--{option}: it {}",
+                if key == "quote" { "is also the quote character" } else { &what }
+            ))
         })?;
         let mut files = Vec::new();
         for path in &self.paths {
             files.extend(files_of(path)?);
         }
         if self.table.is_none() && files.iter().any(|file| is_stdin(file)) {
-            return Err(usage("the standard input has no name that would be a table's".to_owned())
+            return Err(usage("cannot derive a table name from standard input".to_owned())
                 .hint("Name the table: --table public.orders"));
         }
         Ok(SeedRequest {
@@ -216,7 +220,7 @@ impl Seed {
         Ok(Located { value: Secret::new(url), at: Location { file: from.into(), line: 0, column: 0 } })
     }
 
-    /// Asks whether rows may be overwritten; refuses where nobody can be asked.
+    /// Asks whether rows may be overwritten. Refuses if there is no terminal to ask on.
     fn ask(&self, tables: &[TableName]) -> Result<()> {
         let names: Vec<String> = tables.iter().map(TableName::plain).collect();
         let what = match self.strategy {
@@ -228,10 +232,10 @@ impl Seed {
         let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
         if !can_ask {
             return Err(Error::new(Phase::Plan, Kind::Refused, rows)
-                .hint("Say that this is wanted: --yes. Nothing was changed."));
+                .hint("Add --yes to confirm. Nothing was changed."));
         }
         let mut stderr = anstream::stderr().lock();
-        let _ = write!(stderr, "{rows}. Go on? [y/N] ");
+        let _ = write!(stderr, "{rows}. Continue? [y/N] ");
         let _ = stderr.flush();
         let mut answer = String::new();
         let _ = io::stdin().lock().read_line(&mut answer);
@@ -250,7 +254,7 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// The files that a path means: itself, or those of a folder, or those that match it.
+/// Returns the files that a path denotes: the file itself, the CSV files of a folder, or the matches of a pattern.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     if is_stdin(path) || (path.exists() && !path.is_dir()) {
         return Ok(vec![path.to_owned()]);
@@ -264,7 +268,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
         let found: Result<Vec<PathBuf>> =
             found.into_iter().flatten().map(|path| path.map_err(|e| csv::unreadable(&e))).collect();
         let files: Vec<PathBuf> = found?.into_iter().filter(is_meant).collect();
-        return if files.is_empty() { Err(usage(format!("there is no file {shown}"))) } else { Ok(files) };
+        return if files.is_empty() { Err(usage(format!("no such file: {shown}"))) } else { Ok(files) };
     }
     let failed = |e: io::Error| usage(format!("cannot read the folder {shown}: {}", csv::words(&e)));
     let mut files = Vec::new();
@@ -274,14 +278,14 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
             continue;
         }
         if csv::is_hidden(&file) {
-            tracing::warn!(phase = %Phase::Config, "{} is hidden, and was left out", file.display());
+            tracing::warn!(phase = %Phase::Config, "skipped hidden file {}", file.display());
         } else {
             files.push(file);
         }
     }
     if files.is_empty() {
-        return Err(usage(format!("the folder {shown} has no CSV file"))
-            .hint("Files end in .csv, .csv.gz or .csv.zst; others can be named one by one."));
+        return Err(usage(format!("the folder {shown} contains no CSV files"))
+            .hint("CSV files end in .csv, .csv.gz or .csv.zst. Name files with other endings one by one."));
     }
     files.sort();
     Ok(files)

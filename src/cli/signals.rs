@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks to stop, the second does not ask.
+//! Handling of SIGINT and SIGTERM: the first signal stops the run in an orderly way, the second exits at once.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use crate::error::{Error, Phase, Result};
 
-/// What signals have asked for so far.
+/// The signals received so far.
 #[derive(Debug, Clone)]
 pub(super) struct Signals {
     cancel: CancellationToken,
@@ -18,7 +18,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, in a task of its own. Must be called within a runtime.
+    /// Starts to listen in a separate task. Must be called within a runtime.
     pub(super) fn listen() -> Result<Self> {
         let streams =
             || -> io::Result<_> { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) };
@@ -36,25 +36,25 @@ impl Signals {
                 _ = terminate.recv() => Exit::Terminated,
             };
             if self.first.set(exit).is_err() {
-                // Somebody asked twice: what dead runs leave behind is removed by the next one.
+                // The next run removes the leftovers of this one.
                 std::process::exit(exit.code().into());
             }
             self.cancel.cancel();
-            tracing::warn!("stopping; a second signal ends the program at once");
+            tracing::warn!("stopping; a second signal exits at once");
         }
     }
 
-    /// Cancelled by the first signal.
+    /// Returns a token that the first signal cancels.
     pub(super) fn token(&self) -> CancellationToken {
         self.cancel.clone()
     }
 
-    /// How to exit because of a signal, if one came.
+    /// Returns how to exit after a signal, if one was received.
     pub(super) fn exit(&self) -> Option<Exit> {
         self.first.get().copied()
     }
 
-    /// `work`, given up at the first signal: for what changes nothing and may be dropped at any await.
+    /// Runs `work` and drops it at the first signal. For work that changes nothing and can be dropped at any await.
     pub(super) async fn or_cancelled<T>(
         &self,
         phase: Phase,

@@ -14,9 +14,8 @@ use crate::run::{self, Options, RunId};
 
 /// Load the config's tables into the target
 ///
-/// Loads every table of the config beside the live one, verifies it, and exchanges the contents in one short
-/// transaction. A table that fails is left as it was, and does not stop those that do not depend on it.
-/// Running again after any failure is safe.
+/// Loads every table of the config into staging, verifies it, and applies it to the live table in one short transaction. A
+/// table that fails is left unchanged and stops only tables that depend on it. Rerunning after any failure is safe.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Sync {
@@ -26,11 +25,11 @@ pub(super) struct Sync {
     #[command(flatten)]
     selection: Selection,
 
-    /// COPY streams at once, whatever the config says
+    /// Number of parallel COPY streams; overrides jobs in the config
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     jobs: Option<usize>,
 
-    /// Write the run's figures to a file as JSON; - means stdout
+    /// Write the run's report to this file as JSON; - is stdout
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -38,17 +37,17 @@ pub(super) struct Sync {
 const EXAMPLES: &str = "\
 Examples:
   bulkload sync
-      loads all tables of bulkload.toml
+      load all tables of bulkload.toml
   bulkload sync -c nightly.toml --report /var/log/bulkload.json
-      for a nightly job; the exit code says how it went
+      run a nightly job and write its report
   bulkload sync --table public.orders --table '\"Order Lines\"' --jobs 2
-      two tables only, with two streams
+      load only two tables, with two streams
 
 Exit codes: 0 all tables applied; 1 at least one failed; 2 could not start;
 130 and 143 after SIGINT and SIGTERM.";
 
 impl Sync {
-    /// Runs it and prints the result.
+    /// Runs the sync and prints the result.
     pub(super) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
         let attempt = Attempt::begin(self.report.as_deref(), self.selection.mode())?;
         let outcome = self.run(attempt.run.clone(), globals, signals).await;

@@ -1,4 +1,4 @@
-//! What people see: results on stdout, errors on stderr, colours where they are wanted.
+//! Terminal output: results on stdout, errors on stderr, with colors where enabled.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use crate::report::wrap::wrap;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default();
 
-/// Applies `--color` to all that is written from now on: results, errors, log lines and progress.
+/// Applies `--color` to all later output: results, errors, log lines and progress.
 pub(super) fn choose_colors(when: ColorWhen) {
     let choice = match when {
         ColorWhen::Auto => anstream::ColorChoice::Auto,
@@ -29,20 +29,20 @@ pub(super) fn choose_colors(when: ColorWhen) {
     console::set_colors_enabled_stderr(stderr_has_colors());
 }
 
-/// Whether stderr takes colours.
+/// Returns whether output to stderr is colored.
 pub(super) fn stderr_has_colors() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Wider text is hard to read, and narrower text hard to write.
+/// The range of line widths: wider text is hard to read, narrower text hard to lay out.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=100;
 
-/// Columns for text on stdout: the terminal's, or else what is usual.
+/// Returns the line width for stdout: the terminal's, or a default.
 pub(super) fn width() -> usize {
     columns_of(&Term::stdout()).unwrap_or(result::WIDTH)
 }
 
-/// Columns for text on stderr, if that is a terminal; elsewhere lines are not broken.
+/// Returns the line width for stderr if it is a terminal. Elsewhere lines are not wrapped.
 pub(super) fn stderr_width() -> Option<usize> {
     columns_of(&Term::stderr())
 }
@@ -52,7 +52,7 @@ fn columns_of(term: &Term) -> Option<usize> {
     Some(usize::from(columns).clamp(*WIDTHS.start(), *WIDTHS.end()))
 }
 
-/// Writes a result to stdout. A reader that has seen enough and closed the pipe is no error.
+/// Writes a result to stdout. A closed pipe is not an error.
 pub(super) fn print(result: impl Display) -> Result<()> {
     let mut text = result.to_string();
     if !text.ends_with('\n') {
@@ -62,7 +62,8 @@ pub(super) fn print(result: impl Display) -> Result<()> {
     written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
 
-/// Writes lines whose first `indent` columns say what the rest is about. On a terminal they are broken between words.
+/// Writes lines to stdout and wraps them at word boundaries on a terminal. Continuation lines are indented by `indent`
+/// columns.
 pub(super) fn print_lines(result: impl Display, indent: usize) -> Result<()> {
     match columns_of(&Term::stdout()) {
         None => print(result),
@@ -86,7 +87,7 @@ fn broken(text: &str, indent: usize, width: usize) -> String {
     out
 }
 
-/// Writes what is not text for people, such as a man page, to stdout as it is.
+/// Writes bytes, such as a man page, to stdout unchanged.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
@@ -101,13 +102,12 @@ fn written(result: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Writes a result to stderr, where stdout is taken by something else. Nothing can be done if that fails.
+/// Writes a result to stderr, when stdout is used for something else. Ignores write errors.
 pub(super) fn print_aside(result: impl Display) {
     let _ = write!(anstream::stderr().lock(), "{result}");
 }
 
-/// Tells of an error: as text for people, or as a log line for programs that read JSON. Whatever is logged: an error that
-/// ends the program is always told.
+/// Shows an error as text or as a JSON log line. Log filters do not apply: an error that ends the program is always shown.
 pub(super) fn show_error(error: &Error, format: LogFormat) {
     match format {
         LogFormat::Text => {
@@ -117,7 +117,7 @@ pub(super) fn show_error(error: &Error, format: LogFormat) {
     }
 }
 
-/// Has a panic, too, told as a log line, where those are JSON.
+/// Makes panics appear as JSON log lines.
 pub(super) fn tell_panics_as_json() {
     std::panic::set_hook(Box::new(|panic| {
         let error = Error::new(Phase::Record, Kind::Internal, panic.to_string().replace('\n', " "));
@@ -125,7 +125,7 @@ pub(super) fn tell_panics_as_json() {
     }));
 }
 
-/// An error with the keys of a log line.
+/// Returns an error as a JSON log line.
 fn error_json(error: &Error) -> Value {
     let mut line = json!({
         "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
@@ -144,12 +144,12 @@ fn error_json(error: &Error) -> Value {
     line
 }
 
-/// Nothing can be done if that fails.
+/// Writes a JSON line to the log. Ignores write errors.
 fn print_json(line: &Value) {
     let _ = LogWriter.make_writer().write_all(format!("{line}\n").as_bytes());
 }
 
-/// `error: place: message`, and a line with the hint; broken between words where there is a width.
+/// Formats an error as `error: location: message`, followed by a line with the hint. Wraps lines if a width is given.
 fn error_text(error: &Error, width: Option<usize>) -> String {
     let mut text = String::new();
     paragraph(&mut text, ("error:", ERROR), &error.to_string(), width);
@@ -170,7 +170,7 @@ fn paragraph(out: &mut String, (lead, style): (&str, Style), text: &str, width: 
     out.push('\n');
 }
 
-/// Servers and files choose part of a message: what they sent must not steer the terminal.
+/// Replaces control characters: messages quote servers and files, whose text must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

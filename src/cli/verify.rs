@@ -10,12 +10,12 @@ use crate::commands;
 use crate::error::Result;
 use crate::run::Options;
 
-/// Compare source and target: counts and checksums; changes nothing
+/// Compare row counts and checksums of source and target; changes nothing
 ///
-/// Both servers compute checksums of the rows that the config describes, part by part; where a part differs, its keys
-/// are compared and the first ones that differ are named. Rows that runs rejected or skipped are taken into account.
-/// Columns that are not compared are named, with the reason. What was written to either side since the last run differs,
-/// too: compare when nobody writes.
+/// Both servers compute checksums of the configured rows, part by part. If a part differs, verify compares its keys and
+/// lists the first ones that differ. Rows that runs rejected or skipped are taken into account. Columns that are not
+/// compared are listed with the reason. Rows written to either side since the last run count as differences, so verify
+/// while no other session writes.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Verify {
@@ -26,22 +26,22 @@ pub(super) struct Verify {
     tables: Tables,
 }
 
-/// Where the text of a line goes on below the word that it begins with.
+/// The indent of continuation lines.
 const INDENT: usize = 9;
 
 const EXAMPLES: &str = "\
 Examples:
   bulkload verify
-      all tables of bulkload.toml
+      compare all tables of bulkload.toml
   bulkload verify -c nightly.toml --table public.orders
-      one of them
+      compare one table
 
-Exit codes: 0 source and target agree, in all that the config has compared;
-1 they differ, or a table or a column could not be compared; 2 nothing could be
+Exit codes: 0 source and target agree in everything the config compares; 1 they
+differ, or a table or column could not be compared; 2 nothing could be
 compared.";
 
 impl Verify {
-    /// Compares, and prints what was found.
+    /// Compares source and target and prints the findings.
     pub(super) async fn execute(&self, signals: &Signals) -> Result<Exit> {
         let config = self.config.load()?;
         let tables = self.tables.of(&config)?;

@@ -1,4 +1,4 @@
-//! `[table.columns]`: which columns are left behind, renamed and filled; no column has two rules.
+//! `[table.columns]`: rules that skip, rename and fill columns. A column has at most one rule.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(super) static SHAPE: Shape =
     Shape { name: "[table.columns]", keys: &["skip", "rename", "set", "default", "lossy", "extra"] };
 
 impl ColumnRules {
-    /// Reads the section, if there is one.
+    /// Reads the section; without one, returns the defaults.
     pub(super) fn read(node: Option<&Node<'_>>) -> Result<Self> {
         let Some(node) = node else { return Ok(Self::default()) };
         let section = Section::open(node, &SHAPE)?;
@@ -34,7 +34,7 @@ impl ColumnRules {
         })
     }
 
-    /// Two rules for one column, on either side: what would come of them depends on an order nobody wrote down.
+    /// Refuses two rules for one column, on either side: their result would depend on an undefined order.
     pub(super) fn refuse_two_rules(&self) -> Result<()> {
         let mut left_behind: Vec<&Ident> = Vec::new();
         for Located { value: column, at } in &self.skip {
@@ -53,7 +53,7 @@ impl ColumnRules {
                     at,
                     target,
                     "is the new name of two columns",
-                    "Rename one of them otherwise.",
+                    "Rename one of them differently.",
                 ));
             }
         }
@@ -64,7 +64,7 @@ impl ColumnRules {
                     return Err(twice(at, column, &what, "Keep one of the two."));
                 }
                 if rule == "default" && left_behind.contains(&column) {
-                    let hint = "Use set to fill a column whatever the source holds.";
+                    let hint = "Use set to fill a column regardless of the source.";
                     return Err(twice(at, column, "is both in skip and in default", hint));
                 }
             }
@@ -72,7 +72,7 @@ impl ColumnRules {
         Ok(())
     }
 
-    /// The rule that fills a target column, if one does, by the key it stands under.
+    /// Returns the key of the rule that fills a target column, if any.
     pub(super) fn filled_by(&self, column: &Ident) -> Option<&'static str> {
         if self.rename.values().any(|target| target.value == *column) {
             Some("rename")
@@ -84,14 +84,13 @@ impl ColumnRules {
     }
 }
 
-/// A table from column names, taken as they stand, to what `read` reads.
+/// Reads a table from literal column names to values.
 fn by_name<T>(read: impl Fn(&Node<'_>) -> Result<T>) -> impl Fn(&Node<'_>) -> Result<BTreeMap<Ident, T>> {
     move |node| {
         let mut values = BTreeMap::new();
-        for (key, value) in node.entries("a table with a key for each column")? {
+        for (key, value) in node.entries("a table with one key per column")? {
             let name = literal_name(key.value).ok_or_else(|| {
-                let message =
-                    format!("expected the name of a column, of 1 to 63 bytes, found {:?}", key.value);
+                let message = format!("expected a column name of 1 to 63 bytes, found {:?}", key.value);
                 node.says_at(key.at, message).hint(NO_QUOTES)
             })?;
             values.insert(name, read(&value)?);

@@ -1,6 +1,6 @@
-//! `csv` and `[table.csv]`: which files a table's rows come from, and how these are written.
+//! `csv` and `[table.csv]`: the files that a table's rows come from, and their dialect.
 //!
-//! TOML has one value under a key, so that `csv` is either the files alone or a table with them and their dialect.
+//! A TOML key has one value, so `csv` is either the files alone or a table with the files and their dialect.
 
 use encoding_rs::Encoding;
 use toml::de::DeValue;
@@ -10,18 +10,18 @@ use super::section::{Node, Section, Shape};
 use super::value::{list, text};
 use crate::error::{Error, Result};
 
-/// Where a user says how files are written, so that advice names what can be typed there.
+/// Where the dialect was given, so that hints name the matching key or option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Said {
-    /// In a config.
+    /// In a config file.
     #[default]
     Config,
-    /// On the command line, where there is no config.
+    /// On the command line of `seed`, without a config.
     Flags,
 }
 
 impl Said {
-    /// How a key of `[table.csv]` is given a value: `delimiter = ";" under [table.csv]`, or `--delimiter ';'`.
+    /// Returns how to set a key of `[table.csv]`: `delimiter = ";" under [table.csv]` or `--delimiter ';'`.
     #[must_use]
     pub fn setting(self, key: &str, value: &str) -> String {
         match (self, key) {
@@ -33,7 +33,7 @@ impl Said {
     }
 }
 
-/// Files and their dialect.
+/// The keys of `[table.csv]`.
 pub(super) static SHAPE: Shape = Shape {
     name: "[table.csv]",
     keys: &["files", "delimiter", "quote", "escape", "header", "null", "encoding", "comment"],
@@ -42,37 +42,37 @@ pub(super) static SHAPE: Shape = Shape {
 /// The files that a table's rows come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CsvConfig {
-    /// Paths with `*`, `?`, `[…]` and `**` in them, relative to the working directory; `-` is the standard input.
+    /// Paths, with the patterns `*`, `?`, `[…]` and `**`, relative to the working directory; `-` is standard input.
     pub files: Located<Vec<String>>,
-    /// How all of them are written.
+    /// The dialect of all files.
     pub dialect: Dialect,
 }
 
-/// How CSV is written. Every character is a single byte of ASCII.
+/// The special characters of a CSV dialect. Each is a single ASCII byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Characters {
-    /// Between fields.
+    /// Separates fields.
     pub delimiter: u8,
-    /// Around fields, and doubled within them; `None`: no field is ever quoted.
+    /// Encloses fields, and is doubled within them; `None`: fields are never quoted.
     pub quote: Option<u8>,
-    /// Within quotes, before a quote or itself, besides doubling; `None`: none.
+    /// Escapes a quote or itself within quotes, in addition to doubling; `None`: only doubling.
     pub escape: Option<u8>,
-    /// At the beginning of lines that are no records.
+    /// Starts a line that is a comment; `None`: no comments.
     pub comment: Option<u8>,
 }
 
-/// How a CSV file is written, as COPY's options of the same names (PostgreSQL manual, COPY).
+/// The dialect of CSV files. The fields correspond to COPY's options of the same names (PostgreSQL manual, COPY).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dialect {
-    /// The characters with a meaning.
+    /// The special characters.
     pub characters: Characters,
-    /// Whether the first record names the columns; otherwise they are the target's, by position.
+    /// Whether the first record names the columns; otherwise fields match the target's columns by position.
     pub header: bool,
-    /// What stands for NULL, if it is not quoted.
+    /// Unquoted text that means NULL; by default the empty string.
     pub null: String,
-    /// Of the file, unless it begins with a byte order mark.
+    /// Encoding of a file that does not start with a byte order mark.
     pub encoding: &'static Encoding,
-    /// Where all this is said.
+    /// Where the dialect was given.
     pub said: Said,
 }
 
@@ -85,46 +85,46 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// What contradicts itself, as a clause.
+    /// Checks that the settings do not contradict each other.
     ///
     /// # Errors
-    /// The key, and what is wrong with its value.
+    /// The key and, as a clause, the problem with its value.
     pub fn check(&self) -> std::result::Result<(), (&'static str, String)> {
         let Characters { delimiter, quote, escape, comment } = self.characters;
         if quote == Some(delimiter) {
-            return Err(("quote", "is the delimiter, too".to_owned()));
+            return Err(("quote", "is also the delimiter".to_owned()));
         }
         if escape == Some(delimiter) {
-            return Err(("escape", "is the delimiter, too".to_owned()));
+            return Err(("escape", "is also the delimiter".to_owned()));
         }
         if escape.is_some() && quote.is_none() {
             return Err(("escape", "has no effect without quote".to_owned()));
         }
         if comment.is_some_and(|comment| comment == delimiter || quote == Some(comment)) {
-            return Err(("comment", "is the delimiter or the quote, too".to_owned()));
+            return Err(("comment", "is also the delimiter or the quote character".to_owned()));
         }
         let special = |byte: u8| byte == delimiter || quote == Some(byte) || matches!(byte, b'\n' | b'\r');
         if self.null.bytes().any(special) {
-            return Err(("null", "holds the delimiter, the quote, or an end of line".to_owned()));
+            return Err(("null", "contains the delimiter, the quote character, or a line break".to_owned()));
         }
         Ok(())
     }
 }
 
-/// A character that may have a meaning in CSV: one byte of ASCII. `\t` and `tab` are the tab.
+/// Parses a special character: one ASCII byte. `\t` and `tab` mean the tab.
 ///
 /// # Errors
-/// What was expected.
+/// The expected value.
 pub fn character(text: &str) -> std::result::Result<u8, String> {
     match text.as_bytes() {
         _ if text == "\\t" || text == "tab" => Ok(b'\t'),
         &[byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Ok(byte),
-        _ => Err("expected a single character of ASCII, such as \";\" or \"\\t\"".to_owned()),
+        _ => Err("expected a single ASCII character, such as \";\" or \"\\t\"".to_owned()),
     }
 }
 
 impl CsvConfig {
-    /// Files of the default dialect.
+    /// Returns files of the default dialect.
     #[must_use]
     pub fn of(files: Located<Vec<String>>) -> Self {
         Self { files, dialect: Dialect::default() }
@@ -143,7 +143,7 @@ impl CsvConfig {
             escape: section.read("escape", optional)?.unwrap_or_default(),
             comment: section.read("comment", optional)?.unwrap_or_default(),
         };
-        // As COPY has it, a quote that escapes itself is a quote that is doubled.
+        // As in COPY, a quote that escapes itself is a doubled quote.
         let characters = Characters { escape: own.escape.filter(|_| own.escape != own.quote), ..own };
         let dialect = Dialect {
             characters,
@@ -175,7 +175,7 @@ fn required(node: &Node<'_>) -> Result<u8> {
     character(&node.text("a string of one character")?).map_err(|expected| node.says(expected))
 }
 
-/// A character; an empty string means that there is none.
+/// Reads a character; an empty string means none.
 fn optional(node: &Node<'_>) -> Result<Option<u8>> {
     match &*node.text("a string of one character")? {
         "" => Ok(None),
@@ -193,13 +193,13 @@ fn boolean(node: &Node<'_>) -> Result<bool> {
 fn encoding(node: &Node<'_>) -> Result<&'static Encoding> {
     let name = node.text("the name of an encoding")?;
     encoding_of(&name)
-        .ok_or_else(|| node.wrong("the name of an encoding").hint(format!("For instance {ENCODINGS}.")))
+        .ok_or_else(|| node.wrong("the name of an encoding").hint(format!("Examples: {ENCODINGS}.")))
 }
 
-/// Some names of encodings.
+/// Examples of encoding names.
 pub const ENCODINGS: &str = "utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk";
 
-/// An encoding by its name, as browsers call it.
+/// Returns an encoding by its label in the WHATWG Encoding Standard, as used by browsers.
 #[must_use]
 pub fn encoding_of(name: &str) -> Option<&'static Encoding> {
     Encoding::for_label_no_replacement(name.trim().as_bytes())

@@ -1,7 +1,7 @@
-//! A config file as text: places in it, its syntax, and the variables its strings name.
+//! The text of a config file: its syntax tree, locations in it, and environment variables in its strings.
 //!
-//! Variables are put into string values after parsing, never into the file's text: what a variable holds can
-//! neither break the syntax nor shift a line.
+//! Variables are expanded in string values after parsing, never in the file's text, so their values can neither break the
+//! syntax nor shift a line.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use toml::de::DeTable;
 
 use crate::error::{Error, Location, Result};
 
-/// Looks up an environment variable; `None` where it is not set or not UTF-8.
+/// Looks up an environment variable; `None` if it is not set or not UTF-8.
 pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// A config file's text, what it is called, and the environment it is read in.
+/// A config file's text and name, with the environment for its variables.
 pub(super) struct Document<'a> {
     file: Arc<str>,
     text: &'a str,
@@ -23,27 +23,30 @@ pub(super) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// A document that calls itself `file` in messages.
+    /// Creates a document that error messages call `file`.
     pub(super) fn new(file: &str, text: &'a str, env: &'a Env<'a>) -> Self {
         Self { file: file.into(), text, env }
     }
 
-    /// The document's syntax tree, or what TOML has against it.
+    /// Returns the syntax tree.
+    ///
+    /// # Errors
+    /// A config error at the first syntax error.
     pub(super) fn tree(&self) -> Result<Spanned<DeTable<'a>>> {
         DeTable::parse(self.text).map_err(|error| {
             let at = error.span().map_or_else(|| self.whole(), |span| self.locate(span.start));
-            // The first line says what is wrong; what may follow quotes the file, which may hold a password.
+            // Only the first line: further lines quote the file, which may contain a password.
             let message = error.message().lines().next().unwrap_or("cannot be understood");
             Error::config(at, format!("not valid TOML: {message}"))
         })
     }
 
-    /// The file itself, without a line.
+    /// Returns the location of the file as a whole, without a line.
     pub(super) fn whole(&self) -> Location {
         Location { file: Arc::clone(&self.file), line: 0, column: 0 }
     }
 
-    /// Where the byte at `offset` stands. Offsets past the end mean the end.
+    /// Returns the location of the byte at `offset`, or of the end for offsets beyond it.
     pub(super) fn locate(&self, offset: usize) -> Location {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -56,14 +59,13 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// An environment variable that is set to something.
+    /// Returns an environment variable that is set and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.env)(name).filter(|value| !value.is_empty())
     }
 
-    /// `raw`, found at `span`, with every `${NAME}` replaced by that environment variable. `$${` stands for
-    /// `${`; any other `$` is itself, so that SQL's `$1` and `$$` need no care. What a variable holds is taken
-    /// as it is, even where it holds `${`.
+    /// Replaces every `${NAME}` in `raw`, the string at `span`, with that environment variable. `$${` means a literal `${`;
+    /// any other `$` is unchanged, so SQL's `$1` and `$$` need no escape. Values of variables are not expanded again.
     pub(super) fn expand<'t>(&self, raw: &'t str, span: &Range<usize>) -> Result<Cow<'t, str>> {
         if !raw.contains("${") {
             return Ok(Cow::Borrowed(raw));
@@ -86,13 +88,13 @@ impl<'a> Document<'a> {
         Ok(Cow::Owned(expanded))
     }
 
-    /// The name in front of `}`, and what follows.
+    /// Splits `text` into the name before `}` and the rest.
     fn reference<'t>(&self, text: &'t str, span: &Range<usize>) -> Result<(&'t str, &'t str)> {
         let is_name =
             |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         text.split_once('}').filter(|(name, _)| is_name(name)).ok_or_else(|| {
             Error::config(self.locate(span.start), "expected the name of an environment variable in ${…}")
-                .hint("Write ${NAME}, or $${ where the text shall hold ${.")
+                .hint("Write ${NAME}, or $${ to write a literal ${.")
         })
     }
 

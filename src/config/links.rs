@@ -1,4 +1,4 @@
-//! `[[table.lookup]]` and `[[table.reference]]`: what ties a table's rows to those of others.
+//! `[[table.lookup]]` and `[[table.reference]]`: links from a table's rows to those of other tables.
 
 use super::section::{Node, Section, Shape};
 use super::value::{columns, constant, ident, list, located, table_name, word};
@@ -6,11 +6,11 @@ use super::{Located, LookupConfig, OnOrphan, ReferenceConfig, TableConfig};
 use crate::error::{Error, Result};
 use crate::pg::name::{Ident, NotAName, TableName};
 
-/// A column filled from another table.
+/// The keys of `[[table.lookup]]`.
 pub(super) static LOOKUP: Shape =
     Shape { name: "[[table.lookup]]", keys: &["column", "from", "match", "value", "on_missing"] };
 
-/// A foreign key, declared or tuned.
+/// The keys of `[[table.reference]]`, which declares or tunes a foreign key.
 pub(super) static REFERENCE: Shape =
     Shape { name: "[[table.reference]]", keys: &["columns", "to", "on_orphan", "null_values"] };
 
@@ -21,7 +21,7 @@ static ON_ORPHAN: &[(&str, OnOrphan)] = &[
     ("keep", OnOrphan::Keep),
 ];
 
-/// Each of the tables under `key`.
+/// Reads each table of the array `key`.
 pub(super) fn read_all<T>(
     section: &Section<'_>,
     key: &'static str,
@@ -49,7 +49,7 @@ impl LookupConfig {
     }
 }
 
-/// `{ source column = column of the table looked into }`, at least one.
+/// Reads `match`: at least one pair `source column = column of the looked-up table`.
 fn matches(node: &Node<'_>) -> Result<Vec<(Located<Ident>, Ident)>> {
     const EXPECTED: &str = "a table such as { job_id = \"id\" }";
     let entries = node.entries(EXPECTED)?;
@@ -83,12 +83,12 @@ impl ReferenceConfig {
         }
         Err(Error::config(
             reference.to.at,
-            format!("to: expected as many columns as in columns, {ours}, found {theirs}"),
+            format!("to: expected the same number of columns as in columns ({ours}), found {theirs}"),
         ))
     }
 }
 
-/// `schema.table(column, …)`
+/// Reads `schema.table(column, …)`.
 fn referenced(node: &Node<'_>) -> Result<(TableName, Vec<Ident>)> {
     const EXPECTED: &str = "a table and its columns, such as \"public.clients(client_id)\"";
     let text = node.text(EXPECTED)?;
@@ -109,7 +109,7 @@ fn parse_referenced(text: &str) -> Option<(TableName, Vec<Ident>)> {
     Some((table.parse().ok()?, columns))
 }
 
-/// The parts of `text` between the `separator`s that do not stand within double quotes: the first, the others.
+/// Splits `text` at every `separator` outside double quotes. Returns the first part and the others.
 fn split_outside_quotes(text: &str, separator: char) -> (&str, Vec<&str>) {
     let mut is_quoted = false;
     let mut parts = text.split(move |c| {
@@ -119,15 +119,15 @@ fn split_outside_quotes(text: &str, separator: char) -> (&str, Vec<&str>) {
     (parts.next().unwrap_or_default(), parts.collect())
 }
 
-/// Lookups and references that contradict one another or the column rules.
+/// Refuses lookups and references that conflict with one another or with the column rules.
 pub(super) fn refuse_contradictions(table: &TableConfig) -> Result<()> {
     for (i, LookupConfig { column: Located { value: column, at }, .. }) in table.lookups.iter().enumerate() {
         if table.lookups[..i].iter().any(|earlier| earlier.column.value == *column) {
             return Err(Error::config(at.clone(), format!("column: {column} is filled by two lookups"))
-                .hint("Keep one [[table.lookup]] for each column."));
+                .hint("Keep one [[table.lookup]] per column."));
         }
         if let Some(rule) = table.columns.filled_by(column) {
-            return Err(Error::config(at.clone(), format!("column: {column} is filled by {rule} already"))
+            return Err(Error::config(at.clone(), format!("column: {column} is already filled by {rule}"))
                 .hint("Keep one of the two."));
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn refuse_contradictions(table: &TableConfig) -> Result<()> {
                 reference.columns.at.clone(),
                 "columns: this reference is declared twice",
             )
-            .hint("Keep one [[table.reference]] for each foreign key."));
+            .hint("Keep one [[table.reference]] per foreign key."));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! From a file, or its text, to a [`Config`].
+//! Reads a [`Config`] from a file or its text.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -10,23 +10,23 @@ use super::{Config, From, Located, RunConfig, Secret, TableConfig, value};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::name::TableName;
 
-/// The file's top level.
+/// The keys at the top level.
 pub(super) static TOP: Shape = Shape { name: "", keys: &["source", "target", "run", "table"] };
-/// Where rows come from.
+/// The keys of `[source]`.
 pub(super) static SOURCE: Shape = Shape { name: "[source]", keys: &["url"] };
-/// Where rows go to.
+/// The keys of `[target]`.
 pub(super) static TARGET: Shape = Shape { name: "[target]", keys: &["url", "disk"] };
 
-/// Holds the source's URL where the config does not.
+/// Environment variable with the source's URL, used if the config has none.
 pub const SOURCE_URL_VARIABLE: &str = "SOURCE_DATABASE_URL";
-/// Holds the target's URL where the config does not.
+/// Environment variable with the target's URL, used if the config has none.
 pub const TARGET_URL_VARIABLE: &str = "TARGET_DATABASE_URL";
 
 const HINT_NAME: &str =
-    "Name the config with -c FILE; without it, bulkload.toml in the working directory is read.";
-const HINT_UTF_8: &str = "Save it as UTF-8, which TOML demands; editors on Windows may write UTF-16 or ANSI.";
+    "Name the config with -c FILE. The default is bulkload.toml in the working directory.";
+const HINT_UTF_8: &str = "Save it as UTF-8, as TOML requires. Editors on Windows may write UTF-16 or ANSI.";
 
-/// The environment of this process, for [`Config::load`].
+/// Looks up a variable in the environment of this process, for [`Config::load`].
 #[must_use]
 pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -36,7 +36,7 @@ impl Config {
     /// Reads and validates a file. See [`Config::parse`].
     ///
     /// # Errors
-    /// Whatever is wrong with it, as one error of [`Kind::Config`] with the place.
+    /// [`Kind::Config`] with the location of the first problem, or if the file cannot be read.
     pub fn load(path: &Path, env: &Env<'_>) -> Result<Self> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -50,13 +50,13 @@ impl Config {
         Self::parse(&text, &file, env)
     }
 
-    /// Validates a config's text; `file` is what it calls itself in messages.
+    /// Parses and validates a config's text; error messages call it `file`.
     ///
-    /// Every string value may name environment variables as `${NAME}`; `$${` stands for `${`. A URL that is
-    /// not given is taken from `SOURCE_DATABASE_URL` or `TARGET_DATABASE_URL`.
+    /// Every string value may contain environment variables as `${NAME}`; `$${` means a literal `${`. A URL that is not
+    /// given is read from `SOURCE_DATABASE_URL` or `TARGET_DATABASE_URL`.
     ///
     /// # Errors
-    /// The first thing that is wrong, as an error of [`Kind::Config`] with file, line and column.
+    /// [`Kind::Config`] for the first problem, with file, line and column.
     pub fn parse(text: &str, file: &str, env: &Env<'_>) -> Result<Self> {
         let doc = Document::new(file, text, env);
         let tree = doc.tree()?;
@@ -80,13 +80,13 @@ impl Config {
     }
 }
 
-/// What the file says of one of the two databases.
+/// The settings of one of the two databases.
 struct Side {
     name: &'static str,
-    /// Where its section begins, or the file where it has none.
+    /// Location of the section, or of the file if it has none.
     at: Location,
     url: Option<Located<String>>,
-    /// Bytes of its disk.
+    /// Size of the disk in bytes.
     disk: Option<u64>,
 }
 
@@ -104,7 +104,7 @@ impl Side {
         Ok(Self { name, at: section.at, url, disk })
     }
 
-    /// The file's connection string, else the one in the environment.
+    /// Returns the connection string from the file, or else from the environment.
     fn url(&self, doc: &Document<'_>, variable: &str) -> Option<Located<Secret>> {
         if let Some(Located { value, at }) = &self.url {
             return Some(Located { value: Secret::new(value.clone()), at: at.clone() });
@@ -128,8 +128,8 @@ fn read_tables(top: &Section<'_>, run: &RunConfig) -> Result<Vec<TableConfig>> {
         None => Vec::new(),
     };
     if sections.is_empty() {
-        return Err(Error::config(top.at.clone(), "no [[table]]: there is nothing to load")
-            .hint("Add a line [[table]] and beneath it name = \"schema.table\" for each table."));
+        return Err(Error::config(top.at.clone(), "no [[table]]: nothing to load")
+            .hint("Add a [[table]] section with name = \"schema.table\" for each table."));
     }
     let mut lines: HashMap<TableName, u32> = HashMap::with_capacity(sections.len());
     let mut tables = Vec::with_capacity(sections.len());
@@ -139,9 +139,9 @@ fn read_tables(top: &Section<'_>, run: &RunConfig) -> Result<Vec<TableConfig>> {
         if let Some(line) = lines.insert(name.clone(), at.line) {
             return Err(Error::config(
                 at.clone(),
-                format!("name: the table {} is already at line {line}", name.plain()),
+                format!("name: the table {} is already defined at line {line}", name.plain()),
             )
-            .hint("Keep one [[table]] for each table of the target."));
+            .hint("Keep one [[table]] per target table."));
         }
         tables.push(table);
     }

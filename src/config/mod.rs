@@ -1,8 +1,8 @@
-//! From a TOML file to validated types.
+//! The configuration file, parsed and validated.
 //!
-//! [`Config::load`] reads the file of section "Configuration" of the README; everything that can be judged without a
-//! server is judged here, and each complaint names file, line, column and what was expected. What needs a
-//! catalog is judged by [`crate::plan`], with the [`Location`]s that are kept beside the values.
+//! [`Config::load`] reads the TOML file described in section "Configuration" of the README and checks everything that can be
+//! checked without a server. Each error names file, line, column and the expected value. [`crate::plan`] checks what
+//! requires a catalog, and reports it with the [`Location`]s stored beside the values.
 
 mod columns;
 mod csv;
@@ -29,23 +29,24 @@ pub use section::sections;
 use crate::error::Location;
 use crate::pg::name::{Ident, TableName};
 
-/// A value and where in the config it stands.
+/// A value and its location in the config.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it stands.
+    /// The location of the value.
     pub at: Location,
 }
 
-/// A whole config.
+/// A validated config.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where rows come from: a libpq connection string, `${VAR}` expanded; `None` if all come from files and none is given.
+    /// Connection string of the source, in libpq's syntax, with `${VAR}` expanded. `None` if it is not given and all rows come
+    /// from files.
     pub source: Option<Located<Secret>>,
-    /// Where rows go to.
+    /// Connection string of the target.
     pub target: Located<Secret>,
-    /// Bytes of the target's disk, or those that its platform allows the database; `None` if that is not told.
+    /// Size of the target's disk in bytes, or the size limit of the database on its platform; `None` if not given.
     pub disk: Option<u64>,
     /// Settings of the run.
     pub run: RunConfig,
@@ -53,7 +54,7 @@ pub struct Config {
     pub tables: Vec<TableConfig>,
 }
 
-/// A string that is not shown: its `Debug` says nothing of it.
+/// A string that is never shown: its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -64,7 +65,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The string itself, for the one place that needs it.
+    /// Returns the string itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -77,17 +78,17 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A bound as rows or as a share.
+/// An upper bound, as a number of rows or as a percentage.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// So many rows.
+    /// Number of rows.
     Rows(u64),
-    /// So many percent, 0 to 100.
+    /// Percentage of all rows, 0 to 100.
     Percent(f64),
 }
 
 impl Limit {
-    /// Whether `part` of `whole` rows is more than this allows.
+    /// Returns whether `part` of `whole` rows exceeds the limit.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share of more than 2^52 rows need not be exact")]
     pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
@@ -99,7 +100,8 @@ impl Limit {
 }
 
 impl Limit {
-    /// The same of a whole that is not known yet, but for how large it is at most.
+    /// Returns whether `part` rows exceed the limit for every possible total up to `whole_max`; `None` means no upper bound is
+    /// known.
     #[must_use]
     pub fn is_certainly_exceeded_by(self, part: u64, whole_max: Option<u64>) -> bool {
         match (self, whole_max) {
@@ -129,10 +131,10 @@ impl std::fmt::Display for Limit {
 /// `format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FormatChoice {
-    /// Binary where both sides agree on every column's wire format, text otherwise.
+    /// Binary if both sides agree on every column's wire format, otherwise text.
     #[default]
     Auto,
-    /// Binary, or an error.
+    /// Binary; an error if that is not possible.
     Binary,
     /// Text.
     Text,
@@ -151,7 +153,7 @@ pub enum Commit {
 /// `on_empty`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnEmpty {
-    /// The table is left as it is; ok with a warning.
+    /// The table is left unchanged and reported as ok with a warning.
     #[default]
     Skip,
     /// The table is emptied.
@@ -160,47 +162,47 @@ pub enum OnEmpty {
     Fail,
 }
 
-/// `[table.columns] lossy`: what it means that a cast can lose something.
+/// `[table.columns] lossy`: how casts that can lose information are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lossy {
-    /// A warning names the columns, and says how many rows change where counting them is cheap.
+    /// A warning lists the columns, with the number of rows that change if counting them is cheap.
     #[default]
     Warn,
-    /// A table whose rows change fails.
+    /// The table fails if rows change.
     Error,
-    /// It is meant: `verify` compares after the cast.
+    /// The loss is intended; `verify` compares after the cast.
     Allow,
 }
 
-/// `triggers`: what becomes of the users' triggers of the target while a table is applied.
+/// `triggers`: whether the target's user triggers fire while a table is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Triggers {
     /// They fire.
     #[default]
     Fire,
-    /// They are disabled by name in the applying transaction, and restored there.
+    /// The applying transaction disables them by name and restores them.
     Off,
 }
 
-/// `strategy`: what the target shall look like afterwards.
+/// `strategy`: the rows that the target holds afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// Exactly the source's rows, in the whole table or in its scope.
+    /// The table, or its scope, holds exactly the source's rows.
     #[default]
     Replace,
-    /// Source rows inserted or updated by key, nothing deleted.
+    /// Source rows are inserted or updated by key; nothing is deleted.
     Upsert,
-    /// Rows whose key is new inserted, existing rows left alone.
+    /// Source rows with new keys are inserted; existing rows stay unchanged.
     Insert,
 }
 
-/// `apply`: how `replace` gets there.
+/// `apply`: how `replace` changes the live table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ApplyMethod {
-    /// The best of those that are possible.
+    /// The best possible method.
     #[default]
     Auto,
-    /// A new table takes the live one's place.
+    /// A new table takes the place of the live table.
     Swap,
     /// Only the differences are applied.
     Delta,
@@ -210,14 +212,14 @@ pub enum ApplyMethod {
     Truncate,
     /// TRUNCATE and COPY into the live table.
     Direct,
-    /// How `strategy = "upsert"` is done; not a word of the config.
+    /// The method of `strategy = "upsert"`; not a value of `apply` in the config.
     Upsert,
-    /// How `strategy = "insert"` is done; not a word of the config.
+    /// The method of `strategy = "insert"`; not a value of `apply` in the config.
     Insert,
 }
 
 impl ApplyMethod {
-    /// As the config and the report write it.
+    /// Returns the name in config and report.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -233,10 +235,10 @@ impl ApplyMethod {
     }
 }
 
-/// `missing`: what becomes of columns of the target that nothing fills.
+/// `missing`: how target columns that nothing fills are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Rows that stay keep their values.
+    /// Existing rows keep their values.
     Keep,
     /// Every row gets the column's default.
     Default,
@@ -244,55 +246,55 @@ pub enum Missing {
     Error,
 }
 
-/// Where a table's rows come from.
+/// The source of a table's rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum From {
-    /// A table or a view of the source.
+    /// A table or view in the source database.
     Relation(Located<TableName>),
-    /// A query that the source runs.
+    /// A query that the source database runs.
     Query(Located<String>),
     /// CSV files.
     Csv(CsvConfig),
 }
 
-/// A constant, or SQL that the source computes per row.
+/// A constant, or an expression that the source evaluates per row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A literal, as text; `None` is never written in TOML.
+    /// A literal, as text.
     Constant(String),
     /// A SQL expression.
     Expr(String),
 }
 
-/// `watermark`: what tells, in the source, that a row changed.
+/// `watermark`: identifies changed rows in the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watermark {
-    /// Any of these columns.
+    /// A row has changed if any of these columns has.
     Columns(Vec<Ident>),
-    /// The system column of that name, which every table has.
+    /// The system column `xmin`, which every table has.
     Xmin,
 }
 
 /// One `[[table]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableConfig {
-    /// Its name on the target.
+    /// Name on the target.
     pub name: Located<TableName>,
-    /// Where its rows come from.
+    /// Source of the rows.
     pub from: From,
     /// Predicate that the source evaluates.
     pub filter: Option<Located<String>>,
-    /// What the target shall look like.
+    /// Rows that the target holds afterwards.
     pub strategy: Strategy,
-    /// How to get there.
+    /// How the live table is changed.
     pub apply: Located<ApplyMethod>,
-    /// The columns that identify a row on the target, if the user says so.
+    /// Columns that identify a row on the target, if given.
     pub key: Option<Located<Vec<Ident>>>,
-    /// Rows of the target that this sync owns.
+    /// Predicate for the target rows that this sync owns.
     pub scope: Option<Located<String>>,
-    /// How incremental runs find what changed in the source.
+    /// How incremental runs find changed rows in the source.
     pub watermark: Option<Located<Watermark>>,
-    /// Re-read this much more than the watermark rule demands.
+    /// How far to read back beyond the watermark rule.
     pub watermark_overlap: Duration,
     /// Overrides `[run] format`.
     pub format: FormatChoice,
@@ -302,13 +304,13 @@ pub struct TableConfig {
     pub max_shrink: Limit,
     /// Overrides `[run] on_empty`.
     pub on_empty: OnEmpty,
-    /// Fails if the table has rows when it is written. No key of a file: `seed` sets it where no strategy is given.
+    /// Fail if the table has rows when it is written. Not a key of the file: `seed` sets it if no strategy is given.
     pub only_if_empty: bool,
     /// Overrides `[run] full_every`.
     pub full_every: Duration,
-    /// Columns that `verify` leaves out.
+    /// Columns that `verify` does not compare.
     pub verify_ignore: Vec<Located<Ident>>,
-    /// What becomes of columns of the target that nothing fills; if not said, that depends on the method.
+    /// How target columns that nothing fills are treated; `None`: depends on the apply method.
     pub missing: Option<Missing>,
     /// Whether the target's triggers fire.
     pub triggers: Located<Triggers>,
@@ -320,20 +322,20 @@ pub struct TableConfig {
     pub references: Vec<ReferenceConfig>,
 }
 
-/// `[table.columns]`; column names are literal, source names on the left.
+/// `[table.columns]`. Column names are literal; source names are on the left.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ColumnRules {
-    /// Source columns to leave behind.
+    /// Source columns that are not loaded.
     pub skip: Vec<Located<Ident>>,
-    /// Source column to target column.
+    /// Maps source columns to target columns.
     pub rename: BTreeMap<Ident, Located<Ident>>,
-    /// Target column to its value.
+    /// Maps target columns to their values.
     pub set: BTreeMap<Ident, Located<Value>>,
-    /// Target column to its value where the source has no such column.
+    /// Maps target columns to their values if the source has no such column.
     pub default: BTreeMap<Ident, Located<Value>>,
-    /// What casts mean that can lose something.
+    /// How casts that can lose information are treated.
     pub lossy: Lossy,
-    /// Whether source columns that the target lacks are an error rather than a warning; if not said, they are in files.
+    /// Whether source columns that the target lacks are an error rather than a warning; `None`: an error for files only.
     pub extra_is_error: Option<bool>,
 }
 
@@ -342,13 +344,13 @@ pub struct ColumnRules {
 pub struct LookupConfig {
     /// Target column to fill.
     pub column: Located<Ident>,
-    /// A target table, as it will be after this run.
+    /// Target table to look up, in its state after this run.
     pub from: Located<TableName>,
-    /// Source column = its column.
+    /// Pairs of a source column and the matching column of `from`.
     pub on: Vec<(Located<Ident>, Ident)>,
-    /// Its column to take the value from.
+    /// Column of `from` that holds the value.
     pub value: Located<Ident>,
-    /// Whether a row without a match is rejected rather than given a NULL.
+    /// Whether a row without a match is rejected rather than filled with NULL.
     pub reject_missing: bool,
 }
 
@@ -358,18 +360,18 @@ pub enum OnOrphan {
     /// The row goes to the rejects file.
     #[default]
     Reject,
-    /// The reference is loaded as NULL.
+    /// The row is loaded with NULL as its reference.
     Null,
     /// The table fails.
     Fail,
-    /// The row is loaded as it is.
+    /// The row is loaded unchanged.
     Keep,
 }
 
 /// One `[[table.reference]]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceConfig {
-    /// Target columns.
+    /// Referencing columns on the target.
     pub columns: Located<Vec<Ident>>,
     /// The referenced table and its columns.
     pub to: Located<(TableName, Vec<Ident>)>,

@@ -1,8 +1,8 @@
-//! Sections and values of a config file, with the words for what is wrong with them.
+//! Sections and values of a config file, and the errors about them.
 //!
-//! A [`Section`] is opened with the keys it may have, so that a misspelt key is found before anything is said to
-//! be missing. A [`Node`] is one value; readers in [`super::value`] turn it into a type or into an error that
-//! names place, key, what was expected and what was found.
+//! A [`Section`] is opened with its permitted keys, so a misspelled key is reported before a missing one. A [`Node`] is one
+//! value. The readers in [`super::value`] turn it into a type, or into an error with location, key, expected value and found
+//! value.
 
 use std::borrow::Cow;
 
@@ -13,15 +13,15 @@ use super::Located;
 use super::document::Document;
 use crate::error::{Error, Location, Result};
 
-/// What a section is called and which keys it may have.
+/// The name of a section and its permitted keys.
 pub(super) struct Shape {
-    /// As a person would write its header, such as `[run]`.
+    /// The header, such as `[run]`; empty for the top level.
     pub(super) name: &'static str,
-    /// Its keys.
+    /// The permitted keys.
     pub(super) keys: &'static [&'static str],
 }
 
-/// All sections of the file; a key that stands in the wrong one is sent to the right one.
+/// All sections of a config. For a key in the wrong section, the hint names the right one.
 static SHAPES: &[&Shape] = &[
     &super::load::TOP,
     &super::load::SOURCE,
@@ -34,18 +34,17 @@ static SHAPES: &[&Shape] = &[
     &super::links::REFERENCE,
 ];
 
-/// The sections that a config may have, as a person writes their headers (the file's top level has none), and the keys
-/// of each.
+/// Returns the headers of all sections and their keys. The header of the top level is empty.
 pub fn sections() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     SHAPES.iter().map(|shape| (shape.name, shape.keys))
 }
 
-/// A table of the file whose keys are all known ones.
+/// A table of the file that has only permitted keys.
 pub(super) struct Section<'a> {
     doc: &'a Document<'a>,
     shape: &'static Shape,
     table: &'a DeTable<'a>,
-    /// Where it begins.
+    /// Location of its start.
     pub(super) at: Location,
 }
 
@@ -59,7 +58,7 @@ impl<'a> Section<'a> {
     pub(super) fn open(node: &Node<'a>, shape: &'static Shape) -> Result<Self> {
         match node.value.get_ref() {
             DeValue::Table(table) => Self::checked(node.doc, table, node.at(), shape),
-            _ => Err(node.wrong_type("a table").hint(format!("Write it under a line {}.", shape.name))),
+            _ => Err(node.wrong_type("a table").hint(format!("Write it as a section {}.", shape.name))),
         }
     }
 
@@ -68,7 +67,7 @@ impl<'a> Section<'a> {
         let DeValue::Array(items) = node.value.get_ref() else {
             return Err(node
                 .wrong_type(&format!("an array of tables, {}", shape.name))
-                .hint(format!("Write each one under a line {} of its own.", shape.name)));
+                .hint(format!("Write each one as a separate section {}.", shape.name)));
         };
         items.iter().map(|value| Self::open(&Node { value, ..node.clone() }, shape)).collect()
     }
@@ -89,14 +88,14 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of `key`, if the file has it.
+    /// Returns the value of `key`, if present.
     pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
         debug_assert!(self.shape.keys.contains(&key), "{key} is not in the shape of {}", self.shape.name);
         let value = self.table.get(key)?;
         Some(Node { doc: self.doc, what: Cow::Borrowed(key), value })
     }
 
-    /// The value of `key` as `read` understands it, if the file has it.
+    /// Reads the value of `key` with `read`, if present.
     pub(super) fn read<T>(
         &self,
         key: &'static str,
@@ -105,7 +104,7 @@ impl<'a> Section<'a> {
         self.get(key).map(|node| read(&node)).transpose()
     }
 
-    /// As [`Section::read`], for a key that must be there.
+    /// Like [`Section::read`], for a required key.
     pub(super) fn require<T>(
         &self,
         key: &'static str,
@@ -113,7 +112,7 @@ impl<'a> Section<'a> {
         example: &str,
     ) -> Result<T> {
         self.read(key, read)?.ok_or_else(|| {
-            Error::config(self.at.clone(), format!("{} lacks the key {key}", self.shape.name))
+            Error::config(self.at.clone(), format!("missing key {key} in {}", self.shape.name))
                 .hint(format!("Add a line such as: {key} = {example}"))
         })
     }
@@ -133,7 +132,7 @@ fn unknown_key(at: Location, key: &str, shape: &Shape) -> Error {
     })
 }
 
-/// The word among `words` that `typed` was probably meant to be: at most a third of its letters are off.
+/// Returns the word in `words` that is most similar to `typed`, if at most a third of its letters differ.
 pub(super) fn nearest<'w>(typed: &str, words: &[&'w str]) -> Option<&'w str> {
     let typed = typed.to_lowercase();
     words
@@ -144,7 +143,7 @@ pub(super) fn nearest<'w>(typed: &str, words: &[&'w str]) -> Option<&'w str> {
         .map(|(_, word)| word)
 }
 
-/// One value of the file, and what it is called.
+/// One value of the file, and its name in error messages.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     doc: &'a Document<'a>,
@@ -153,22 +152,22 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Where it stands.
+    /// Returns the location of the value.
     pub(super) fn at(&self) -> Location {
         self.doc.locate(self.value.span().start)
     }
 
-    /// The value as TOML has it.
+    /// Returns the TOML value.
     pub(super) fn value(&self) -> &'a DeValue<'a> {
         self.value.get_ref()
     }
 
-    /// `value`, with this node's place.
+    /// Wraps `value` with the location of this node.
     pub(super) fn located<T>(&self, value: T) -> Located<T> {
         Located { value, at: self.at() }
     }
 
-    /// The value's string, variables put in; `expected` is what the error says of anything else.
+    /// Returns the string with its variables expanded. For any other type, the error says that `expected` was expected.
     pub(super) fn text(&self, expected: &str) -> Result<Cow<'a, str>> {
         match self.value.get_ref() {
             DeValue::String(raw) => self.doc.expand(raw, &self.value.span()),
@@ -176,7 +175,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The array's values.
+    /// Returns the values of an array.
     pub(super) fn items(&self, expected: &str) -> Result<Vec<Self>> {
         let DeValue::Array(items) = self.value.get_ref() else {
             return Err(self.wrong_type(expected));
@@ -185,7 +184,7 @@ impl<'a> Node<'a> {
         Ok(items.iter().map(|value| Self { doc: self.doc, what: what.clone(), value }).collect())
     }
 
-    /// The table's keys with their places, and its values, in the file's order.
+    /// Returns the keys of a table with their locations, and their values, in the file's order.
     pub(super) fn entries(&self, expected: &str) -> Result<Vec<(Located<&'a str>, Self)>> {
         let DeValue::Table(table) = self.value.get_ref() else {
             return Err(self.wrong_type(expected));
@@ -199,8 +198,8 @@ impl<'a> Node<'a> {
         Ok(entries.into_iter().map(entry).collect())
     }
 
-    /// The value has the right type, but not the right content. Quotes what the file says, never what a
-    /// variable in it holds.
+    /// Returns an error for a value of the right type with the wrong content. Quotes the text in the file, never the value of
+    /// a variable.
     pub(super) fn wrong(&self, expected: &str) -> Error {
         let found = match self.value.get_ref() {
             DeValue::String(raw) => format!("{:?}", shortened(raw)),
@@ -215,7 +214,7 @@ impl<'a> Node<'a> {
         self.says(format!("expected {expected}, found {found}"))
     }
 
-    /// The value has the wrong type. Quotes nothing: what stands in the wrong place may be a secret.
+    /// Returns an error for a value of the wrong type. Quotes nothing: a misplaced value may be a secret.
     pub(super) fn wrong_type(&self, expected: &str) -> Error {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",
@@ -229,23 +228,23 @@ impl<'a> Node<'a> {
         self.says(format!("expected {expected}, found {found}"))
     }
 
-    /// A complaint about this value: its place, its name, the message.
+    /// Returns an error about this value, with its location and name.
     pub(super) fn says(&self, message: impl std::fmt::Display) -> Error {
         self.says_at(self.at(), message)
     }
 
-    /// As [`Node::says`], about a key within this value that stands at `at`.
+    /// Like [`Node::says`], for a key within this value at `at`.
     pub(super) fn says_at(&self, at: Location, message: impl std::fmt::Display) -> Error {
         Error::config(at, format!("{}: {message}", self.what))
     }
 
-    /// Whether the file has a variable in this string, so that its value is not to be shown.
+    /// Returns whether this string contains a variable, in which case its value must not be shown.
     pub(super) fn has_variable(&self) -> bool {
         matches!(self.value.get_ref(), DeValue::String(raw) if raw.contains("${"))
     }
 }
 
-/// A quotation that keeps a message to one readable line.
+/// Shortens a quotation, so that a message fits on one line.
 fn shortened(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 60;
     match text.char_indices().nth(CHARS_MAX) {

@@ -1,4 +1,4 @@
-//! `[[table]]`: where a table's rows come from, and what becomes of it; settings that contradict each other.
+//! `[[table]]`: the settings of a table, and checks for settings that conflict.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::pg::name::TableName;
 
-/// One table.
+/// The keys of `[[table]]`.
 pub(super) static SHAPE: Shape = Shape {
     name: "[[table]]",
     keys: &[
@@ -58,11 +58,11 @@ static METHODS: &[(&str, ApplyMethod)] = &[
 static MISSING: &[(&str, Missing)] =
     &[("keep", Missing::Keep), ("default", Missing::Default), ("error", Missing::Error)];
 
-/// What `watermark_overlap` is where it is not given: covers transactions that could not be seen.
+/// The default of `watermark_overlap`: covers transactions that were not yet visible to the last run.
 const OVERLAP: Duration = Duration::from_mins(5);
 
 impl TableConfig {
-    /// Reads one `[[table]]`; what it leaves out comes from `run` where that has it.
+    /// Reads one `[[table]]`. Absent keys are inherited from `run` if it has them.
     pub(super) fn read(section: &Section<'_>, run: &RunConfig) -> Result<Self> {
         let name = section.require("name", located(table_name), "\"public.orders\"")?;
         let any_duration = || duration(Duration::ZERO..=Duration::MAX);
@@ -103,11 +103,11 @@ impl TableConfig {
         Ok(table)
     }
 
-    /// Keys that could have no effect beside the others.
+    /// Refuses keys that have no effect in combination with others.
     fn refuse_needless(&self, section: &Section<'_>) -> Result<()> {
         if self.strategy != Strategy::Replace {
             if self.apply.value != ApplyMethod::Auto {
-                return Err(needless(section, "apply", "it is how strategy = \"replace\" is done"));
+                return Err(needless(section, "apply", "it applies only to strategy = \"replace\""));
             }
             if section.get("max_shrink").is_some() {
                 return Err(needless(section, "max_shrink", "only strategy = \"replace\" removes rows"));
@@ -128,7 +128,7 @@ impl TableConfig {
                 if matches!(self.from, From::Query(_)) {
                     return Err(Error::config(
                         at.clone(),
-                        "watermark: a query has no xmin, only a table has",
+                        "watermark: a query has no xmin; only a table has one",
                     )
                     .hint("Name columns of the query: watermark = [\"updated_at\"]"));
                 }
@@ -138,7 +138,7 @@ impl TableConfig {
         Ok(())
     }
 
-    /// Files have no server that could run SQL.
+    /// Refuses settings that need a source server for a table whose rows come from CSV files.
     fn refuse_sql_for_csv(&self, section: &Section<'_>) -> Result<()> {
         if !matches!(self.from, From::Csv(_)) {
             return Ok(());
@@ -148,7 +148,7 @@ impl TableConfig {
                 return Err(needless(
                     section,
                     key,
-                    "it is for a PostgreSQL source, and the rows come from csv",
+                    "it requires a PostgreSQL source, but the rows come from csv",
                 ));
             }
         }
@@ -156,30 +156,30 @@ impl TableConfig {
             && let Some(node) = Section::open(&columns, &column_rules::SHAPE)?.get("lossy")
         {
             return Err(node
-                .says("has no effect here: the values of files have no types that could lose anything")
-                .hint("Leave lossy out."));
+                .says("has no effect here: values in files have no type, so casts of them lose nothing")
+                .hint("Remove lossy."));
         }
         let values = self.columns.set.iter().chain(&self.columns.default);
         for (column, Located { value, at }) in values {
             if matches!(value, Value::Expr(_)) {
                 return Err(Error::config(
                     at.clone(),
-                    format!("the column {column} has an expr, which a PostgreSQL source computes; the rows come from csv"),
+                    format!("the column {column} has an expr, which requires a PostgreSQL source, but the rows come from csv"),
                 )
-                .hint("Use a constant, or a default of the target's column."));
+                .hint("Use a constant, or a default on the target column."));
             }
         }
         Ok(())
     }
 
-    /// Methods that exchange a table whole cannot leave rows outside a scope in place.
+    /// Refuses a scope with methods that replace the whole table, because they cannot keep rows outside the scope.
     fn refuse_whole_table_methods(&self, section: &Section<'_>) -> Result<()> {
         let is_whole =
             matches!(self.apply.value, ApplyMethod::Swap | ApplyMethod::Truncate | ApplyMethod::Direct);
         match section.get("apply") {
             Some(node) if is_whole && self.scope.is_some() => Err(node
-                .says("this method replaces the table whole, but scope keeps the rows outside it")
-                .hint("Use apply = \"auto\" or \"delta\", or leave scope out.")),
+                .says("this method replaces the whole table, but scope keeps the rows outside it")
+                .hint("Use apply = \"auto\" or \"delta\", or remove scope.")),
             _ => Ok(()),
         }
     }
@@ -187,16 +187,16 @@ impl TableConfig {
 
 fn needless(section: &Section<'_>, key: &'static str, why: &str) -> Error {
     let at = section.get(key).map_or_else(|| section.at.clone(), |node| node.at());
-    Error::config(at, format!("{key}: has no effect here: {why}")).hint(format!("Leave {key} out."))
+    Error::config(at, format!("{key}: has no effect here: {why}")).hint(format!("Remove {key}."))
 }
 
-/// Where the rows come from: `from`, `query` or `csv`, else the source's table of the same name.
+/// Reads `from`, `query` or `csv`; without these, the source is the table of the same name.
 fn from(section: &Section<'_>, name: &Located<TableName>) -> Result<From> {
     let given: Vec<(&str, Node<'_>)> =
         ["from", "query", "csv"].into_iter().filter_map(|key| Some((key, section.get(key)?))).collect();
     if let [(first, _), (second, node), ..] = given.as_slice() {
         return Err(node
-            .says(format!("contradicts {first}: a table's rows come from one place"))
+            .says(format!("conflicts with {first}: a table's rows come from one source"))
             .hint(format!("Keep {first} or {second}, not both.")));
     }
     Ok(match given.first() {
@@ -207,7 +207,7 @@ fn from(section: &Section<'_>, name: &Located<TableName>) -> Result<From> {
     })
 }
 
-/// An array of the source's columns, or the word `xmin`.
+/// Reads `watermark`: an array of source columns, or the string `xmin`.
 fn watermark(node: &Node<'_>) -> Result<Located<Watermark>> {
     const EXPECTED: &str = "an array of source columns, or \"xmin\"";
     if node.value().is_str() {
@@ -222,7 +222,7 @@ fn watermark(node: &Node<'_>) -> Result<Located<Watermark>> {
     let Located { value: columns, at } = columns(node)?;
     if columns.iter().any(|column| column.as_str() == "xmin") {
         return Err(node
-            .says("xmin is no column of its own, and stands alone")
+            .says("xmin cannot be combined with columns")
             .hint("Write watermark = \"xmin\", without brackets."));
     }
     Ok(Located { value: Watermark::Columns(columns), at })

@@ -1,4 +1,4 @@
-//! Readers: from one value of the file to a type, or to an error that says what was expected.
+//! Readers that turn one value of the file into a type, or into an error that states the expected value.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -16,12 +16,12 @@ use crate::pg::name::{Ident, NotAName, TableName};
 pub(super) const MIB: u64 = 1 << 20;
 /// 2^40 bytes.
 pub(super) const TIB: u64 = 1 << 40;
-/// A day; units of more than an hour have no constructor in the standard library.
+/// One day; the standard library has no constructor for units above an hour.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// No time at all.
+/// The zero duration.
 const ZERO: Duration = Duration::ZERO;
 
-/// A whole number within `range`.
+/// Reads a whole number within `range`.
 pub(super) fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&Node<'_>) -> Result<T> {
     move |node| {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
@@ -36,7 +36,7 @@ pub(super) fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&Nod
     }
 }
 
-/// A number of bytes within `range`: a plain number, or a string such as `"256MiB"` (2^20) or `"128MB"` (10^6).
+/// Reads a number of bytes within `range`: a plain number, or a string such as `"256MiB"` (2^20) or `"128MB"` (10^6).
 pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&Node<'_>) -> Result<u64> {
     move |node| {
         let show = |bytes: &u64| ByteSize(*bytes).display().iec().to_string();
@@ -50,7 +50,7 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&Node<'_>) -> Result<u
     }
 }
 
-/// A duration within `range`, as a string such as `"500ms"` or `"7d"`; nothing but zero goes without a unit.
+/// Reads a duration within `range`, as a string such as `"500ms"` or `"7d"`. Only zero needs no unit.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node<'_>) -> Result<Duration> {
     move |node| {
         let expected = expected_duration(&range);
@@ -86,10 +86,10 @@ fn expected_duration(range: &RangeInclusive<Duration>) -> String {
     }
 }
 
-/// What a bound looks like.
-pub(super) const LIMIT_EXPECTED: &str = "a number of rows, or a share from \"0%\" to \"100%\"";
+/// The expected form of a limit.
+pub(super) const LIMIT_EXPECTED: &str = "a number of rows or a percentage from \"0%\" to \"100%\"";
 
-/// A bound: rows, as a number or a string of one, or a share such as `"5%"`.
+/// Reads a limit: a number of rows, as a number or a string, or a percentage such as `"5%"`.
 pub(super) fn limit(node: &Node<'_>) -> Result<Limit> {
     let expected = LIMIT_EXPECTED;
     let limit = match node.value() {
@@ -111,7 +111,7 @@ pub(super) fn parse_limit(text: &str) -> Option<Limit> {
     }
 }
 
-/// One of a few words.
+/// Reads one of `words`.
 pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node<'_>) -> Result<T> {
     move |node| {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
@@ -127,25 +127,25 @@ pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Nod
     }
 }
 
-/// A string that is not blank, variables put in.
+/// Reads a string that is not blank after its variables are expanded.
 pub(super) fn text(node: &Node<'_>) -> Result<String> {
     let text = node.text("a string")?;
     if text.trim().is_empty() {
         return Err(if node.has_variable() {
-            node.says("nothing is left once the variables are put in")
+            node.says("empty after its variables are expanded")
         } else {
-            node.wrong("a string that is not empty")
+            node.wrong("a non-empty string")
         });
     }
     Ok(text.into_owned())
 }
 
-/// A table's name as SQL writes it.
+/// Reads a table name in SQL syntax.
 pub(super) fn table_name(node: &Node<'_>) -> Result<TableName> {
-    sql_name(node, "the name of a table, as in SQL")
+    sql_name(node, "a table name as in SQL")
 }
 
-/// A column's or another single name as SQL writes it.
+/// Reads a single name, such as that of a column, in SQL syntax.
 pub(super) fn ident(node: &Node<'_>) -> Result<Ident> {
     sql_name(node, "a name as in SQL")
 }
@@ -159,22 +159,22 @@ fn sql_name<T: FromStr<Err = NotAName>>(node: &Node<'_>, expected: &str) -> Resu
     )
 }
 
-/// A name that stands for itself, letter by letter.
+/// Reads a literal name, without folding or quotes.
 pub(super) fn literal_ident(node: &Node<'_>) -> Result<Ident> {
-    let text = node.text("the name of a column")?;
-    literal_name(&text)
-        .ok_or_else(|| node.wrong("the name of a column, letter by letter, of 1 to 63 bytes").hint(NO_QUOTES))
+    let text = node.text("a column name")?;
+    literal_name(&text).ok_or_else(|| node.wrong("a literal column name of 1 to 63 bytes").hint(NO_QUOTES))
 }
 
-/// What is said of a name within `[table.columns]` that cannot be one.
-pub(super) const NO_QUOTES: &str = "Names in [table.columns] are taken as they stand: no folding, no quotes.";
+/// The hint for an invalid name in `[table.columns]`.
+pub(super) const NO_QUOTES: &str =
+    "Names in [table.columns] are literal: they are neither folded to lower case nor quoted.";
 
-/// `text` as a name, if PostgreSQL would keep all of it.
+/// Returns `text` as a name if PostgreSQL would not truncate it.
 pub(super) fn literal_name(text: &str) -> Option<Ident> {
     (1..=63).contains(&text.len()).then(|| Ident::new(text))
 }
 
-/// An array of what `read` reads.
+/// Reads an array, each item with `read`.
 pub(super) fn list<T>(
     expected: &'static str,
     read: impl Fn(&Node<'_>) -> Result<T>,
@@ -182,7 +182,7 @@ pub(super) fn list<T>(
     move |node| node.items(expected)?.iter().map(&read).collect()
 }
 
-/// An array of different column names, as SQL writes them, at least one.
+/// Reads an array of at least one column name in SQL syntax, without duplicates.
 pub(super) fn columns(node: &Node<'_>) -> Result<Located<Vec<Ident>>> {
     let expected = "an array of column names";
     let names = node.items(expected)?;
@@ -200,14 +200,14 @@ pub(super) fn columns(node: &Node<'_>) -> Result<Located<Vec<Ident>>> {
     Ok(node.located(columns))
 }
 
-/// What `read` reads, and where it stands.
+/// Reads a value with `read` and adds its location.
 pub(super) fn located<T>(read: impl Fn(&Node<'_>) -> Result<T>) -> impl Fn(&Node<'_>) -> Result<Located<T>> {
     move |node| read(node).map(|value| node.located(value))
 }
 
-/// `channel` or `channel=payload`, for NOTIFY.
+/// Reads `channel` or `channel=payload`, for NOTIFY.
 pub(super) fn notification(node: &Node<'_>) -> Result<(Ident, Option<String>)> {
-    /// PostgreSQL refuses longer ones in its default configuration (manual, NOTIFY).
+    /// PostgreSQL refuses longer payloads in its default configuration (manual, NOTIFY).
     const PAYLOAD_BYTES_MAX: usize = 7999;
     let expected = "\"channel\" or \"channel=payload\"";
     let text = node.text(expected)?;
@@ -222,7 +222,7 @@ pub(super) fn notification(node: &Node<'_>) -> Result<(Ident, Option<String>)> {
     Ok((channel, payload))
 }
 
-/// A constant as the text that PostgreSQL reads it from.
+/// Reads a constant as PostgreSQL's text input.
 pub(super) fn constant(node: &Node<'_>) -> Result<String> {
     match node.value() {
         DeValue::String(_) => Ok(node.text("a constant")?.into_owned()),
@@ -236,7 +236,7 @@ pub(super) fn constant(node: &Node<'_>) -> Result<String> {
     }
 }
 
-/// A constant, or `{ expr = "SQL" }`.
+/// Reads a constant, or `{ expr = "SQL" }`.
 pub(super) fn constant_or_expr(node: &Node<'_>) -> Result<Located<Value>> {
     let expected = "a constant, or { expr = \"SQL\" }";
     let value = match node.value() {
@@ -247,7 +247,7 @@ pub(super) fn constant_or_expr(node: &Node<'_>) -> Result<Located<Value>> {
         DeValue::Array(_) => {
             return Err(node
                 .wrong_type(expected)
-                .hint("Write an array as PostgreSQL does, in a string: \"{1,2}\"."));
+                .hint("Write an array as a string in PostgreSQL syntax: \"{1,2}\"."));
         }
         _ => Value::Constant(constant(node)?),
     };

@@ -1,11 +1,11 @@
-//! The words of a config that come back in reports, plans and logs.
+//! Names of config values in reports, plans and logs.
 
 use std::fmt;
 
 use super::{ApplyMethod, Strategy};
 
 impl Strategy {
-    /// The word that stands for it in configs and reports.
+    /// Returns the name in configs and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

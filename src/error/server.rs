@@ -1,4 +1,4 @@
-//! What a server reports, and which kind of error that is.
+//! Errors reported by a server, and their classification.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,30 +7,30 @@ use tokio_postgres::error::SqlState;
 
 use super::Kind;
 
-/// What a server reported.
+/// An error reported by a server.
 #[derive(Debug, Clone)]
 pub struct ServerError {
     /// SQLSTATE.
     pub code: SqlState,
     /// The primary message.
     pub message: String,
-    /// The server's own hint.
+    /// The server's HINT.
     pub hint: Option<String>,
-    /// Table, column and constraint, where the server names them.
+    /// Table, column and constraint in words, if the server names them.
     pub object: Option<String>,
-    /// The table alone, without its schema.
+    /// The table, without its schema.
     pub(crate) table: Option<String>,
-    /// The column alone.
+    /// The column.
     pub(crate) column: Option<String>,
-    /// The constraint alone.
+    /// The constraint.
     pub(crate) constraint: Option<String>,
-    /// What it said besides.
+    /// The DETAIL.
     pub(crate) detail: Hidden,
-    /// Where in its work the server was.
+    /// The CONTEXT.
     pub(crate) context: Hidden,
 }
 
-/// A text that may quote row values: kept for who takes it apart, never shown.
+/// Text that may quote row values. It is kept for parsing and not shown as it is.
 #[derive(Clone, Default)]
 pub(crate) struct Hidden(pub(crate) Option<String>);
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Hidden {
 }
 
 impl ServerError {
-    /// Takes over what is safe to show of tokio-postgres' error.
+    /// Converts an error of tokio-postgres.
     #[must_use]
     pub fn from_db(db: &tokio_postgres::error::DbError) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl ServerError {
         }
     }
 
-    /// Builds one from the fields of an ErrorResponse message.
+    /// Creates an error from the fields of an ErrorResponse message; `names` are table, column and constraint.
     #[must_use]
     pub fn from_fields(
         code: &str,
@@ -79,22 +79,22 @@ impl ServerError {
         }
     }
 
-    /// The same error, with the CONTEXT that the server gave.
+    /// Sets the CONTEXT.
     #[must_use]
     pub(crate) fn within(mut self, context: Option<String>) -> Self {
         self.context = Hidden(context);
         self
     }
 
-    /// The same error, with the DETAIL that the server gave.
+    /// Sets the DETAIL.
     #[must_use]
     pub(crate) fn detailed(mut self, detail: Option<String>) -> Self {
         self.detail = Hidden(detail);
         self
     }
 
-    /// The DETAIL, where it tells of objects, or of the keys that collide or have no match. Elsewhere it may quote a whole row
-    /// ("Failing row contains …"), part of a value, or whatever a trigger says.
+    /// Returns the DETAIL if it names objects, or keys that collide or have no match. Other DETAILs may quote a whole row
+    /// ("Failing row contains …"), part of a value, or a trigger's text.
     fn shown_detail(&self) -> Option<&str> {
         let code = self.code.code();
         let is_safe = matches!(code, "23503" | "23505" | "23P01")
@@ -102,8 +102,7 @@ impl ServerError {
         self.detail.0.as_deref().filter(|_| is_safe)
     }
 
-    /// The table of SQLSTATEs: which ones may pass by themselves, which ones are a matter of rights.
-    /// Codes and classes as in the PostgreSQL manual, appendix A.
+    /// Classifies the error by its SQLSTATE (PostgreSQL manual, appendix A).
     pub(super) fn kind(&self) -> Kind {
         let code = self.code.code();
         match (code.get(..2).unwrap_or_default(), code) {
@@ -119,37 +118,37 @@ impl ServerError {
         }
     }
 
-    /// Advice for the errors that operators meet most.
+    /// Returns a hint for the most common errors.
     pub(super) fn remedy(&self) -> Option<&'static str> {
         Some(match self.code.code() {
             "28P01" | "28000" => "Check user and password; ~/.pgpass is used when the URL has no password.",
-            "3D000" => "Check the database's name in the URL.",
+            "3D000" => "Check the database name in the URL.",
             "53200" => {
-                "The server is out of memory; where it says shared memory, that of its locks: raise \
+                "The server is out of memory. If the message says shared memory, its lock table is full: raise \
                  max_locks_per_transaction, or load fewer tables or partitions at once."
             }
-            "53100" => "The server's disk is full: free or add space; nothing was changed.",
+            "53100" => "The server's disk is full. Free or add space. Nothing was changed.",
             "25006" => {
-                "The server is read-only: a standby, or a managed database that ran out of disk space."
+                "The server is read-only: it is a standby, or a managed database that ran out of disk space."
             }
             "23505" => {
-                "Rows have the same value there: of the source, or one of the source and one that stays. Leave all but \
-                 one out with where, or name the columns as the key."
+                "Several rows have the same value: source rows, or a source row and a target row that stays. Use where to \
+                 exclude all but one, or name the columns as the key."
             }
-            "42501" => "Grant the right to the role, or connect as the table's owner.",
+            "42501" => "Grant the privilege to the role, or connect as the table's owner.",
             _ => return None,
         })
     }
 
-    /// The server's own hint, where it is about a statement (class 42): others may be a trigger's, and quote rows.
+    /// Returns the server's HINT if it is about a statement (class 42). Others may come from a trigger and quote rows.
     pub(super) fn advice(&self) -> Option<String> {
         self.hint.clone().filter(|_| self.code.code().starts_with("42"))
     }
 
-    /// No slot for another connection: PostgreSQL itself (53300), or a session pooler that is full.
+    /// Returns whether no connection slot was free: in PostgreSQL itself (53300) or in a session pooler.
     ///
-    /// Poolers have no SQLSTATE of their own for that, so their words are what there is to go by: Supavisor sends
-    /// XX000 with a code in front, PgBouncer 08P01 for whatever it refuses, quoting the server if that refused.
+    /// Poolers have no SQLSTATE for this, so their message text decides: Supavisor sends XX000 with a code at the start of
+    /// the message; PgBouncer sends 08P01 for every refusal, and quotes the server if the server refused.
     #[must_use]
     pub fn is_out_of_slots(&self) -> bool {
         let words: &[&str] = match self.code.code() {
@@ -183,7 +182,7 @@ impl fmt::Display for ServerError {
 }
 
 impl ServerError {
-    /// What the message does not name itself of table, column and constraint.
+    /// Returns table, column and constraint, without those that the message already names.
     fn unsaid(&self) -> String {
         let is_unsaid = |part: &&str| {
             part.split_once(' ').is_none_or(|(_, name)| !self.message.contains(&format!("\"{name}\"")))
@@ -197,10 +196,10 @@ impl ServerError {
     }
 }
 
-/// As much of a DETAIL as is shown: a key may be long, and so may be a list of objects.
+/// Maximum length of a shown DETAIL in bytes: keys and lists of objects may be long.
 const DETAIL_BYTES_MAX: usize = 500;
 
-/// Cut between two characters.
+/// Shortens text to `bytes_max` bytes, at a character boundary.
 pub(crate) fn shortened(words: &str, bytes_max: usize) -> Cow<'_, str> {
     if words.len() <= bytes_max {
         return Cow::Borrowed(words);

@@ -1,8 +1,8 @@
-//! Numbers as people read them.
+//! Human-readable numbers.
 
 use std::time::Duration;
 
-/// A count with thousands separators: `92,387`.
+/// Formats a count with thousands separators: `92,387`.
 #[must_use]
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -16,13 +16,13 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A count and its noun: `1 row`, `2 rows`.
+/// Formats a count with its noun: `1 row`, `2 rows`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// A duration in at most six characters: `412 ms`, `12.3 s`, `4m 05s`, `2h 07m`, `3d 04h`.
+/// Formats a duration in about six characters: `412 ms`, `12.3 s`, `4m 05s`, `2h 07m`, `3d 04h`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     let ms = super::millis(duration);
@@ -42,13 +42,13 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A duration given in milliseconds, as [`duration`] writes it.
+/// Formats a duration in milliseconds like [`duration`].
 #[must_use]
 pub fn duration_ms(ms: u64) -> String {
     duration(Duration::from_millis(ms))
 }
 
-/// Bytes per second in decimal units: `45.1 MB/s`.
+/// Formats bytes per second in decimal units: `45.1 MB/s`.
 #[must_use]
 pub fn throughput(bytes_per_s: f64) -> String {
     let (value, unit) = [(1e9, "GB"), (1e6, "MB")]
@@ -58,7 +58,7 @@ pub fn throughput(bytes_per_s: f64) -> String {
     format!("{value:.1} {unit}/s")
 }
 
-/// Bytes in decimal units, three digits: `1.28 GB`.
+/// Formats bytes in decimal units with three digits: `1.28 GB`.
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 #[must_use]
 pub fn bytes(bytes: u64) -> String {

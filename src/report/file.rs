@@ -1,4 +1,4 @@
-//! Writing the report's file: whole or not at all, because other programs read it.
+//! Writes the report file atomically, because other programs read it.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -11,9 +11,9 @@ use super::{NotStarted, Report};
 use crate::error::{Error, Kind, Phase, Result};
 
 impl Report {
-    /// Writes the JSON to `path`, `-` meaning stdout. A reader sees the old file or the new one, never a part:
-    /// it is written beside the path, flushed to disk and renamed. What is not a regular file (a pipe, a
-    /// terminal) is written to directly, and through a symbolic link the file it points to is replaced.
+    /// Writes the report as JSON to `path`; `-` is stdout. A reader sees either the old file or the complete new one: the
+    /// JSON is written to a temporary file in the same directory, flushed to disk and renamed. A symbolic link is followed
+    /// and stays a link. A path that is not a regular file (a pipe, a terminal) is written to directly.
     ///
     /// # Errors
     /// [`Kind::Io`] with the path.
@@ -23,7 +23,7 @@ impl Report {
 }
 
 impl NotStarted {
-    /// Writes the JSON to `path`, as [`Report::write`] does.
+    /// Writes the report as JSON to `path`, like [`Report::write`].
     ///
     /// # Errors
     /// [`Kind::Io`] with the path.
@@ -34,17 +34,17 @@ impl NotStarted {
 
 fn write(report: &impl Serialize, path: &Path) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(report).map_err(|error| {
-        Error::new(Phase::Record, Kind::Internal, format!("the report is not JSON: {error}"))
+        Error::new(Phase::Record, Kind::Internal, format!("cannot serialize the report as JSON: {error}"))
     })?;
     json.push(b'\n');
     let written = publish(path, &json);
     written.map_err(|error| {
         Error::io(Phase::Record, format!("cannot write the report to {}", path.display()), &error)
-            .hint("Give --report a file in a directory that exists and may be written to.")
+            .hint("Give --report a file in an existing directory that you can write to.")
     })
 }
 
-/// Writes a result for other programs to `path`, `-` meaning stdout, as [`Report::write`] does.
+/// Writes `content` to `path` (`-` is stdout), like [`Report::write`].
 pub(crate) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
     if path == Path::new("-") {
         let mut stdout = io::stdout().lock();
@@ -54,8 +54,8 @@ pub(crate) fn publish(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Whether [`publish`] could write to `path` now: makes a file beside it, which vanishes again. What is not a regular file
-/// is not tried: opening a pipe may wait for its reader.
+/// Tests whether [`publish`] can write to `path`, by creating and removing a temporary file in the same directory. A path
+/// that is not a regular file is not tested, because opening a pipe may block.
 pub(crate) fn try_out(path: &Path) -> io::Result<()> {
     if is_special(path) {
         return Ok(());
@@ -63,7 +63,7 @@ pub(crate) fn try_out(path: &Path) -> io::Result<()> {
     beside(&real(path)).map(drop)
 }
 
-/// Whether two paths name one file, of which [`publish`] would leave what is written last.
+/// Returns whether two paths name the same file, so that one [`publish`] would overwrite the other.
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
         let path = real(path);
@@ -89,7 +89,7 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| !meta.is_file())
 }
 
-/// The file that a symbolic link points to.
+/// Resolves symbolic links.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -97,7 +97,7 @@ fn real(path: &Path) -> PathBuf {
 fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".report-")
-        // As for any new file: the umask decides. The default would be readable by its owner only.
+        // The umask applies, as for any new file. By default, only the owner could read a temporary file.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory(path))
 }

@@ -1,10 +1,10 @@
-//! What a run tells: the report for machines, the table for people, progress while it works, and the
-//! state it leaves on the target.
+//! Output of a run: report, result text, progress, and the state on the target.
 //!
-//! - [`Report`] and [`TableReport`]: the JSON of `--report`, and what the table `runs` keeps
-//! - [`result`]: the same for people, as wide as their terminal
-//! - [`progress`]: counters that all stages share, drawn on a terminal or logged
-//! - [`status`]: what the last runs left, per table
+//! - [`Report`] and [`TableReport`]: the JSON of `--report`, also recorded in the table `runs`
+//! - [`result`]: the report as text, as wide as the terminal
+//! - [`progress`]: counters shared by all stages, drawn on a terminal or logged
+//! - [`status`]: the status of each table after the last runs
+//! - [`verification`]: the findings of `bulkload verify`
 //! - [`state`]: the tables `sync_state` and `runs` on the target
 
 pub mod figures;
@@ -24,18 +24,18 @@ use crate::config::{ApplyMethod, Strategy};
 use crate::error::{Error, Kind};
 use crate::pg::format::Format;
 
-/// Whether a table was read whole or from its watermark on.
+/// Whether all rows of a table are read, or only those after its watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// All rows.
     #[default]
     Full,
-    /// Rows that changed since the recorded watermark.
+    /// Rows changed since the recorded watermark.
     Incremental,
 }
 
 impl Mode {
-    /// The word on the command line and in reports.
+    /// Returns the name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,36 +57,36 @@ impl Serialize for Mode {
     }
 }
 
-/// What a run did. Serialises to the JSON of `--report`: all keys always there, in this order.
+/// The report of a run. Serializes to the JSON of `--report`, always with all keys, in this order.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The run's id.
     pub run_id: String,
-    /// When the run began, by the loader's clock; RFC 3339 in JSON.
+    /// Start of the run by the loader's clock; RFC 3339 in JSON.
     pub started_at: SystemTime,
-    /// How long it took, `duration_ms` in JSON.
+    /// Duration of the run; `duration_ms` in JSON.
     pub duration: Duration,
-    /// The mode asked for; each table says what it was given.
+    /// The requested mode; the mode of a table may differ.
     pub mode: Mode,
     /// One entry per table of the run, in the config's order.
     pub tables: Vec<TableReport>,
 }
 
 impl Report {
-    /// Whether every table was applied (or skipped as its settings say).
+    /// Returns whether every table was applied, or skipped as configured.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.tables.iter().all(|table| table.ok)
     }
 
-    /// Rows staged, over all tables that were applied.
+    /// Returns the number of staged rows of all applied tables.
     #[must_use]
     pub fn rows_applied(&self) -> u64 {
         self.tables.iter().filter(|table| table.ok).map(|table| table.staged).sum()
     }
 }
 
-/// The fields that every report begins with, of `fields` in all. `times`: when the run began, and how long it took.
+/// Serializes the fields that every report starts with; `fields` is the total number of fields.
 fn begin<S: Serializer>(
     serializer: S,
     fields: usize,
@@ -113,17 +113,17 @@ impl Serialize for Report {
     }
 }
 
-/// A run that could not start. Serialises to the JSON of [`Report`], with `error` and without tables, so that the file of
-/// `--report` never keeps the outcome of an earlier run.
+/// The report of a run that could not start. Serializes like [`Report`], with an additional `error` and no tables. It
+/// replaces the report of an earlier run.
 #[derive(Debug, Clone)]
 pub struct NotStarted {
     /// The id that the run would have had.
     pub run_id: String,
-    /// When it was tried, by the loader's clock.
+    /// Start of the attempt by the loader's clock.
     pub started_at: SystemTime,
-    /// How long that took.
+    /// Duration of the attempt.
     pub duration: Duration,
-    /// The mode asked for.
+    /// The requested mode.
     pub mode: Mode,
     /// Why it could not start.
     pub error: String,
@@ -140,89 +140,90 @@ impl Serialize for NotStarted {
     }
 }
 
-/// What a run did to one table. The fields are the JSON's keys: times in milliseconds, sizes in bytes.
+/// The report of one table. The fields are the keys in JSON; times are in milliseconds, sizes in bytes.
 ///
-/// `extracted = staged + rejected`, and once applied `staged = inserted + updated + unchanged + skipped`.
+/// `extracted = staged + rejected`. Once the table is applied, `staged = inserted + updated + unchanged + skipped`.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct TableReport {
-    /// Its name on the target, as people write it.
+    /// Name on the target.
     pub name: String,
     /// Whether it was applied; false until [`TableReport::succeed`].
     pub ok: bool,
-    /// Why not.
+    /// Why it was not applied.
     pub error: Option<String>,
-    /// Whether it was read whole.
+    /// The mode in which it was read.
     pub mode: Mode,
-    /// What the target was to look like.
+    /// The strategy.
     pub strategy: Strategy,
-    /// How `replace` got there; none for other strategies.
+    /// The apply method of `replace`; none for other strategies.
     pub apply: Option<ApplyMethod>,
-    /// The format its rows travelled in.
+    /// The wire format.
     pub format: Format,
-    /// Parts it was extracted in.
+    /// Number of chunks.
     pub chunks: u64,
-    /// Streams that worked on it.
+    /// Number of streams that worked on it.
     pub streams: u64,
-    /// The most attempts that any chunk needed, 1 if all went well.
+    /// Maximum number of attempts that a chunk needed; 1 without retries.
     pub attempts: u64,
     /// Rows read from the source.
     pub extracted: u64,
     /// Rows that went to the rejects file.
     pub rejected: u64,
-    /// Rows in staging when apply began.
+    /// Rows in staging when apply started.
     pub staged: u64,
-    /// Rows that are new on the target.
+    /// Rows inserted into the target.
     pub inserted: u64,
     /// Rows that replaced a row with the same key.
     pub updated: u64,
-    /// Rows that left the target.
+    /// Rows deleted from the target.
     pub deleted: u64,
-    /// Staged rows that were on the target already, in the same shape.
+    /// Staged rows identical to a row on the target.
     pub unchanged: u64,
-    /// Staged rows that were not applied: their key is outside the scope, or there already (insert).
+    /// Staged rows that were not applied: their key is outside the scope, or already exists (insert).
     pub skipped: u64,
     /// Bytes that the source's COPY sent.
     pub bytes_in: u64,
     /// Bytes sent to the target's COPY.
     pub bytes_out: u64,
-    /// From its first COPY to its last row in staging.
+    /// Time from the first COPY to the last row in staging.
     pub load_ms: u64,
-    /// Building indexes.
+    /// Time to build indexes.
     pub index_ms: u64,
-    /// The applying transaction.
+    /// Duration of the applying transaction.
     pub apply_ms: u64,
-    /// From the grant of the strongest lock to the commit.
+    /// Time from the grant of the strongest lock to the commit.
     pub lock_ms: u64,
-    /// Attempts at its locks, 1 if nobody was in the way.
+    /// Attempts to acquire the locks; 1 without retries.
     pub lock_attempts: u64,
-    /// All of it.
+    /// Time from the start of the run to the end of the table.
     pub duration_ms: u64,
-    /// The watermark that was recorded.
+    /// The recorded watermark.
     pub watermark: Option<String>,
-    /// Where its rejects are.
+    /// Path of the rejects file.
     pub rejects_file: Option<String>,
-    /// What the operator should know although it worked.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
-    /// What its rows are read by: an incremental run follows only where it is the same. For the state: not in the JSON.
+    /// Identifies how the rows are read. An incremental run requires that it is unchanged. Recorded in the state, not in the
+    /// JSON.
     #[serde(skip)]
     pub fingerprint: Option<String>,
-    /// Which of its columns are filled, and from where: a later run finds out by it that the source has lost one. For the
-    /// state: not in the JSON.
+    /// The filled columns and their sources, by which a later run detects that the source has lost a column. Recorded in the
+    /// state, not in the JSON.
     #[serde(skip)]
     pub filled: Option<String>,
-    /// What to do about the error. For people: not in the JSON.
+    /// The hint of the error. Only in the result text.
     #[serde(skip)]
     pub hint: Option<String>,
-    /// Whether it failed only because another table did. For people: not in the JSON.
+    /// Whether it failed only because another table did. Only in the result text.
     #[serde(skip)]
     pub failed_with_another: bool,
-    /// Samples and counts of its rejects. For people: not in the JSON.
+    /// Samples and counts of its rejects. Only in the result text.
     #[serde(skip)]
     pub rejects: Rejects,
 }
 
 impl TableReport {
-    /// An entry for a table that has not been touched yet: not ok, all figures zero, one attempt.
+    /// Creates the report of a table that has not been processed: not ok, all figures zero, one attempt.
     pub fn new(
         name: impl Into<String>,
         mode: Mode,
@@ -268,14 +269,14 @@ impl TableReport {
         }
     }
 
-    /// The table is applied.
+    /// Marks the table as applied.
     pub fn succeed(&mut self) {
         self.ok = true;
         self.error = None;
         self.hint = None;
     }
 
-    /// The table failed, and why. Nothing of it was applied, so nothing counts as inserted or deleted.
+    /// Marks the table as failed with `error`. Resets the counts of applied rows, because nothing was applied.
     pub fn fail(&mut self, error: &Error) {
         self.ok = false;
         self.error = Some(error.to_string());
@@ -290,30 +291,30 @@ impl TableReport {
     }
 }
 
-/// A table's rejects in short: what the operator reads before opening the file.
+/// A summary of a table's rejects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejects {
-    /// The first few, each with what was wrong; at most [`Rejects::SHOWN`] are shown.
+    /// The first rejects; at most [`Rejects::SHOWN`] are shown.
     pub first: Vec<Reject>,
-    /// All of them, those in `first` included, counted per reason.
+    /// Number of rejects per reason, including those in `first`.
     pub counts: Vec<(String, u64)>,
 }
 
 impl Rejects {
-    /// So many rejects are shown in full: enough to see what is wrong, few enough to leave the table in sight.
+    /// Number of rejects shown in full: enough to see the problem, few enough to keep the table visible.
     pub const SHOWN: usize = 3;
 }
 
 /// One rejected row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The reason as the rejects file has it, a word such as `orphan`.
+    /// The reason in the rejects file, a word such as `orphan`.
     pub reason: String,
-    /// What was wrong with this row, one line.
+    /// The problem with this row, one line.
     pub text: String,
 }
 
-/// A duration as the report's milliseconds, rounded to the nearest.
+/// Converts a duration to milliseconds, rounded to the nearest.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)

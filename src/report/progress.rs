@@ -1,8 +1,8 @@
-//! Progress: counters that all stages share, and who shows them.
+//! Progress: counters shared by all stages, and the task that shows them.
 //!
-//! Stages count into [`TableProgress`], with relaxed atomics and without a lock: the counters order nothing,
-//! they are only looked at. One task looks a few times per second and draws on a terminal, or logs a line
-//! every few seconds where there is none. A quiet log (no `info`) means no drawing either.
+//! Stages update [`TableProgress`] with relaxed atomics, since the counters are only displayed. One task reads them several
+//! times per second. It draws on a terminal, or elsewhere logs a line every few seconds. It draws nothing if the log level
+//! is below `info`.
 
 mod canvas;
 mod picture;
@@ -24,31 +24,31 @@ use speed::Speeds;
 use stall::Stalls;
 pub(crate) use stall::stalls_after;
 
-/// Five pictures per second are what the eye follows in numbers; more only costs.
+/// Interval between redraws: readers cannot follow numbers that change faster.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
-/// A log is read afterwards: often enough to see a stall, rarely enough to be read.
+/// Interval between log lines: short enough to show a stall, long enough to keep the log readable.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Where progress may be shown.
+/// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProgressMode {
-    /// Drawn if stderr is a terminal, else logged.
+    /// Drawn if stderr is a terminal, otherwise logged.
     #[default]
     Auto,
-    /// Logged.
+    /// Never drawn, only logged.
     Never,
 }
 
-/// What the plan expects of a table. Estimates: they scale bars, nothing else.
+/// The plan's estimates for a table. They only scale progress bars.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// Its name, as people write it.
+    /// Its name, for display.
     pub name: String,
-    /// Rows that the source's statistics promise; 0 if unknown.
+    /// Row count by the source's statistics; 0 if unknown.
     pub rows: u64,
-    /// Its size in the source; 0 if unknown. Also its weight in the whole.
+    /// Size in the source, in bytes; 0 if unknown. Also the table's weight in the run's progress.
     pub bytes: u64,
-    /// Parts it will be extracted in; 0 if unknown.
+    /// Number of chunks; 0 if unknown.
     pub chunks: u64,
 }
 
@@ -62,7 +62,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress of a run over `tables`, all waiting; shown by nobody yet.
+    /// Creates the progress of a run over `tables`, all waiting. Nothing is shown yet.
     #[must_use]
     pub fn new(mode: ProgressMode, tables: Vec<Expected>) -> Arc<Self> {
         Arc::new(Self {
@@ -73,7 +73,7 @@ impl Progress {
         })
     }
 
-    /// The counters of the table at `index` of what [`Progress::new`] was given.
+    /// Returns the counters of the table at `index` in the tables given to [`Progress::new`].
     ///
     /// # Panics
     /// If there is no such table.
@@ -82,8 +82,7 @@ impl Progress {
         &self.tables[index]
     }
 
-    /// Starts to show progress, until [`Progress::finish`], until `cancel`, or until the progress is dropped.
-    /// Must be called within a tokio runtime.
+    /// Shows progress until [`Progress::finish`], `cancel`, or drop. Must be called within a tokio runtime.
     pub fn spawn_renderer(self: &Arc<Self>, cancel: CancellationToken) -> tokio::task::JoinHandle<()> {
         let drawn = self.mode == ProgressMode::Auto
             && tracing::enabled!(tracing::Level::INFO)
@@ -122,14 +121,14 @@ impl Progress {
         })
     }
 
-    /// Ends the show: what was drawn is wiped, and nothing is drawn any more. May be called repeatedly.
+    /// Stops showing progress and clears the drawing. May be called repeatedly.
     pub fn finish(&self) {
         let mut canvas = lock(&self.canvas);
         self.finished.store(true, Relaxed);
         *canvas = None;
     }
 
-    /// Whether there is something to draw on, and nobody has finished yet.
+    /// Sets the canvas unless progress has finished. Returns whether there is one to draw on.
     fn put_up(&self, canvas: Option<Canvas>) -> bool {
         let mut place = lock(&self.canvas);
         if !self.finished.load(Relaxed) {
@@ -149,7 +148,7 @@ impl Progress {
     }
 }
 
-/// The progress of one table. Every stage and stream that works on it counts here.
+/// The progress of one table, updated by all stages and streams that work on it.
 #[derive(Debug)]
 pub struct TableProgress {
     expected: Expected,
@@ -158,7 +157,7 @@ pub struct TableProgress {
     bytes_out: AtomicU64,
     chunks_done: AtomicU64,
     state: AtomicU8,
-    /// What is being done to it; changes a few times per table, never per batch.
+    /// Phase and note; changes a few times per table, never per batch.
     doing: Mutex<(Phase, Option<String>)>,
 }
 
@@ -175,39 +174,39 @@ impl TableProgress {
         }
     }
 
-    /// Counts rows that moved: bytes received from the source, bytes sent to the target. Called per batch.
+    /// Adds rows, bytes received from the source, and bytes sent to the target. Called per batch.
     pub fn add(&self, rows: u64, bytes_in: u64, bytes_out: u64) {
         self.rows.fetch_add(rows, Relaxed);
         self.bytes_in.fetch_add(bytes_in, Relaxed);
         self.bytes_out.fetch_add(bytes_out, Relaxed);
     }
 
-    /// Takes back what was counted of a chunk that is going to be repeated: the same figures as were added.
+    /// Subtracts the counts of a chunk that is retried.
     pub fn retract(&self, rows: u64, bytes_in: u64, bytes_out: u64) {
         self.rows.fetch_sub(rows, Relaxed);
         self.bytes_in.fetch_sub(bytes_in, Relaxed);
         self.bytes_out.fetch_sub(bytes_out, Relaxed);
     }
 
-    /// A chunk is in staging.
+    /// Counts a chunk as staged.
     pub fn chunk_done(&self) {
         self.chunks_done.fetch_add(1, Relaxed);
     }
 
-    /// The table enters `phase`; a note of the phase before is gone.
+    /// Enters `phase` and clears the note of the previous phase.
     pub fn phase(&self, phase: Phase) {
         *lock(&self.doing) = (phase, None);
         self.state.store(State::Active as u8, Relaxed);
     }
 
-    /// All its rows are in staging, and it waits for the other tables of its transaction.
+    /// Marks the table as loaded: all its rows are staged, and it waits for the other tables of its transaction.
     pub fn loaded(&self) {
         *lock(&self.doing) = (Phase::Verify, None);
         self.state.store(State::Loaded as u8, Relaxed);
     }
 
-    /// Says what is done to a loaded table while it waits for the others, and when that is over (`None`). Of one that they need not
-    /// wait for any more nothing is said.
+    /// Sets a note for work on a loaded table while it waits for the others; `None` ends it. Has no effect on a table that is
+    /// no longer waiting.
     pub fn early(&self, note: Option<&str>) {
         let (from, to, phase) = match note {
             Some(_) => (State::Loaded, State::Early, Phase::Apply),
@@ -219,24 +218,24 @@ impl TableProgress {
         }
     }
 
-    /// Says what it is waiting for or trying, such as `waiting for lock, attempt 3`; empty for nothing special.
+    /// Sets a note such as `waiting for lock, attempt 3`; an empty string clears it.
     pub fn note(&self, note: impl Into<String>) {
         lock(&self.doing).1 = Some(note.into()).filter(|note| !note.is_empty());
     }
 
-    /// The table is done with, applied (`ok`) or failed.
+    /// Marks the table as applied (`ok`) or failed.
     pub fn finish(&self, ok: bool) {
         let state = if ok { State::Done } else { State::Failed };
         self.state.store(state as u8, Relaxed);
     }
 
-    /// Rows counted so far.
+    /// Returns the rows counted so far.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
-    /// Bytes received from the source and sent to the target so far.
+    /// Returns the bytes received from the source and sent to the target so far.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
         (self.bytes_in.load(Relaxed), self.bytes_out.load(Relaxed))
@@ -257,7 +256,7 @@ impl TableProgress {
     }
 }
 
-/// What is behind these locks is a value that is replaced whole: a panic elsewhere leaves it usable.
+/// Locks a mutex and ignores poisoning: these values are always replaced as a whole, so they are valid after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,7 @@
-//! The result for people: one row per table, then warnings, rejects and failures, one sentence at the end.
+//! The result of a run as text: a table with one row per target table, then warnings, rejects, failures and a summary.
 //!
-//! What matters most comes last, where the eye is when the program has ended: failed tables, with their errors and what
-//! to do about them. The text reads the same without colour. It carries ANSI styles: print it through `anstream`,
-//! which strips them where they are not wanted.
+//! Failed tables with their errors and hints come last, because the end of the output stays visible. The text is complete
+//! without colors. It contains ANSI styles: print it through `anstream`, which strips them if necessary.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -12,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use super::wrap::wrap;
 use super::{Reject, Rejects, Report, TableReport, figures};
 
-/// What fits into a mail: the width where there is no terminal.
+/// The line width without a terminal; it fits into a mail.
 pub const WIDTH: usize = 80;
 
 const GAP: &str = "  ";
@@ -23,7 +22,7 @@ const NOTABLE: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const PLAIN: Style = Style::new();
 
-/// The whole result, ending in a newline, in lines of at most `width` columns where words allow it.
+/// Returns the whole result, wrapped to `width` columns and ending with a newline.
 #[must_use]
 pub fn render(report: &Report, width: usize) -> String {
     let mut page = Page { text: String::new(), width };
@@ -36,7 +35,7 @@ pub fn render(report: &Report, width: usize) -> String {
     page.text
 }
 
-/// What is written so far, and how wide it may be.
+/// The text written so far, and the line width.
 struct Page {
     text: String,
     width: usize,
@@ -47,7 +46,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    /// `lead text`, wrapped between words, further lines indented by four.
+    /// Writes `lead text`, wrapped at word boundaries, with continuation lines indented by four columns.
     fn paragraph(&mut self, lead: (&str, Style), text: &str) {
         self.text.push_str(&styled(lead.0, lead.1));
         wrap(&mut self.text, &printable(text), console::measure_text_width(lead.0), 4, self.width);
@@ -55,8 +54,7 @@ impl Page {
     }
 }
 
-/// A table's name as the operator would type it: `public` goes without saying. Control characters, which a
-/// quoted name may hold, do not reach the terminal.
+/// Returns a table's name without the schema `public`. Replaces control characters, which a quoted name may contain.
 pub(super) fn short_name(name: &str) -> String {
     printable(name.strip_prefix("public.").unwrap_or(name))
 }
@@ -64,7 +62,7 @@ pub(super) fn short_name(name: &str) -> String {
 /// A cell of the grid: its text and its style.
 type Cell = (String, Style);
 
-/// The columns after the table's name, and whether they are aligned to the right.
+/// The columns after the table's name, and whether they are right-aligned.
 const COLUMNS: [(&str, bool); 7] = [
     ("rows", true),
     ("rejected", true),
@@ -120,7 +118,7 @@ fn cells(table: &TableReport) -> [Cell; 7] {
     ]
 }
 
-/// Sums where a sum means something. Loads overlap, so the total time is the run's own.
+/// Returns the totals, for columns that can be summed. Loads overlap, so the total time is that of the run.
 fn totals(report: &Report) -> (String, [Cell; 7]) {
     let rejected = report.tables.iter().map(|table| table.rejected).sum();
     let failed = failed(report);
@@ -137,7 +135,7 @@ fn totals(report: &Report) -> (String, [Cell; 7]) {
     (figures::counted(report.tables.len() as u64, "table"), cells)
 }
 
-/// One line of the grid. A name that is too wide stands on a line of its own, so that it is never cut.
+/// Writes one line of the grid. A name that is too wide goes on a separate line, so that it is never cut.
 fn line(out: &mut String, name: (&str, Style), cells: &[Cell; 7], name_width: usize, widths: &[usize; 7]) {
     let mut text = styled(name.0, name.1);
     let mut used = console::measure_text_width(name.0);
@@ -160,8 +158,8 @@ fn line(out: &mut String, name: (&str, Style), cells: &[Cell; 7], name_width: us
     out.push('\n');
 }
 
-/// Failed tables with their error and hint; tables that failed for one and the same reason share a paragraph. Causes come
-/// after what failed with them.
+/// Writes failed tables with error and hint. Tables with the same error share a paragraph. Tables that failed because of
+/// another one come before it.
 fn failures(page: &mut Page, report: &Report) {
     let mut groups: Vec<(Vec<String>, &TableReport)> = Vec::new();
     let mut failed: Vec<&TableReport> = report.tables.iter().filter(|table| !table.ok).collect();
@@ -174,8 +172,8 @@ fn failures(page: &mut Page, report: &Report) {
         }
     }
     for (names, table) in groups {
-        let error = table.error.as_deref().unwrap_or("the run ended before it was applied");
-        // It begins with the table's name where it stands alone, in a log or in the state.
+        let error = table.error.as_deref().unwrap_or("the run ended before the table was applied");
+        // The error starts with the table's name, for logs and state, which show it alone.
         let own = error.strip_prefix(&table.name).filter(|_| names.len() == 1);
         let own = own.and_then(|rest| rest.strip_prefix(": ").or_else(|| rest.strip_prefix(", ")));
         let error = own.unwrap_or(error);
@@ -187,10 +185,10 @@ fn failures(page: &mut Page, report: &Report) {
     }
 }
 
-/// More names than this would stand between the reader and the error.
+/// Maximum number of names in a list; more would hide the error after it.
 const NAMES_MAX: usize = 4;
 
-/// `a, b, c and 12 more`
+/// Returns a list such as `a, b, c and 12 more`.
 pub(crate) fn some_of(names: &[String]) -> String {
     if names.len() <= NAMES_MAX {
         return names.join(", ");
@@ -211,7 +209,7 @@ fn warnings(page: &mut Page, report: &Report) {
     }
 }
 
-/// More tables with rejects than this get a line each: the table above must stay in sight.
+/// With rejects in more tables than this, each table gets only one line, so that the grid stays visible.
 const REJECTS_IN_FULL_MAX: usize = 2;
 
 fn rejects(page: &mut Page, report: &Report) {
@@ -223,14 +221,14 @@ fn rejects(page: &mut Page, report: &Report) {
     }
 }
 
-/// All rejects of a run: where they are, and for each table how many and what is wrong with the first.
+/// Writes the rejects of all tables: the directory, and for each table the count and the first reject.
 fn rejects_in_short(page: &mut Page, tables: &[&TableReport]) {
     let all = tables.iter().map(|table| table.rejected).sum();
     let directory =
         |table: &&TableReport| Some(Path::new(table.rejects_file.as_ref()?).parent()?.to_path_buf());
     let mut head = figures::counted(all, "row");
     if let Some(directory) = tables.first().and_then(directory) {
-        let _ = write!(head, ", a file for each table in {}", directory.display());
+        let _ = write!(head, ", one file per table in {}", directory.display());
     }
     page.blank_line();
     page.paragraph(("rejected", NOTABLE), &head);
@@ -255,7 +253,7 @@ fn rejects_in_short(page: &mut Page, tables: &[&TableReport]) {
     }
 }
 
-/// One table's rejects: where they are, what is wrong with the first, and how many there are of each kind.
+/// Writes the rejects of one table: the file, the first rejects, and the number of others per reason.
 fn rejects_of(page: &mut Page, table: &TableReport) {
     page.blank_line();
     let mut head = format!("{}: {}", short_name(&table.name), figures::counted(table.rejected, "row"));
@@ -284,8 +282,8 @@ fn rejects_of(page: &mut Page, table: &TableReport) {
     }
 }
 
-/// One reject: its constraint and what is wrong, or that alone where the reason is the same words without values. Both of what
-/// a server refused, `v: not_null [23502]` and `not_null: …`, have a word for programs, which people are spared.
+/// Describes one reject by its constraint and text, or by the text alone if it repeats the reason. Omits the machine-readable
+/// word that both parts of a server error contain: `v: not_null [23502]` and `not_null: …`.
 fn sample(reject: &Reject) -> String {
     let words = reject.reason.split_once(' ').map(|(_, words)| words);
     let has_words = words.is_some_and(|words| reject.text.ends_with(words));
@@ -302,7 +300,7 @@ fn sample(reject: &Reject) -> String {
     }
 }
 
-/// The sentence that remains in sight, never wrapped: id, tables or failures, rows, duration, speed.
+/// Writes the summary on one line: id, tables or failures, rows, duration, speed.
 fn summary(out: &mut String, report: &Report) {
     let (all, failed, rows) = (report.tables.len() as u64, failed(report), report.rows_applied());
     let style = if failed > 0 { BAD } else { GOOD };
@@ -329,7 +327,7 @@ fn styled(text: &str, style: Style) -> String {
     if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
 }
 
-/// Text without control characters: what a server or a row says must not steer the terminal.
+/// Replaces control characters: text from a server or a row must not control the terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {

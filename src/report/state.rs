@@ -1,9 +1,9 @@
-//! The state on the target: `sync_state`, what each table was last brought to, and `runs`, what each run did.
+//! The state on the target: `sync_state` holds the last state of each table, `runs` the figures of each run.
 //!
-//! Both live in the staging schema, which belongs to the role that loads and to nobody else. Every time in
-//! them is the target's own (`clock_timestamp()`), never the loader's: hosts disagree, and `status` compares.
-//! On a target that has everything already no DDL is run, not even DDL that does nothing: on Supabase each
-//! such statement makes `PostgREST` reload its schema cache, and requests wait meanwhile.
+//! Both tables are in the staging schema, which only the loading role can access. All times are the target's
+//! (`clock_timestamp()`), never the loader's: `status` compares them, and the clocks of two hosts differ. On a target where
+//! the state is complete no DDL is run, not even DDL without effect: on Supabase, every DDL statement makes `PostgREST` reload
+//! its schema cache, and requests wait meanwhile.
 
 mod last;
 mod unvalidated;
@@ -23,7 +23,7 @@ use super::TableReport;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, literal, plain};
 
-/// What a complete target has; `state/tables.sql` makes it so.
+/// The columns of complete state tables; `state/tables.sql` creates them.
 const COLUMNS: [(&str, &[&str]); 2] = [
     (
         "sync_state",
@@ -86,7 +86,7 @@ const COLUMNS: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// Runs that start together meet here; the one in front needs milliseconds.
+/// Attempts to set up the schema: runs that start together block each other here for some milliseconds.
 const ENSURE_ATTEMPTS: u32 = 10;
 const ENSURE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -96,44 +96,44 @@ pub struct State {
     schema: Ident,
 }
 
-/// A table of a run, as the state tables know it.
+/// A table of a run, as recorded in the state tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     /// The run's id.
     pub run_id: &'a str,
-    /// Its number among the run's tables: one target table may be loaded by several entries.
+    /// Its number among the run's tables; several entries may load the same target table.
     pub entry: u32,
-    /// Which database its rows come from, without a password.
+    /// The source database of its rows, without a password.
     pub source: &'a str,
-    /// The scope, if it has one.
+    /// The scope, if any.
     pub scope: Option<&'a str>,
     /// Name and figures.
     pub table: &'a TableReport,
 }
 
 impl State {
-    /// The state tables in `schema`; nothing is looked at yet.
+    /// Returns the state tables in `schema`, without accessing the server.
     #[must_use]
     pub fn new(schema: Ident) -> Self {
         Self { schema }
     }
 
-    /// Makes sure that schema and tables are there, complete and private. Runs may do so at the same time.
-    /// To be called outside a transaction: it repeats what a lock held up.
+    /// Ensures that schema and tables exist and are complete and private. Several runs may call this at the same time. Call it
+    /// outside a transaction, because it retries after lock conflicts.
     ///
     /// # Errors
-    /// [`Kind::Refused`] if the schema belongs to another role or holds something else;
+    /// [`Kind::Refused`] if the schema belongs to another role or contains other objects;
     /// [`Kind::Permission`], with the GRANT to run, if the role may not create it.
     pub async fn ensure(&self, client: &impl GenericClient) -> Result<()> {
         let mut failure = None;
         for _ in 0..ENSURE_ATTEMPTS {
             let found = self.inspect(client).await?;
             let Some(ddl) = self.missing(&found)? else { return Ok(()) };
-            // What was made is looked at once more: ALTER DEFAULT PRIVILEGES may have opened a new schema.
+            // Inspect again after success: ALTER DEFAULT PRIVILEGES may have granted access to the new schema.
             let Err(error) = client.batch_execute(&ddl).await else { continue };
             let what = format!("cannot set up schema {} on the target", self.schema);
             let error = Error::pg(Phase::Stage, what, &error);
-            // A unique violation is somebody else's CREATE SCHEMA of the same name that committed first.
+            // A unique violation means that another session's CREATE SCHEMA committed first.
             let collided = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
             if !collided && error.kind() != Kind::Lock {
                 return Err(found.explain(error, &self.schema));
@@ -144,13 +144,11 @@ impl State {
         Err(failure.unwrap_or_else(|| {
             let message = format!("schema {} on the target does not stay complete and private", self.schema);
             Error::new(Phase::Stage, Kind::Refused, message)
-                .hint("Somebody grants rights on it, or drops its columns, while this runs: see who does.")
+                .hint("Find and stop the session that grants privileges on it, or drops its columns, during the run.")
         }))
     }
 
-    /// Finds out, without changing anything, whether [`State::ensure`] would be refused.
-    ///
-    /// Returns whether the schema is there already.
+    /// Checks, without changing anything, that [`State::ensure`] would succeed. Returns whether the schema exists.
     ///
     /// # Errors
     /// As [`State::ensure`].
@@ -164,10 +162,10 @@ impl State {
         Err(found.explain(Error::new(Phase::Plan, Kind::Permission, message), &self.schema))
     }
 
-    /// Whether schema and tables are there, complete, and ours.
+    /// Returns whether schema and tables exist, are complete and belong to this role.
     ///
     /// # Errors
-    /// What the server says; [`Kind::Refused`] as [`State::ensure`].
+    /// Errors reported by the server; [`Kind::Refused`] as [`State::ensure`].
     pub(crate) async fn is_complete(&self, client: &impl GenericClient) -> Result<bool> {
         let found = self.inspect(client).await?;
         Ok(self.missing(&found)?.is_none())
@@ -191,8 +189,7 @@ impl State {
         })
     }
 
-    /// The statements that complete what was found, to be sent as one implicit transaction; none if nothing
-    /// is missing.
+    /// Returns the statements that complete the state, to be sent as one implicit transaction; `None` if it is complete.
     fn missing(&self, found: &Found) -> Result<Option<String>> {
         found.refuse_what_is_not_ours(&self.schema)?;
         let complete = COLUMNS.iter().all(|(table, columns)| {
@@ -204,7 +201,7 @@ impl State {
         let key = literal(&format!("bulkload state {}", self.schema));
         let mut ddl = format!("select pg_advisory_xact_lock(hashtextextended({key}, 0));\n");
         if !found.exists {
-            // Only then: CREATE SCHEMA asks for its right before it looks whether there is anything to do.
+            // CREATE SCHEMA IF NOT EXISTS checks the privilege even if the schema exists.
             ddl.push_str(&self.sql("create schema if not exists {schema};\n"));
             ddl.push_str(&self.sql("revoke all on schema {schema} from public;\n"));
         }
@@ -219,10 +216,10 @@ impl State {
         Ok(Some(ddl))
     }
 
-    /// Enters the run's tables into `runs`, in `phase`.
+    /// Inserts the run's tables into `runs`, in `phase`.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn begin_run_rows(
         &self,
         client: &impl GenericClient,
@@ -232,10 +229,10 @@ impl State {
         self.record_run(client, Some(phase), entries).await
     }
 
-    /// Notes which phase the unfinished tables of a run are in.
+    /// Records the phase of a run's unfinished tables.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn set_phase(&self, client: &impl GenericClient, run_id: &str, phase: Phase) -> Result<()> {
         let sql = self
             .sql("update {schema}.runs set phase = $2::text where run_id = $1::text and finished_at is null");
@@ -243,10 +240,10 @@ impl State {
         updated.map(drop).map_err(|error| self.cannot_record(&error))
     }
 
-    /// The same for some of its entries.
+    /// Records the phase of some entries of a run.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn set_phase_of(
         &self,
         client: &impl GenericClient,
@@ -263,12 +260,12 @@ impl State {
         updated.map(drop).map_err(|error| self.cannot_record(&error))
     }
 
-    /// Records tables as applied. To be called in the applying transaction: the watermark must become visible
-    /// together with the rows. `entry.table.watermark` is stored as it is, none included. Locks are held
-    /// meanwhile, so it all takes one round trip, however many tables the group has.
+    /// Records tables as applied. Call it in the applying transaction, because the watermark must become visible together with
+    /// the rows. `entry.table.watermark` is stored unchanged, even if it is `None`. Locks are held meanwhile, so this takes one
+    /// round trip for any number of tables.
     ///
     /// # Errors
-    /// What the server says; the transaction is then lost.
+    /// Errors reported by the server; the transaction is then aborted.
     pub async fn record_applied(&self, tx: &impl GenericClient, entries: &[Entry<'_>]) -> Result<()> {
         let rows = entries
             .iter()
@@ -282,7 +279,7 @@ impl State {
             })
             .collect::<Result<Vec<Value>>>()?;
         let rows = Value::Array(rows).to_string();
-        // Both are sent before either is answered, and run in this order.
+        // Both are sent without waiting for a response, and run in this order.
         let (state, runs) = (
             self.sql(include_str!("state/record_applied.sql")),
             self.sql(include_str!("state/record_run.sql")),
@@ -294,11 +291,11 @@ impl State {
             .map_err(|error| self.cannot_record(&error))
     }
 
-    /// Whether these entries of a run are recorded as applied, that is: whether the transaction that called
+    /// Returns whether these entries of a run are recorded as applied, which means that the transaction that called
     /// [`State::record_applied`] was committed.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn is_applied(
         &self,
         client: &impl GenericClient,
@@ -315,18 +312,18 @@ impl State {
         Ok(usize::try_from(applied) == Ok(entries.len()))
     }
 
-    /// Rewrites the figures of tables that are done with: durations are known only after the commit.
+    /// Updates the figures of finished tables: durations are known only after the commit.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn record_figures(&self, client: &impl GenericClient, entries: &[Entry<'_>]) -> Result<()> {
         self.record_run(client, None, entries).await
     }
 
-    /// Records a table as failed; watermark and times of its last success stay.
+    /// Records a table as failed. Watermark and times of its last success are kept.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn record_failed(&self, client: &impl GenericClient, entry: Entry<'_>) -> Result<()> {
         let error = entry.table.error.as_deref().unwrap_or("unknown");
         client
@@ -339,10 +336,10 @@ impl State {
         self.record_run(client, None, &[entry]).await
     }
 
-    /// The runs that have rows which nobody has closed: they are alive or died. None if there is no state yet.
+    /// Returns the ids of runs with unfinished rows: these runs are running or dead. Empty if there is no state yet.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn open_runs(&self, client: &impl GenericClient) -> Result<Vec<String>> {
         let failed = |error| Error::pg(Phase::Clean, format!("cannot read {}.runs", self.schema), &error);
         let exists = "select pg_catalog.to_regclass($1) is not null";
@@ -354,10 +351,10 @@ impl State {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Closes the rows of a run that is known to be dead; how many there were.
+    /// Marks the rows of a dead run as failed. Returns their number.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn close_dead_run(&self, client: &impl GenericClient, run_id: &str) -> Result<u64> {
         let sql = self.sql(
             "update {schema}.runs
@@ -368,7 +365,7 @@ impl State {
         client.execute(&sql, &[&run_id]).await.map_err(|error| self.cannot_record(&error))
     }
 
-    /// Writes rows of `runs`; finished ones if no phase is given.
+    /// Writes rows of `runs`; without a phase, the rows are finished.
     async fn record_run(
         &self,
         client: &impl GenericClient,
@@ -392,7 +389,7 @@ impl State {
     }
 }
 
-/// What the catalog says of schema and tables.
+/// Schema and tables as found in the catalog.
 struct Found {
     database: String,
     role: String,
@@ -401,25 +398,25 @@ struct Found {
     may_create: bool,
     owner: Option<String>,
     foreign_tables: Vec<String>,
-    /// Roles that hold a right on the schema beside its owner, quoted.
+    /// Roles other than the owner that have a privilege on the schema, quoted.
     grantees: Vec<String>,
     occupied: bool,
-    /// `table.column`
+    /// Columns, as `table.column`.
     columns: Vec<String>,
 }
 
 impl Found {
-    /// A schema that we would make private, or fill, without having made it.
+    /// Refuses a schema that belongs to another role or is used for something else.
     fn refuse_what_is_not_ours(&self, schema: &Ident) -> Result<()> {
         let refuse =
             |message: String, hint: String| Err(Error::new(Phase::Stage, Kind::Refused, message).hint(hint));
         match &self.owner {
             Some(owner) if *owner != self.role => refuse(
                 format!(
-                    "schema {schema} on the target belongs to role {owner}; expected it to belong to {}, because staged rows are private",
+                    "schema {schema} on the target belongs to role {owner}; it must belong to {}, because staged rows are private",
                     self.role
                 ),
-                format!("Set [run] staging_schema to a name that is free, or connect as {owner}."),
+                format!("Set [run] staging_schema to an unused name, or connect as {owner}."),
             ),
             _ if !self.foreign_tables.is_empty() => refuse(
                 format!(
@@ -427,20 +424,20 @@ impl Found {
                     self.foreign_tables.join(" and "),
                     self.role
                 ),
-                "Set [run] staging_schema to a name that is free.".to_owned(),
+                "Set [run] staging_schema to an unused name.".to_owned(),
             ),
             _ if schema.as_str() == "public" || (self.occupied && !self.is_state()) => refuse(
                 format!(
-                    "schema {schema} on the target holds something else; expected a schema of its own for staging"
+                    "schema {schema} on the target contains other objects; staging requires a dedicated schema"
                 ),
-                "Set [run] staging_schema to a name that is free: the schema is made private and cleaned up."
+                "Set [run] staging_schema to an unused name: the schema is made private and cleaned up."
                     .to_owned(),
             ),
             _ => Ok(()),
         }
     }
 
-    /// Whether the tables are known by their keys; a `runs` of somebody else's alone says nothing.
+    /// Returns whether the tables have our key columns. A `runs` table alone may belong to other software.
     fn is_state(&self) -> bool {
         let has = |column: &str| self.columns.iter().any(|found| found == column);
         let runs_is_ours = has("runs.run_id") && has("runs.entry");
@@ -448,23 +445,27 @@ impl Found {
             && (runs_is_ours || !self.columns.iter().any(|found| found.starts_with("runs.")))
     }
 
-    /// Adds the statement that gives the missing right.
+    /// Adds a hint with the statement that grants the missing privilege.
     fn explain(&self, error: Error, schema: &Ident) -> Error {
         if error.kind() != Kind::Permission || self.exists {
             return error;
         }
         let (database, role) = (Ident::new(&self.database), Ident::new(&self.role));
         error.hint(format!(
-            "On the target, as its owner: grant create on database {database} to {role}; or: create schema {} authorization {role};",
+            "Run on the target, as the owner of the database: grant create on database {database} to {role}; or: create schema {} authorization {role};",
             plain(schema)
         ))
     }
 }
 
-/// A row of `runs` as JSON: the report's entry under the table's column names.
+/// Returns a row of `runs` as JSON: the table's report with the column names as keys.
 fn row(entry: &Entry<'_>, phase: Option<Phase>) -> Result<Value> {
     let mut row = serde_json::to_value(entry.table).map_err(|error| {
-        Error::new(Phase::Record, Kind::Internal, format!("the table's report is not JSON: {error}"))
+        Error::new(
+            Phase::Record,
+            Kind::Internal,
+            format!("cannot serialize the table's report as JSON: {error}"),
+        )
     })?;
     row["table_name"] = row["name"].take();
     row["run_id"] = json!(entry.run_id);

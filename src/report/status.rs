@@ -1,4 +1,4 @@
-//! What the last runs left, per table: for people, and as JSON for monitoring.
+//! The status of each table after the last runs, as text and as JSON.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -7,27 +7,27 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::figures;
 
-/// What is known of a config's tables.
+/// The status of a config's tables.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Where the state is kept: `host:port/database`.
+    /// The database with the state: `host:port/database`.
     pub target: String,
-    /// How old a table may be, if that is judged.
+    /// Maximum age of a table, if given.
     pub max_age: Option<Duration>,
-    /// In the config's order; more than one for a table whose rows come from several sources.
+    /// One entry per table and source, in the config's order.
     pub tables: Vec<TableStatus>,
 }
 
-/// What is known of one table.
+/// The status of one table.
 #[derive(Debug, Clone, Default)]
 pub struct TableStatus {
     /// Its name on the target.
     pub name: String,
     /// The scope, empty if it has none.
     pub scope: String,
-    /// Where its rows come from; `None` if it was never loaded and the source is not known.
+    /// The source of its rows; `None` if it was never loaded and the source is not known.
     pub source: Option<String>,
-    /// When it was last applied, and how long ago that is by the target's clock.
+    /// When it was last applied, and its age by the target's clock.
     pub last_sync: Option<(SystemTime, Duration)>,
     /// When it was last applied from a full run.
     pub last_full_at: Option<SystemTime>,
@@ -35,17 +35,17 @@ pub struct TableStatus {
     pub run_id: Option<String>,
     /// Why the run that ended last did not apply it.
     pub error: Option<String>,
-    /// Whether it was last read whole.
+    /// Mode of the last applied run.
     pub mode: Option<String>,
-    /// Rows that were staged when it was last applied.
+    /// Rows staged by that run.
     pub rows: Option<u64>,
-    /// How long that run took with it.
+    /// Time that the run took for the table.
     pub duration: Option<Duration>,
-    /// How long that run locked it.
+    /// Time that the run locked it.
     pub lock: Option<Duration>,
     /// The point in the source up to which it was read.
     pub watermark: Option<String>,
-    /// The run that is loading it.
+    /// The run that is loading it now.
     pub running: Option<Running>,
 }
 
@@ -54,18 +54,18 @@ pub struct TableStatus {
 pub struct Running {
     /// Its id.
     pub run_id: String,
-    /// What it is doing.
+    /// Its phase.
     pub phase: Option<String>,
-    /// For how long it has been running, in seconds.
+    /// Seconds since it started.
     pub seconds: u64,
 }
 
-/// How a table stands.
+/// The state of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The last run applied it, or left it as it is on purpose.
+    /// The last run applied it, or left it unchanged on purpose.
     Ok,
-    /// It was not applied for longer than it may be.
+    /// It was last applied longer ago than the maximum age.
     Old,
     /// It was never applied.
     Never,
@@ -74,7 +74,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// The word for it.
+    /// Returns its name in text and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl Standing {
 }
 
 impl Status {
-    /// How a table stands.
+    /// Returns the state of a table.
     #[must_use]
     pub fn standing(&self, table: &TableStatus) -> Standing {
         match (&table.error, table.last_sync, self.max_age) {
@@ -98,7 +98,7 @@ impl Status {
         }
     }
 
-    /// Whether no table failed, and none is older than it may be.
+    /// Returns whether no table failed and none exceeds the maximum age.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.tables.iter().all(|table| match self.standing(table) {
@@ -114,7 +114,7 @@ impl fmt::Display for Status {
         for table in &self.tables {
             self.show(f, table)?;
         }
-        f.write_str(if self.ok() { "all is well" } else { "not all is well" })
+        f.write_str(if self.ok() { "all tables are ok" } else { "not all tables are ok" })
     }
 }
 
@@ -151,7 +151,7 @@ impl Status {
         if let Some(running) = &table.running {
             let since = figures::duration(Duration::from_secs(running.seconds));
             let phase = running.phase.as_deref().unwrap_or("unknown");
-            writeln!(f, "        run {} is in phase {phase}, since {since}", running.run_id)?;
+            writeln!(f, "        run {} is in phase {phase}, running for {since}", running.run_id)?;
         }
         Ok(())
     }

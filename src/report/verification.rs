@@ -1,4 +1,4 @@
-//! What `bulkload verify` found, for people.
+//! The findings of `bulkload verify`, as text.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 /// The outcome of a comparison of all tables.
 #[derive(Debug, Clone, Default)]
 pub struct Verification {
-    /// In the config's order.
+    /// One entry per table, in the config's order.
     pub tables: Vec<TableVerification>,
 }
 
@@ -18,60 +18,60 @@ pub struct Verification {
 pub struct TableVerification {
     /// Its name on the target.
     pub name: String,
-    /// Rows of the source, after `where`.
+    /// Rows of the source that match `where`.
     pub source_rows: u64,
     /// Rows of the target that this sync owns.
     pub target_rows: u64,
-    /// Rows that should be on the target and are not.
+    /// Rows that are missing on the target.
     pub missing: u64,
-    /// Rows that should not be on the target and are.
+    /// Rows that are on the target but should not be.
     pub extra: u64,
-    /// Rows that are not the same on both sides.
+    /// Rows that differ between the two sides.
     pub changed: u64,
-    /// The first rows that differ: the key, and how.
+    /// The first differing rows: key and kind of difference.
     pub first: Vec<String>,
     /// Columns that were not compared.
     pub not_compared: Vec<NotCompared>,
-    /// What who reads this should know.
+    /// Notes for the reader.
     pub notes: Vec<String>,
-    /// Why it was left out.
+    /// Why the table was skipped.
     pub skipped: Option<String>,
-    /// Why it could not be compared, and what to do.
+    /// Why the table could not be compared, and the hint.
     pub error: Option<(String, Option<String>)>,
 }
 
 /// A column that was not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotCompared {
-    /// Its name, as people write it.
+    /// Its name, for messages.
     pub column: String,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
-    /// Whether the config leaves it out, or leaves its value to the target or to an `expr`.
+    /// Whether the config excludes it, or leaves its value to the target or to an `expr`.
     pub is_meant: bool,
 }
 
 impl TableVerification {
-    /// A table that is left out.
+    /// Creates the outcome of a skipped table.
     #[must_use]
     pub fn skipped(name: String, why: &str) -> Self {
         Self { name, skipped: Some(why.to_owned()), ..Self::default() }
     }
 
-    /// A table that could not be compared.
+    /// Creates the outcome of a table that could not be compared.
     #[must_use]
     pub fn failed(name: String, error: &Error) -> Self {
         let error = (error.message().to_owned(), error.advice().map(str::to_owned));
         Self { name, error: Some(error), ..Self::default() }
     }
 
-    /// Whether the target holds what it should, as far as the config has it compared, and all of that could be compared.
+    /// Returns whether everything that the config compares could be compared and is equal.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.error.is_none() && !self.differs() && self.is_complete()
     }
 
-    /// Whether every column was compared, but for those that are meant to be left out.
+    /// Returns whether every column was compared, except those excluded on purpose.
     fn is_complete(&self) -> bool {
         self.not_compared.iter().all(|column| column.is_meant)
     }
@@ -82,7 +82,7 @@ impl TableVerification {
 }
 
 impl Verification {
-    /// Whether all tables do.
+    /// Returns whether all tables are ok.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.tables.iter().all(TableVerification::ok)
@@ -105,7 +105,7 @@ impl Verification {
         format!("{could}no differences in what was compared; not compared: {}", some_of(&left_out))
     }
 
-    /// Tables and columns that were not compared, as people write them.
+    /// Returns the names of tables and columns that were not compared.
     fn left_out(&self) -> Vec<String> {
         let of_table = |table: &TableVerification| {
             let name = short_name(&table.name);
@@ -124,7 +124,7 @@ impl fmt::Display for Verification {
     }
 }
 
-/// Lines, each with its end.
+/// Writes complete lines.
 impl fmt::Display for TableVerification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = short_name(&self.name);
@@ -166,7 +166,7 @@ impl TableVerification {
         self.notes.iter().try_for_each(|note| writeln!(f, "         note: {note}"))
     }
 
-    /// The columns that were not compared, by reason.
+    /// Writes the columns that were not compared, grouped by reason.
     fn show_not_compared(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reasons: Vec<&str> = Vec::new();
         for column in &self.not_compared {
@@ -181,10 +181,7 @@ impl TableVerification {
             writeln!(f, "         note: {noun} {} {verb} not compared: {why}", some_of(&names))?;
         }
         if !self.is_complete() {
-            writeln!(
-                f,
-                "         hint: verify_ignore under [[table]] names columns that are not to be compared."
-            )?;
+            writeln!(f, "         hint: To exclude columns, list them in verify_ignore under [[table]].")?;
         }
         Ok(())
     }

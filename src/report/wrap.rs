@@ -1,9 +1,9 @@
-//! Words on lines that fit.
+//! Word wrap.
 
-/// Appends the words of `text` to `out`, a blank before each, and breaks lines so that they fit `width` columns.
+/// Appends the words of `text` to `out`, each preceded by a space, and wraps lines at `width` columns.
 ///
-/// `column` is where `out` stands; further lines are indented by `indent`. A word that is longer than a line is left
-/// whole: paths and names are copied. ANSI styles take no room.
+/// `column` is the current column of `out`; continuation lines are indented by `indent`. A word longer than a line is not
+/// broken, so that paths and names can be copied. ANSI styles count as zero columns.
 pub(crate) fn wrap(out: &mut String, text: &str, mut column: usize, indent: usize, width: usize) {
     for word in text.split_whitespace() {
         let length = console::measure_text_width(word);

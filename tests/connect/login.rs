@@ -119,7 +119,7 @@ async fn what_pg_hba_and_the_catalog_refuse_is_explained() {
     let error = refused(&server.unix("peered")).await;
     assert_says(&error, &["Peer authentication failed"], &["peer", "localhost"]);
     let error = refused(&format!("{} dbname=nowhere", server.tcp("postgres"))).await;
-    assert_says(&error, &["\"nowhere\" does not exist"], &["database's name"]);
+    assert_says(&error, &["\"nowhere\" does not exist"], &["database name"]);
     assert_eq!(error.kind(), Kind::Connect);
 }
 

@@ -1,4 +1,4 @@
-//! The demo's acts: each is a run of the program like any other.
+//! The acts of the demo. Each act is an ordinary run of the program.
 
 use std::path::PathBuf;
 
@@ -14,29 +14,29 @@ use crate::pg::name::TableName;
 use crate::report::{Mode, Report, result};
 use crate::run::{self, Options};
 
-/// The config from desktop to app, in the demo's directory, for whoever wants to run the sync again.
+/// The config from desktop to app, written to the demo's directory so that the sync can be repeated.
 pub(super) const CONFIG_FILE: &str = "bulkload.toml";
 
-/// The config from app to desktop, likewise.
+/// The config from app to desktop, in the same directory.
 pub(super) const REVERSE_FILE: &str = "reverse.toml";
 
-/// Where the rejects go.
+/// The directory for rejects files.
 pub(super) const REJECTS_DIRECTORY: &str = "rejects";
 
-/// What happens, in this order.
+/// An act. The demo plays them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
-    /// All of the desktop's tables go to the app, whose users go on reading.
+    /// A full sync from the desktop to the app, while the app's users keep reading.
     Whole,
-    /// What the desktop wrote since.
+    /// An incremental sync of the desktop's changes.
     Incremental,
-    /// What the app's users wrote goes to the desktop.
+    /// A sync of the app's own rows to the desktop.
     Reverse,
-    /// The next night.
+    /// The full sync of the next night.
     Again,
 }
 
-/// Where it happens.
+/// The servers and options shared by all acts.
 pub(super) struct Stage<'a> {
     pub(super) servers: &'a Servers,
     pub(super) rows: u64,
@@ -45,10 +45,10 @@ pub(super) struct Stage<'a> {
     pub(super) signals: &'a Signals,
 }
 
-/// What an act has to tell.
+/// The result of an act.
 pub(super) struct Shown {
     pub(super) text: String,
-    /// Whether all its tables were applied.
+    /// Whether all tables of the act were applied.
     pub(super) is_ok: bool,
 }
 
@@ -56,7 +56,7 @@ impl Stage<'_> {
     /// Plays one act.
     ///
     /// # Errors
-    /// Whatever keeps its run from starting, and what a server reports.
+    /// The error of a run that cannot start, and errors reported by a server.
     pub(super) async fn play(&self, act: Act) -> Result<Shown> {
         match act {
             Act::Whole => self.whole().await,
@@ -79,7 +79,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Syncs one server to the other, while a reader of the target goes on reading.
+    /// Syncs one server to the other while a session keeps reading the target.
     async fn whole(&self) -> Result<Shown> {
         let before = self.servers.app_rows().await?;
         let reader = Reader::start(&self.servers.target_url()).await?;
@@ -102,7 +102,7 @@ impl Stage<'_> {
         };
         let mut report = Box::pin(run::sync(config, options)).await?;
         if !self.keep {
-            // They go with the servers.
+            // The rejects files are deleted with the servers.
             report.tables.iter_mut().for_each(|table| table.rejects_file = None);
         }
         Ok(report)
@@ -121,7 +121,7 @@ impl Stage<'_> {
     }
 }
 
-/// The title, the result where it is wanted, and the story if it went well.
+/// Combines the title, the result if `has_result` is set, and the story if the run succeeded.
 fn shown(title: &str, report: &Report, has_result: bool, story: impl FnOnce() -> String) -> Shown {
     let result = if has_result { result::render(report, terminal::width()) } else { String::new() };
     let story = if report.ok() { story() } else { String::new() };

@@ -1,4 +1,4 @@
--- A morning at the desktop: 40 items get dearer, 15 pages of the diary are signed, 25 are new.
+-- A morning at the desktop: raises the price of 40 items, signs 15 diary pages and adds 25.
 
 update itemmaster set item_price = item_price + 1
 where item_code in (select item_code from itemmaster order by item_code limit 40);

@@ -1,4 +1,4 @@
-//! `bulkload demo` as a subcommand.
+//! The `bulkload demo` subcommand.
 
 use clap::Args;
 
@@ -11,15 +11,15 @@ use crate::cli::signals::Signals;
 use crate::cli::terminal;
 use crate::error::{Error, Kind, Phase, Result};
 
-/// Show the whole job on throw-away local servers
+/// Demonstrate a complete sync on throw-away local servers
 ///
-/// Starts two PostgreSQL servers of its own, fills a desktop-like source and a mobile-like target, syncs all of the
-/// one to the other, then what has changed, then what the app's users wrote back to the desktop; shows the results, and
-/// removes everything. Needs the PostgreSQL server programs, and nothing else.
+/// Starts two PostgreSQL servers and fills one as the database of a desktop program and the other as that of a mobile app.
+/// Runs a full sync, an incremental sync, and a sync of the app's own rows back to the desktop. Shows the results and
+/// removes both servers. Requires only the PostgreSQL server programs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(in crate::cli) struct Demo {
-    /// Rows in the source, over all its tables
+    /// Total number of rows in the source
     #[arg(
         long,
         value_name = "N",
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Demo {
     )]
     rows: u64,
 
-    /// Leave the servers up, and print how to reach and stop them
+    /// Keep the servers running, and print how to connect to and stop them
     #[arg(long)]
     keep: bool,
 }
@@ -36,16 +36,16 @@ pub(in crate::cli) struct Demo {
 const EXAMPLES: &str = "\
 Examples:
   bulkload demo
-      15 tables, 92,387 rows
+      sync 15 tables with 92,387 rows
   bulkload demo --rows 5000000 --keep
-      more of them, to look around in afterwards
+      sync more rows and keep the servers for inspection
 
-Environment: BULKLOAD_PG_BINDIR names the directory of initdb and postgres,
-where they are not found by themselves.";
+Environment: BULKLOAD_PG_BINDIR is the directory of initdb and postgres, if
+bulkload does not find them itself.";
 
 impl Demo {
-    /// Runs the demo and prints its result. Whatever comes of it, the servers are gone afterwards, unless they
-    /// are to be kept and nobody asked to stop.
+    /// Runs the demo and prints its results. Always removes the servers afterwards, unless `--keep` is given and no signal
+    /// was received.
     pub(in crate::cli) async fn execute(&self, globals: &Globals, signals: &Signals) -> Result<Exit> {
         tracing::info!(phase = %Phase::Connect, "starting two throw-away PostgreSQL servers");
         let servers = blocking(Servers::start).await?;
@@ -54,7 +54,7 @@ impl Demo {
             let whereabouts = whereabouts(&servers)?;
             let stop = blocking(|| servers.leave()).await?;
             terminal::print(format_args!(
-                "{whereabouts}\nBoth servers go on. To stop them, and remove all their files:\n  {}\n  {}",
+                "{whereabouts}\nBoth servers keep running. To stop them and remove all their files:\n  {}\n  {}",
                 stop[0], stop[1]
             ))?;
         } else {
@@ -67,7 +67,7 @@ impl Demo {
         Ok(if shown? { Exit::Done } else { Exit::TableFailed })
     }
 
-    /// Fills the servers and plays all acts, until one fails. Whether none did.
+    /// Fills the servers and plays the acts until one fails. Returns whether all succeeded.
     async fn play(&self, servers: &Servers, globals: &Globals, signals: &Signals) -> Result<bool> {
         tracing::info!(phase = %Phase::Connect, rows = self.rows,
             "filling a desktop's database and a mobile app's");
@@ -84,7 +84,7 @@ impl Demo {
     }
 }
 
-/// How to reach what `--keep` leaves, and how to do it again.
+/// Returns how to reach the servers that `--keep` leaves, and the commands that repeat the syncs.
 fn whereabouts(servers: &Servers) -> Result<String> {
     let directory = servers.directory()?;
     let program = std::env::current_exe().map_or_else(|_| "bulkload".to_owned(), |p| p.display().to_string());
@@ -104,9 +104,9 @@ back     {program} sync -c {}
     ))
 }
 
-/// Runs what starts or ends processes where it holds up no async task.
+/// Runs blocking work, such as starting or stopping a server, outside the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        Err(Error::new(Phase::Connect, Kind::Internal, format!("a server's thread ended: {panic}")))
+        Err(Error::new(Phase::Connect, Kind::Internal, format!("the thread of a server panicked: {panic}")))
     })
 }

@@ -1,4 +1,4 @@
-//! `bulkload demo`: the whole job on two throw-away servers.
+//! `bulkload demo`: a complete sync on two throw-away servers.
 
 mod acts;
 mod command;

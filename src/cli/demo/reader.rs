@@ -1,4 +1,4 @@
-//! Somebody who uses the app while its tables are replaced.
+//! A session that reads the app's database while its tables are replaced.
 
 use std::time::{Duration, Instant};
 
@@ -8,32 +8,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Phase, Result};
 
-/// What the reader asks for, by its key: a client who is there before and after.
+/// The query: a client by its key, which exists before and after the sync.
 const QUERY: &str = "select cli_name from climaster where client_id = 1";
 
-/// Between two questions: often enough to notice a short lock, seldom enough not to slow the sync down.
+/// The pause between two queries: short enough to notice a brief lock, long enough not to slow the sync down.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A session on the target that asks for the same row again and again.
+/// A session on the target that reads the same row repeatedly.
 #[derive(Debug)]
 pub(super) struct Reader {
     stop: CancellationToken,
     task: JoinHandle<Result<Seen>>,
 }
 
-/// What a reader saw.
+/// The reader's observations.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
-    /// Questions asked.
+    /// Queries executed.
     pub(super) asked: u64,
-    /// Those that found no row.
+    /// Queries that found no row.
     pub(super) missed: u64,
-    /// The longest that one of them took.
+    /// Duration of the slowest query.
     pub(super) longest: Duration,
 }
 
 impl Reader {
-    /// Connects, and begins to ask.
+    /// Connects and starts to read.
     pub(super) async fn start(url: &str) -> Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(|e| failed(&e))?;
         tokio::spawn(connection);
@@ -42,11 +42,11 @@ impl Reader {
         Ok(Self { stop, task })
     }
 
-    /// Ends it, and returns what it saw.
+    /// Stops the reader and returns its observations.
     pub(super) async fn stop(self) -> Result<Seen> {
         self.stop.cancel();
         self.task.await.unwrap_or_else(|panic| {
-            Err(Error::new(Phase::Connect, Kind::Internal, format!("the reader ended: {panic}")))
+            Err(Error::new(Phase::Connect, Kind::Internal, format!("the demo's reader panicked: {panic}")))
         })
     }
 }

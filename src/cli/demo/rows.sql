@@ -1,7 +1,7 @@
--- What the desktop's tables hold, as temporary views: the same rows on every machine, without chance.
+-- The rows of the desktop's tables, as temporary views. They are the same on every machine; nothing is random.
 --
--- demo.<table> (set before this is run) is how many rows a table has in the source today. Each view goes a little
--- further: `n` above that number are rows that were deleted since the last sync, so only the target has them.
+-- demo.<table>, set before this script, is the number of rows of a table in the source today. Each view has a few more:
+-- rows with `n` above that number were deleted since the last sync, so only the target has them.
 
 create function pg_temp.total(of_table text) returns bigint language sql stable as
 $$ select current_setting('demo.' || of_table)::bigint $$;
@@ -9,7 +9,7 @@ $$ select current_setting('demo.' || of_table)::bigint $$;
 create function pg_temp.numbers(of_table text) returns setof bigint language sql stable as
 $$ select generate_series(1, pg_temp.total(of_table) + pg_temp.total(of_table) / 100) $$;
 
--- A number below m that looks picked at random; a different one for each salt.
+-- A pseudorandom number below m, which depends on the salt.
 create function pg_temp.pick(n bigint, salt integer, m bigint) returns integer language sql immutable as
 $$ select (n * (2654435761 + salt * 7368787) % 4294967291 % m)::integer $$;
 
@@ -26,7 +26,7 @@ $$
         || pg_temp.word(n, salt + 1, '{Adams,Brown,Chen,Dubois,Evans,Fischer,Garcia,Hughes,Ivanov,Jones,Kaur,Lee,Müller,Nguyen,O''Brien,Patel,Quist,Rossi,Smith,Tran,Walker,Young,Zhang}')
 $$;
 
--- Nobody has location 2: it was deleted once, and nobody looked.
+-- Location 2 does not exist: it was deleted although clients referenced it.
 create function pg_temp.location(n bigint) returns integer language sql immutable as
 $$ select (case when n < 2 then n else n + 1 end)::integer $$;
 
@@ -91,7 +91,7 @@ select n, n::integer as con_id, 1 + pg_temp.pick(n, 1, pg_temp.total('climaster'
     case when n % 3 = 0 then date '1955-01-01' + pg_temp.pick(n, 4, 17000) end as con_born
 from pg_temp.numbers('clicontacts') n;
 
--- Clients take turns, so that the job as many numbers back (whose recall this one may be) is the same client's.
+-- Clients alternate, so that the job one cycle earlier, which this one may recall, belongs to the same client.
 create temporary view d_jobshead as
 select n, n::integer as job_id, (1 + (n - 1) % pg_temp.total('climaster'))::integer as client_id,
     1 + pg_temp.pick(n, 1, pg_temp.total('jobtypes')) as jty_id,

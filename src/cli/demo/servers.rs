@@ -15,19 +15,19 @@ pub const SOURCE_DATABASE: &str = "desktop";
 /// The app's database on the target server.
 pub const TARGET_DATABASE: &str = "mobile";
 
-/// In tables of the app alone, and among the desktop's.
+/// Counts and hashes the app's own rows, in tables of the app and in tables that it shares with the desktop.
 const APP_ROWS: &str = "
     select count(*), coalesce(md5(string_agg(r, ' ' order by r)), '')
     from (select n::text from sitenotes n union all select p::text from sitephotos p union all select u::text from app_users u
         union all select t::text from jobtasks t where source = 'M'
         union all select w::text from workdiary w where source = 'M') as rows (r)";
 
-/// The app's numbers begin at 1,000,000,000.
+/// Counts the app's rows on the desktop: their keys start at 1,000,000,000.
 const RETURNED_ROWS: &str = "select (select count(*) from jobtasks where jt_id >= 1000000000)
     + (select count(*) from workdiary where wd_id >= 1000000000)";
 
-/// Two throw-away servers with the demo's databases; both go when this is dropped, which takes a moment and must not
-/// happen on a thread that drives async tasks.
+/// Two throw-away servers with the demo's databases. Dropping this stops both and removes their files; that blocks, and
+/// must not happen on an async thread.
 #[derive(Debug)]
 pub struct Servers {
     source: Cluster,
@@ -40,7 +40,7 @@ impl Servers {
     /// # Errors
     /// As [`Cluster::start`].
     pub fn start() -> Result<Self> {
-        // As on Supabase, where changes are published to Realtime.
+        // Supabase sets this to publish changes to Realtime.
         let options = || Options::new().setting("wal_level", "logical");
         thread::scope(|scope| {
             let source = scope.spawn(|| Cluster::start(options()));
@@ -56,10 +56,10 @@ impl Servers {
         })
     }
 
-    /// Creates and fills both databases at the same time; `rows` is the number of all rows in the source.
+    /// Creates and fills both databases at the same time; `rows` is the total number of rows in the source.
     ///
     /// # Errors
-    /// As [`world::counts`], and whatever a server reports.
+    /// As [`world::counts`], and errors reported by a server.
     pub async fn fill(&self, rows: u64) -> Result<()> {
         let (source, target) = (world::source_sql(rows)?, world::target_sql(rows)?);
         tokio::try_join!(
@@ -69,53 +69,53 @@ impl Servers {
         Ok(())
     }
 
-    /// URI of the desktop's database.
+    /// Returns the URI of the desktop's database.
     #[must_use]
     pub fn source_url(&self) -> String {
         self.source.url(SOURCE_DATABASE)
     }
 
-    /// URI of the app's database.
+    /// Returns the URI of the app's database.
     #[must_use]
     pub fn target_url(&self) -> String {
         self.target.url(TARGET_DATABASE)
     }
 
-    /// The desktop goes on working.
+    /// Changes rows on the desktop.
     ///
     /// # Errors
-    /// Whatever the server reports.
+    /// Errors reported by the server.
     pub async fn change(&self) -> Result<()> {
         run(&self.source, SOURCE_DATABASE, world::CHANGES).await
     }
 
-    /// Rows that the app's users have written themselves: how many, and what they hold.
+    /// Returns the number of the app's own rows and a checksum of them.
     ///
     /// # Errors
-    /// Whatever the server reports.
+    /// Errors reported by the server.
     pub async fn app_rows(&self) -> Result<(u64, String)> {
         let row = ask(&self.target, TARGET_DATABASE, APP_ROWS).await?;
         Ok((u64::try_from(row.get::<_, i64>(0)).unwrap_or(0), row.get(1)))
     }
 
-    /// Rows of the app's users that the desktop has.
+    /// Returns the number of the app's rows on the desktop.
     ///
     /// # Errors
-    /// Whatever the server reports.
+    /// Errors reported by the server.
     pub async fn returned_rows(&self) -> Result<u64> {
         let row = ask(&self.source, SOURCE_DATABASE, RETURNED_ROWS).await?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 
-    /// A directory for what belongs to the demo; it goes with the source server's files.
+    /// Returns a directory for the demo's files, created on first use. It is removed with the source server's files.
     ///
     /// # Errors
-    /// `Kind::Io`.
+    /// `Kind::Io` if it cannot be created.
     pub fn directory(&self) -> Result<PathBuf> {
         let path = self.source.dir().join("demo");
         match std::fs::create_dir(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(Error::io(Phase::Config, format!("cannot make {}", path.display()), &e))
+                Err(Error::io(Phase::Config, format!("cannot create the directory {}", path.display()), &e))
             }
             _ => Ok(path),
         }
@@ -128,13 +128,13 @@ impl Servers {
     pub fn leave(self) -> Result<[String; 2]> {
         let commands = [self.source.stop_command(), self.target.stop_command()];
         self.source.leave()?;
-        let other = format!("The source server runs on; this ends it: {}", commands[0]);
+        let other = format!("The source server keeps running. To stop it: {}", commands[0]);
         self.target.leave().map_err(|e| e.hint(other))?;
         Ok(commands)
     }
 }
 
-/// Through the Unix socket, to which nothing but this user and root has access.
+/// Creates and fills a database through the Unix socket, which only this user and root can access.
 async fn create(server: &Cluster, database: &str, sql: &str) -> Result<()> {
     run(server, SUPERUSER, &format!("create database {database}")).await?;
     run(server, database, sql).await.map_err(|e| e.context(format!("cannot fill the database {database}")))
@@ -156,7 +156,7 @@ async fn with<T>(
     let failed = |e| Error::pg(Phase::Connect, "the demo's server", &e);
     let (client, connection) =
         tokio_postgres::connect(&server.socket_url(database), NoTls).await.map_err(failed)?;
-    // The connection ends when its client is dropped; what went wrong is told to the client.
+    // The connection ends when its client is dropped; the client reports its errors.
     let driver = tokio::spawn(connection);
     let done = work(&client).await.map_err(failed);
     drop(client);

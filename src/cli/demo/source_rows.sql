@@ -1,4 +1,4 @@
--- All rows of today, parents first.
+-- All of today's rows, parents first.
 
 create function pg_temp.fill(of_table text) returns void language plpgsql as $$
 declare

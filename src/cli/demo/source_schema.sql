@@ -1,4 +1,4 @@
--- The desktop program's database, grown over twenty years: short names, hardly any foreign keys, 0 for "none".
+-- The desktop program's database, twenty years old: short names, few foreign keys, 0 for "none".
 
 create table orgmaster (
     org_id      integer primary key,

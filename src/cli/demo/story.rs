@@ -1,4 +1,4 @@
-//! In words what the acts' reports show, and what they do not.
+//! The demo's explanations of its results, in words.
 
 use super::reader::Seen;
 use super::world;
@@ -6,11 +6,11 @@ use crate::report::{Report, TableReport, figures};
 
 pub(super) const WHOLE: &str = "1. The nightly sync: all of the desktop's tables go to the app's database.";
 pub(super) const INCREMENTAL: &str =
-    "2. The next morning: only what the desktop wrote since (--mode incremental).";
-pub(super) const REVERSE: &str = "3. The way back: what the app's users wrote goes to the desktop.";
+    "2. The next morning: only rows that changed since then (--mode incremental).";
+pub(super) const REVERSE: &str = "3. The way back: rows from the app's users go to the desktop.";
 pub(super) const AGAIN: &str = "4. The next night: all of the desktop's tables again.";
 
-/// The app's own rows: how many, and a checksum.
+/// The number of the app's own rows, and their checksum.
 type AppRows = (u64, String);
 
 pub(super) fn whole(report: &Report, rows: u64, seen: Seen, before: &AppRows, after: &AppRows) -> String {
@@ -24,12 +24,12 @@ pub(super) fn whole(report: &Report, rows: u64, seen: Seen, before: &AppRows, af
     format!(
         "
 What happened:
-  - The {} tables hold what the desktop has now, all of them since the same
-    moment: one transaction, which kept writers away for {}.
-  - A reader asked the app's database for a client {} times meanwhile,
+  - The {} tables now hold the desktop's rows. One transaction applied all
+    of them at the same moment and blocked writers for {}.
+  - Meanwhile, a reader asked the app's database for a client {} times,
     {found}, and waited {} at most.
-  - {} at a location that does not exist stayed behind, and with them
-    the {} that depend on them: no foreign key was broken.
+  - {} with a missing location were rejected, together with
+    the {} that depend on them, so no foreign key was violated.
   - The app's own {}, some of them in the same tables,
     are {}.
 ",
@@ -48,9 +48,9 @@ pub(super) fn incremental(report: &Report) -> String {
     format!(
         "
 What happened:
-  - {} were read: those that were written since the last run. The diary
-    has times of that; the items have none, and were found by PostgreSQL's own
-    transaction numbers.
+  - {} were read: those that changed since the last run. The diary has
+    timestamps for that. The items have none, so PostgreSQL's transaction IDs
+    identified their changes.
 ",
         figures::counted(sum(report, |table| table.extracted), "row")
     )
@@ -60,8 +60,8 @@ pub(super) fn reverse(returned: u64) -> String {
     format!(
         "
 What happened:
-  - The desktop has {} of the app's users now, tasks and pages of the
-    diary. A second config does that, with the databases exchanged.
+  - The desktop now has {} from the app's users: tasks and diary pages.
+    A second config, with source and target swapped, loads them.
 ",
         figures::counted(returned, "row")
     )
@@ -70,8 +70,8 @@ What happened:
 pub(super) fn again(report: &Report, before: &AppRows, after: &AppRows) -> String {
     format!(
         "What happened:
-  - The {} that had gone to the desktop came along, were recognised as the
-    app's own, and skipped: none of them is there twice.
+  - The {} that had gone to the desktop were read again, recognized as
+    the app's own, and skipped, so none is duplicated.
   - The app's own {} are {}.
 ",
         figures::counted(sum(report, |table| table.skipped), "row"),
@@ -82,9 +82,9 @@ pub(super) fn again(report: &Report, before: &AppRows, after: &AppRows) -> Strin
 
 fn kept(before: &AppRows, after: &AppRows) -> String {
     if before == after {
-        "as they were, byte by byte".to_owned()
+        "unchanged, byte for byte".to_owned()
     } else {
-        format!("not as they were: {}", figures::count(after.0))
+        format!("changed: now {}", figures::count(after.0))
     }
 }
 

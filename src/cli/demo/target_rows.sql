@@ -1,10 +1,10 @@
--- What the last sync left: a little less than the desktop has today, some of it changed or deleted there since. Joins
--- leave out what that sync rejected. Then the rows that the app's users have created.
+-- The rows of the last sync: slightly fewer than the desktop has today; the desktop has changed or deleted some of them
+-- since. Joins exclude rows that the sync rejected. After these come the rows that the app's users created.
 
--- The joins see to the foreign keys; checking each row again would double the time.
+-- The joins already ensure the foreign keys; checking each row again would double the time.
 set session_replication_role = replica;
 
--- Rows that the desktop had then. Those above its total of today it has deleted since.
+-- The desktop's rows at that time. It has since deleted those above its current total.
 create function pg_temp.was_there(of_table text, n bigint) returns boolean language sql stable as
 $$ select n <= pg_temp.total(of_table) * 97 / 100 or n > pg_temp.total(of_table) $$;
 
@@ -101,7 +101,7 @@ insert into app_users
 select pg_temp.uid('user', staf_id), staf_id, timestamptz '2025-10-01 06:00+00' + staf_id * interval '7 hours'
 from stafmaster where staf_active;
 
--- From the phones.
+-- Rows created on phones.
 insert into sitenotes (job_no, staf_id, note_text, created_at)
 select job_no, 1 + pg_temp.pick(job_id, 1, pg_temp.total('stafmaster')), 'Seen on site: ' || job_no,
     timestamptz '2025-10-01 03:00+00' + job_id * interval '1 minute'

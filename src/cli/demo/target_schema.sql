@@ -1,11 +1,11 @@
--- The mobile app's database, as a Supabase project has it: every key, every foreign key, row level security, and rows
--- of its own (source = 'M') in tables of their own.
+-- The mobile app's database, as in a Supabase project: all keys and foreign keys, row-level security, and the app's own
+-- rows (source = 'M') in separate tables and among the desktop's.
 
 do $$
 declare
     role text;
 begin
-    -- Roles belong to the cluster, which may have them.
+    -- Roles belong to the cluster and may already exist.
     foreach role in array array['anon nologin', 'authenticated nologin', 'service_role nologin bypassrls'] loop
         begin
             execute 'create role ' || role;
@@ -196,15 +196,15 @@ create table jobdocs (
     added_at    timestamptz not null
 );
 
--- Who may log in. Not synced. What belongs to the app alone names the desktop's rows by their numbers, without a foreign
--- key: the desktop's tables are replaced whole every night.
+-- Users of the app. Not synced. Tables of the app reference the desktop's rows by number, without a foreign key, because
+-- the desktop's tables are replaced every night.
 create table app_users (
     user_id     uuid primary key,
     staf_id     integer not null unique,
     last_seen   timestamptz
 );
 
--- What the app's users write on site. Not synced.
+-- Notes and photos of the app's users. Not synced.
 create table sitenotes (
     note_id     bigint primary key generated always as identity,
     job_no      text not null,
@@ -222,7 +222,7 @@ create table sitephotos (
     created_at  timestamptz not null default now()
 );
 
--- One for every foreign key, so that deleting a row needs no search through the tables that refer to it.
+-- One index per foreign key, so that deleting a row does not scan the referencing tables.
 create index on stafmaster (org_id);
 create index on climaster (org_id);
 create index on climaster (loc_id);
@@ -259,7 +259,7 @@ from climaster c
 left join jobshead j using (client_id)
 group by c.client_id;
 
--- What the app changes is stamped; what the desktop sends brings its own time.
+-- Sets a timestamp on rows that the app changes; rows from the desktop bring their own.
 create function touch() returns trigger language plpgsql as $$
 begin
     new.updated_at := now();
@@ -268,7 +268,7 @@ end $$;
 create trigger touch before update on jobtasks for each row when (new.source = 'M') execute function touch();
 create trigger touch before update on workdiary for each row when (new.source = 'M') execute function touch();
 
--- Staff see their tasks and their diary; what the app may write is its own.
+-- Staff see only their tasks and diary; the app may write only its own rows.
 create function my_staf_id() returns integer language sql stable security definer set search_path = public as
 $$ select staf_id from app_users where user_id = auth.uid() $$;
 alter table jobtasks enable row level security;

@@ -1,21 +1,21 @@
-//! The demo's two databases: a trades business' desktop program, and the mobile app that gets its data every night.
+//! The demo's two databases: those of a trades business' desktop program and of the mobile app that gets its data nightly.
 //!
-//! The SQL stands beside this file. It runs on PostgreSQL 12 and later, uses no chance and no clock, and so makes the
-//! same rows everywhere; only their number is decided here.
+//! The SQL files beside this one run on PostgreSQL 12 and later. They use neither random numbers nor the clock, so they
+//! create the same rows everywhere. This module decides only the number of rows.
 
 use crate::config::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
 use crate::error::{Error, Kind, Phase, Result};
 
-/// Rows of all source tables together, unless `--rows` says otherwise.
+/// Total number of rows in the source tables, unless `--rows` is given.
 pub const ROWS: u64 = 92_387;
 
-/// Fewer rows cannot be spread over all tables such that at least one client is an orphan and most are not.
+/// The minimum of `--rows`: with fewer rows, some table would lack rows, or most clients would be orphans.
 pub const ROWS_MIN: u64 = 5_000;
 
-/// The desktop's row numbers must stay below those of the app, which begin at 1,000,000,000.
+/// The maximum of `--rows`: the desktop's keys must stay below those of the app, which start at 1,000,000,000.
 pub const ROWS_MAX: u64 = 1_000_000_000;
 
-/// How [`ROWS`] are spread over the tables.
+/// The number of rows in each table; they add up to [`ROWS`].
 pub const TABLES: [(&str, u64); 15] = [
     ("orgmaster", 14),
     ("locmaster", 212),
@@ -34,19 +34,19 @@ pub const TABLES: [(&str, u64); 15] = [
     ("jobdocs", 1_685),
 ];
 
-/// Clients, of [`ROWS`] rows, whose location does not exist; what belongs to them is orphaned with them.
+/// Clients, among [`ROWS`] rows, whose location does not exist. Rows that depend on them are orphans too.
 const ORPHANS: u64 = 3;
 
-/// The config of the sync from desktop to app. It takes both URLs from the environment.
+/// The config of the sync from desktop to app. It reads both URLs from the environment.
 pub const CONFIG: &str = include_str!("bulkload.toml");
 
-/// The config of the sync from app to desktop. It takes both URLs from the environment, too.
+/// The config of the sync from app to desktop. It also reads both URLs from the environment.
 pub const REVERSE_CONFIG: &str = include_str!("reverse.toml");
 
-/// What the desktop writes after the first sync; to be sent as one query.
+/// The desktop's changes after the first sync. Send it as one query.
 pub const CHANGES: &str = include_str!("changes.sql");
 
-/// One of the configs with both URLs written out, for a file of its own.
+/// Returns a config with both URLs written out, for a file that needs no environment.
 #[must_use]
 pub fn config(config: &str, source_url: &str, target_url: &str) -> String {
     config
@@ -54,7 +54,7 @@ pub fn config(config: &str, source_url: &str, target_url: &str) -> String {
         .replace(&format!("${{{TARGET_URL_VARIABLE}}}"), target_url)
 }
 
-/// How many rows of each table the source gets, in the order of [`TABLES`]: `rows` in all.
+/// Returns the number of source rows per table, in the order of [`TABLES`]; they add up to `rows`.
 ///
 /// # Errors
 /// `Kind::Config` if `rows` is not between [`ROWS_MIN`] and [`ROWS_MAX`].
@@ -68,20 +68,20 @@ pub fn counts(rows: u64) -> Result<[(&'static str, u64); 15]> {
     }
     let mut counts = TABLES.map(|(name, share)| (name, scaled(share, rows)));
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
-    // The largest table takes what rounding leaves over or took too much.
+    // The largest table absorbs the rounding difference.
     for (_, count) in counts.iter_mut().filter(|(name, _)| *name == "jobtasks") {
         *count = *count + rows - total;
     }
     Ok(counts)
 }
 
-/// Clients of a source of `rows` rows whose location does not exist.
+/// Returns the number of clients without a location in a source of `rows` rows.
 #[must_use]
 pub fn orphans(rows: u64) -> u64 {
     scaled(ORPHANS, rows)
 }
 
-/// Creates and fills the desktop's tables in an empty database; to be sent as one query.
+/// Returns SQL that creates and fills the desktop's tables in an empty database. Send it as one query.
 ///
 /// # Errors
 /// As [`counts`].
@@ -91,8 +91,8 @@ pub fn source_sql(rows: u64) -> Result<String> {
     Ok(settings(rows)? + &parts.concat())
 }
 
-/// Creates the app's tables in an empty database and fills them as the last sync and the app's users left them; to be
-/// sent as one query, by a superuser.
+/// Returns SQL that creates the app's tables in an empty database and fills them with rows of an earlier sync and of the
+/// app's users. Send it as one query, as a superuser.
 ///
 /// # Errors
 /// As [`counts`].
@@ -102,13 +102,13 @@ pub fn target_sql(rows: u64) -> Result<String> {
     Ok(settings(rows)? + &parts.concat())
 }
 
-/// What the SQL reads by `current_setting`.
+/// Returns the settings that the SQL reads with `current_setting`.
 fn settings(rows: u64) -> Result<String> {
     let counts = counts(rows)?.into_iter().chain([("orphans", orphans(rows))]);
     Ok(counts.map(|(name, count)| format!("set demo.{name} = {count};\n")).collect())
 }
 
-/// At least one; ROWS_MAX times the largest share is far below 2^64.
+/// Scales a share of [`ROWS`] to `rows`, to at least 1. ROWS_MAX times the largest share is far below 2^64.
 fn scaled(share: u64, rows: u64) -> u64 {
     (share * rows / ROWS).max(1)
 }

@@ -1,5 +1,5 @@
-//! A log line for people: time, level if it matters, phase, message, then the other fields. On a terminal it is broken
-//! between words, elsewhere it is one line.
+//! The text format of log lines: time, level (unless it is info), phase, message, then the other fields. Lines are wrapped
+//! at word boundaries on a terminal only.
 
 use std::fmt::{self, Write};
 use std::time::{Instant, SystemTime};
@@ -20,29 +20,29 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// The field that names a line's phase.
 const PHASE_FIELD: &str = "phase";
-/// The longest phase: messages stand beneath each other.
+/// The width of the longest phase; messages are aligned after it.
 const PHASE_CHARS: usize = "snapshot".len();
 
-/// Where further lines begin: below the messages of lines without a level.
+/// The indent of continuation lines: they align with the messages of lines without a level.
 const INDENT: usize = "    0.0s ".len() + PHASE_CHARS + 1;
 
-/// What a line's time is.
+/// The time that a line starts with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clock {
-    /// Date and time, for a log that is read later.
+    /// Date and time in UTC, for a log that is read later.
     Utc,
-    /// Seconds since then, for somebody who watches.
+    /// Seconds since the given instant, for a terminal.
     Since(Instant),
 }
 
 impl Clock {
-    /// Seconds from now on.
+    /// Returns a clock that counts seconds from now.
     pub(super) fn stopwatch() -> Self {
         Self::Since(Instant::now())
     }
 }
 
-/// Formats a line.
+/// Formatter of log lines.
 #[derive(Debug)]
 pub(super) struct Line {
     clock: Clock,
@@ -50,7 +50,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Lines that begin with the time by `clock`, and fit the columns that `width` tells, if it does.
+    /// Creates a formatter. Lines start with the time of `clock` and are wrapped to `width` columns, if it returns any.
     pub(super) fn new(clock: Clock, width: fn() -> Option<usize>) -> Self {
         Self { clock, width }
     }
@@ -124,12 +124,12 @@ fn is_ours(target: &str) -> bool {
     target == "bulkload" || target.starts_with("bulkload::")
 }
 
-/// One event is one line, whatever a server put into its message.
+/// Replaces control characters, so that an event that quotes a server stays on one line.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// An event's fields, the two that have their own place taken out.
+/// An event's fields, with phase and message separated from the others.
 #[derive(Debug, Default)]
 struct Fields {
     phase: String,
@@ -143,7 +143,7 @@ impl Fields {
         let _ = match field.name() {
             PHASE_FIELD => write!(self.phase, "{value}"),
             "message" => write!(self.message, "{value}"),
-            // What the bridge from the `log` crate adds about the place in that crate.
+            // Added by the bridge from the `log` crate.
             name if name.starts_with("log.") => Ok(()),
             name => write!(self.others, " {name}={value}"),
         };
@@ -152,7 +152,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        // A value with blanks would run into the next field.
+        // Unquoted spaces would make the value run into the next field.
         let has_place = matches!(field.name(), PHASE_FIELD | "message");
         if has_place || !value.contains(char::is_whitespace) {
             self.put(field, format_args!("{value}"));

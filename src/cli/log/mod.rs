@@ -1,4 +1,4 @@
-//! The log: lines on stderr that make way for progress bars, as text for people or as JSON for programs.
+//! The log: text or JSON lines on stderr, interleaved with the progress bars.
 
 mod line;
 
@@ -12,15 +12,15 @@ use super::terminal;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::report::progress::LogWriter;
 
-/// Say what is logged; the first that is set counts, and -v or -q before both.
+/// Environment variables with the log filter. The first one that is set applies, unless -v or -q is given.
 const VARIABLES: [&str; 2] = ["BULKLOAD_LOG", "RUST_LOG"];
 
-/// Installs the log for the whole process; once.
+/// Installs the log for the whole process. Call it only once.
 pub(super) fn install(globals: &Globals) -> Result<()> {
     let builder: SubscriberBuilder<_, _, EnvFilter, _> = tracing_subscriber::fmt()
         .with_env_filter(filter(globals, &crate::config::process_env)?)
         .with_writer(LogWriter)
-        // A line that cannot be written is lost. Said on stderr, that would panic where stderr is what cannot be written.
+        // A log line that cannot be written is dropped: reporting that on a closed stderr would panic.
         .log_internal_errors(false)
         .with_ansi(globals.log_format == LogFormat::Text && terminal::stderr_has_colors());
     let installed = match globals.log_format {
@@ -38,7 +38,7 @@ pub(super) fn install(globals: &Globals) -> Result<()> {
     })
 }
 
-/// What is logged. Other crates speak up at `-vv` only: they do not know what is a secret here.
+/// Returns the log filter. Other crates log below warnings only at `-vv`, because they do not know which values are secret.
 fn filter(globals: &Globals, env: &crate::config::Env<'_>) -> Result<EnvFilter> {
     let directives = match (globals.quiet, globals.verbose) {
         (true, _) => "warn".to_owned(),
@@ -49,7 +49,7 @@ fn filter(globals: &Globals, env: &crate::config::Env<'_>) -> Result<EnvFilter> 
                 return EnvFilter::try_new(&value).map_err(|error| {
                     Error::new(Phase::Config, Kind::Config, format!("environment variable {name}: {error}"))
                         .hint(
-                            "Write a level such as debug, or targets with levels: bulkload=debug,rustls=warn",
+                            "Write a level such as debug, or targets with levels: bulkload=debug,rustls=warn.",
                         )
                 });
             }

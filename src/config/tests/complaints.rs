@@ -1,4 +1,4 @@
-//! Complaints about the file, its keys and `[run]`, word for word, with place and advice.
+//! Errors about the file, its keys and `[run]`: exact message, location and hint.
 
 use super::{Config, T, check, check_table, env, error, parse};
 
@@ -55,7 +55,7 @@ fn keys_that_do_not_exist() {
         ),
         (
             "[table.csv]\ndelimiter = ';'",
-            "f.toml:3:1: [table.csv] lacks the key files",
+            "f.toml:3:1: missing key files in [table.csv]",
             "Add a line such as: files = \"seed/*.csv\"",
         ),
         (
@@ -84,30 +84,30 @@ fn keys_that_do_not_exist() {
 #[test]
 fn sections_of_the_wrong_shape() {
     check(&[
-        ("run = 1", "f.toml:1:7: run: expected a table, found an integer", "Write it under a line [run]."),
+        ("run = 1", "f.toml:1:7: run: expected a table, found an integer", "Write it as a section [run]."),
         (
             "source = 'postgres://u:hunter2@h'",
             "f.toml:1:10: source: expected a table, found a string",
-            "Write it under a line [source].",
+            "Write it as a section [source].",
         ),
         (
             "[table]\nname = 't'",
             "f.toml:1:1: table: expected an array of tables, [[table]], found a table",
-            "Write each one under a line [[table]] of its own.",
+            "Write each one as a separate section [[table]].",
         ),
         (
             "[run]\n",
-            "f.toml: no [[table]]: there is nothing to load",
-            "Add a line [[table]] and beneath it name = \"schema.table\" for each table.",
+            "f.toml: no [[table]]: nothing to load",
+            "Add a [[table]] section with name = \"schema.table\" for each table.",
         ),
         (
             "table = []",
-            "f.toml: no [[table]]: there is nothing to load",
-            "Add a line [[table]] and beneath it name = \"schema.table\" for each table.",
+            "f.toml: no [[table]]: nothing to load",
+            "Add a [[table]] section with name = \"schema.table\" for each table.",
         ),
         (
             "[[table]]\n",
-            "f.toml:1:1: [[table]] lacks the key name",
+            "f.toml:1:1: missing key name in [[table]]",
             "Add a line such as: name = \"public.orders\"",
         ),
     ]);
@@ -115,21 +115,21 @@ fn sections_of_the_wrong_shape() {
         (
             "[table.lookup]\ncolumn = 'a'",
             "f.toml:3:1: lookup: expected an array of tables, [[table.lookup]], found a table",
-            "Write each one under a line [[table.lookup]] of its own.",
+            "Write each one as a separate section [[table.lookup]].",
         ),
         (
             "columns = ['a']",
             "f.toml:3:11: columns: expected a table, found an array",
-            "Write it under a line [table.columns].",
+            "Write it as a section [table.columns].",
         ),
         (
             "[[table.lookup]]\ncolumn = 'a'",
-            "f.toml:3:1: [[table.lookup]] lacks the key from",
+            "f.toml:3:1: missing key from in [[table.lookup]]",
             "Add a line such as: from = \"public.jobs\"",
         ),
         (
             "[[table.reference]]\ncolumns = ['a']",
-            "f.toml:3:1: [[table.reference]] lacks the key to",
+            "f.toml:3:1: missing key to in [[table.reference]]",
             "Add a line such as: to = \"public.clients(client_id)\"",
         ),
     ]);
@@ -182,8 +182,8 @@ fn values_of_run() {
         ),
         (
             "[run]\nstaging_schema = 'public'",
-            "f.toml:2:18: staging_schema: expected a schema of its own, which nobody else uses, found \"public\"",
-            "Leave the key out to use the schema bulkload.",
+            "f.toml:2:18: staging_schema: expected a dedicated schema, found \"public\"",
+            "Remove the key to use the schema bulkload.",
         ),
         ("[run]\nstaging_schema = 'a.b'", "f.toml:2:18: staging_schema: \"a.b\" is not a single name", ""),
         (
@@ -226,14 +226,10 @@ fn values_of_run() {
             "f.toml:2:19: connect_timeout: expected a duration from 1ms to 1h, such as \"500ms\", found \"2h\"",
             "",
         ),
-        (
-            "[run]\nrejects_dir = ''",
-            "f.toml:2:15: rejects_dir: expected a string that is not empty, found \"\"",
-            "",
-        ),
+        ("[run]\nrejects_dir = ''", "f.toml:2:15: rejects_dir: expected a non-empty string, found \"\"", ""),
         (
             "[run]\nrejects_dir = '${EMPTY}'",
-            "f.toml:2:15: rejects_dir: nothing is left once the variables are put in",
+            "f.toml:2:15: rejects_dir: empty after its variables are expanded",
             "",
         ),
         ("[run]\nnotify = 'pgrst'", "f.toml:2:10: notify: expected an array of strings, found a string", ""),
@@ -249,22 +245,22 @@ fn values_of_run() {
         ),
         (
             "[run]\nmax_rejects = '101%'",
-            "f.toml:2:15: max_rejects: expected a number of rows, or a share from \"0%\" to \"100%\", found \"101%\"",
+            "f.toml:2:15: max_rejects: expected a number of rows or a percentage from \"0%\" to \"100%\", found \"101%\"",
             "",
         ),
         (
             "[run]\nmax_rejects = 5.0",
-            "f.toml:2:15: max_rejects: expected a number of rows, or a share from \"0%\" to \"100%\", found a float",
+            "f.toml:2:15: max_rejects: expected a number of rows or a percentage from \"0%\" to \"100%\", found a float",
             "",
         ),
         (
             "[run]\nmax_rejects = -1",
-            "f.toml:2:15: max_rejects: expected a number of rows, or a share from \"0%\" to \"100%\", found -1",
+            "f.toml:2:15: max_rejects: expected a number of rows or a percentage from \"0%\" to \"100%\", found -1",
             "",
         ),
         (
             "[run]\nmax_shrink = 'NaN%'",
-            "f.toml:2:14: max_shrink: expected a number of rows, or a share from \"0%\" to \"100%\", found \"NaN%\"",
+            "f.toml:2:14: max_shrink: expected a number of rows or a percentage from \"0%\" to \"100%\", found \"NaN%\"",
             "",
         ),
         (
@@ -288,7 +284,7 @@ fn variables() {
             "f.toml:2:21: the environment variable PW is not set",
             "Set PW, or write the value in the file.",
         ),
-        ("[source]\nurl = '${EMPTY}'", "f.toml:2:7: url: nothing is left once the variables are put in", ""),
+        ("[source]\nurl = '${EMPTY}'", "f.toml:2:7: url: empty after its variables are expanded", ""),
     ]);
     check_table(&[
         (
@@ -299,7 +295,7 @@ fn variables() {
         (
             "where = '${MISSING:-x}'",
             "f.toml:3:9: expected the name of an environment variable in ${…}",
-            "Write ${NAME}, or $${ where the text shall hold ${.",
+            "Write ${NAME}, or $${ to write a literal ${.",
         ),
         (
             "key = ['a', '${MISSING}']",

@@ -1,4 +1,4 @@
-//! What a config that is accepted means.
+//! The meaning of valid configs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What configs mean, and every complaint word for word.
+//! The meaning of valid configs, and the exact text of every error.
 
 mod complaints;
 mod meaning;

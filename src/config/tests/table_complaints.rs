@@ -1,15 +1,11 @@
-//! Complaints about tables, word for word, with place and advice.
+//! Errors about tables: exact message, location and hint.
 
 use super::{check, check_table};
 
 #[test]
 fn values_of_a_table() {
     check(&[
-        (
-            "[[table]]\nname = 5",
-            "f.toml:2:8: name: expected the name of a table, as in SQL, found an integer",
-            "",
-        ),
+        ("[[table]]\nname = 5", "f.toml:2:8: name: expected a table name as in SQL, found an integer", ""),
         (
             "[[table]]\nname = 'a b'",
             "f.toml:2:8: name: \"a b\" is not a name as SQL writes it; quote it with \"\"",
@@ -22,17 +18,17 @@ fn values_of_a_table() {
         ),
         (
             "[[table]]\nname = '${SECRET} x'",
-            "f.toml:2:8: name: expected the name of a table, as in SQL, found \"${SECRET} x\"",
+            "f.toml:2:8: name: expected a table name as in SQL, found \"${SECRET} x\"",
             "",
         ),
     ]);
     check_table(&[
         (
             "[[table]]\nname = 'u'\n[[table]]\nname = 'PUBLIC.T'",
-            "f.toml:6:8: name: the table public.t is already at line 2",
-            "Keep one [[table]] for each table of the target.",
+            "f.toml:6:8: name: the table public.t is already defined at line 2",
+            "Keep one [[table]] per target table.",
         ),
-        ("where = ' '", "f.toml:3:9: where: expected a string that is not empty, found \" \"", ""),
+        ("where = ' '", "f.toml:3:9: where: expected a non-empty string, found \" \"", ""),
         (
             "strategy = 'merge'",
             "f.toml:3:12: strategy: expected one of replace, upsert, insert, found \"merge\"",
@@ -64,7 +60,7 @@ fn values_of_a_table() {
         ),
         (
             "watermark = ['a', 'xmin']",
-            "f.toml:3:13: watermark: xmin is no column of its own, and stands alone",
+            "f.toml:3:13: watermark: xmin cannot be combined with columns",
             "Write watermark = \"xmin\", without brackets.",
         ),
     ]);
@@ -75,83 +71,83 @@ fn settings_that_contradict_each_other() {
     check_table(&[
         (
             "from = 'a'\nquery = 'select 1'",
-            "f.toml:4:9: query: contradicts from: a table's rows come from one place",
+            "f.toml:4:9: query: conflicts with from: a table's rows come from one source",
             "Keep from or query, not both.",
         ),
         (
             "csv = 'a'\ncolumns.lossy = 'error'",
-            "f.toml:4:17: lossy: has no effect here: the values of files have no types that could lose anything",
-            "Leave lossy out.",
+            "f.toml:4:17: lossy: has no effect here: values in files have no type, so casts of them lose nothing",
+            "Remove lossy.",
         ),
         (
             "csv = 'a'\nverify_ignore = ['v']",
-            "f.toml:4:17: verify_ignore: has no effect here: it is for a PostgreSQL source, and the rows come from csv",
-            "Leave verify_ignore out.",
+            "f.toml:4:17: verify_ignore: has no effect here: it requires a PostgreSQL source, but the rows come from csv",
+            "Remove verify_ignore.",
         ),
         (
             "csv = 'a'\nquery = 'select 1'",
-            "f.toml:3:7: csv: contradicts query: a table's rows come from one place",
+            "f.toml:3:7: csv: conflicts with query: a table's rows come from one source",
             "Keep query or csv, not both.",
         ),
         (
             "strategy = 'upsert'\napply = 'delta'",
-            "f.toml:4:9: apply: has no effect here: it is how strategy = \"replace\" is done",
-            "Leave apply out.",
+            "f.toml:4:9: apply: has no effect here: it applies only to strategy = \"replace\"",
+            "Remove apply.",
         ),
         (
             "strategy = 'insert'\nmax_shrink = 1",
             "f.toml:4:14: max_shrink: has no effect here: only strategy = \"replace\" removes rows",
-            "Leave max_shrink out.",
+            "Remove max_shrink.",
         ),
         (
             "scope = 'a'\napply = 'swap'",
-            "f.toml:4:9: apply: this method replaces the table whole, but scope keeps the rows outside it",
-            "Use apply = \"auto\" or \"delta\", or leave scope out.",
+            "f.toml:4:9: apply: this method replaces the whole table, but scope keeps the rows outside it",
+            "Use apply = \"auto\" or \"delta\", or remove scope.",
         ),
         (
             "scope = 'a'\napply = 'truncate'",
-            "f.toml:4:9: apply: this method replaces the table whole, but scope keeps the rows outside it",
-            "Use apply = \"auto\" or \"delta\", or leave scope out.",
+            "f.toml:4:9: apply: this method replaces the whole table, but scope keeps the rows outside it",
+            "Use apply = \"auto\" or \"delta\", or remove scope.",
         ),
         (
             "scope = 'a'\napply = 'direct'",
-            "f.toml:4:9: apply: this method replaces the table whole, but scope keeps the rows outside it",
-            "Use apply = \"auto\" or \"delta\", or leave scope out.",
+            "f.toml:4:9: apply: this method replaces the whole table, but scope keeps the rows outside it",
+            "Use apply = \"auto\" or \"delta\", or remove scope.",
         ),
         (
             "watermark_overlap = '1m'",
             "f.toml:3:21: watermark_overlap: has no effect here: the table has no watermark",
-            "Leave watermark_overlap out.",
+            "Remove watermark_overlap.",
         ),
         (
             "full_every = '1d'",
             "f.toml:3:14: full_every: has no effect here: the table has no watermark",
-            "Leave full_every out.",
+            "Remove full_every.",
         ),
         (
             "watermark = 'xmin'\nwatermark_overlap = '1m'",
             "f.toml:4:21: watermark_overlap: has no effect here: watermark = \"xmin\" is exact",
-            "Leave watermark_overlap out.",
+            "Remove watermark_overlap.",
         ),
         (
             "watermark = 'xmin'\nquery = 'select 1'",
-            "f.toml:3:13: watermark: a query has no xmin, only a table has",
+            "f.toml:3:13: watermark: a query has no xmin; only a table has one",
             "Name columns of the query: watermark = [\"updated_at\"]",
         ),
         (
             "csv = 'a'\nwhere = 'b'",
-            "f.toml:4:9: where: has no effect here: it is for a PostgreSQL source, and the rows come from csv",
-            "Leave where out.",
+            "f.toml:4:9: where: has no effect here: it requires a PostgreSQL source, but the rows come from csv",
+            "Remove where.",
         ),
         (
             "csv = 'a'\nwatermark = ['b']",
-            "f.toml:4:13: watermark: has no effect here: it is for a PostgreSQL source, and the rows come from csv",
-            "Leave watermark out.",
+            "f.toml:4:13: watermark: has no effect here: it requires a PostgreSQL source, but the rows come from csv",
+            "Remove watermark.",
         ),
         (
             "csv = 'a'\nformat = 'text'",
-            "f.toml:4:10: format: has no effect here: it is for a PostgreSQL source, and the rows come from csv",
-            "Leave format out.",
+            "f.toml:4:10: format: has no effect here: it requires a PostgreSQL source, but the rows come from csv",
+            "Remove format.",
         ),
         (
             "csv = []",
@@ -160,19 +156,19 @@ fn settings_that_contradict_each_other() {
         ),
         (
             "[table.csv]\nfiles = 'a'\ndelimiter = ';;'",
-            "f.toml:5:13: delimiter: expected a single character of ASCII, such as \";\" or \"\\t\"",
+            "f.toml:5:13: delimiter: expected a single ASCII character, such as \";\" or \"\\t\"",
             "",
         ),
-        ("[table.csv]\nfiles = 'a'\nquote = ','", "f.toml:5:9: quote: it is the delimiter, too", ""),
+        ("[table.csv]\nfiles = 'a'\nquote = ','", "f.toml:5:9: quote: it is also the delimiter", ""),
         (
             "[table.csv]\nfiles = 'a'\nencoding = 'klingon'",
             "f.toml:5:12: encoding: expected the name of an encoding, found \"klingon\"",
-            "For instance utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk.",
+            "Examples: utf-8, windows-1252, iso-8859-15, utf-16le, shift_jis, gbk.",
         ),
         (
             "csv = 'a'\n[table.columns]\nset = { b = { expr = 'now()' } }",
-            "f.toml:5:13: the column \"b\" has an expr, which a PostgreSQL source computes; the rows come from csv",
-            "Use a constant, or a default of the target's column.",
+            "f.toml:5:13: the column \"b\" has an expr, which requires a PostgreSQL source, but the rows come from csv",
+            "Use a constant, or a default on the target column.",
         ),
     ]);
 }
@@ -193,7 +189,7 @@ fn two_rules_for_one_column() {
         (
             "columns.rename = { a = 'c', b = 'c' }",
             "f.toml:3:33: the column \"c\" is the new name of two columns",
-            "Rename one of them otherwise.",
+            "Rename one of them differently.",
         ),
         (
             "columns.rename = { a = 'b' }\ncolumns.set = { b = 1 }",
@@ -213,27 +209,27 @@ fn two_rules_for_one_column() {
         (
             "columns.skip = ['b']\ncolumns.default = { b = 1 }",
             "f.toml:4:25: the column \"b\" is both in skip and in default",
-            "Use set to fill a column whatever the source holds.",
+            "Use set to fill a column regardless of the source.",
         ),
         (
             "columns.set = { b = 1 }\n[[table.lookup]]\ncolumn='b'\nfrom='u'\nmatch={a='a'}\nvalue='v'",
-            "f.toml:5:8: column: \"b\" is filled by set already",
+            "f.toml:5:8: column: \"b\" is already filled by set",
             "Keep one of the two.",
         ),
         (
             "columns.rename = { a = 'b' }\n[[table.lookup]]\ncolumn='b'\nfrom='u'\nmatch={a='a'}\nvalue='v'",
-            "f.toml:5:8: column: \"b\" is filled by rename already",
+            "f.toml:5:8: column: \"b\" is already filled by rename",
             "Keep one of the two.",
         ),
         (
             "[[table.lookup]]\ncolumn='b'\nfrom='u'\nmatch={a='a'}\nvalue='v'\n[[table.lookup]]\ncolumn='B'\nfrom='u'\nmatch={a='a'}\nvalue='v'",
             "f.toml:9:8: column: \"b\" is filled by two lookups",
-            "Keep one [[table.lookup]] for each column.",
+            "Keep one [[table.lookup]] per column.",
         ),
         (
             "[[table.reference]]\ncolumns=['a']\nto='u(b)'\n[[table.reference]]\ncolumns=['a']\nto='u(b)'",
             "f.toml:7:9: columns: this reference is declared twice",
-            "Keep one [[table.reference]] for each foreign key.",
+            "Keep one [[table.reference]] per foreign key.",
         ),
     ]);
 }
@@ -244,33 +240,25 @@ fn values_of_columns_lookups_and_references() {
         ("columns.skip = 'a'", "f.toml:3:16: skip: expected an array of column names, found a string", ""),
         (
             "columns.skip = ['']",
-            "f.toml:3:17: an item of skip: expected the name of a column, letter by letter, of 1 to 63 bytes, found \"\"",
-            "Names in [table.columns] are taken as they stand: no folding, no quotes.",
+            "f.toml:3:17: an item of skip: expected a literal column name of 1 to 63 bytes, found \"\"",
+            "Names in [table.columns] are literal: they are neither folded to lower case nor quoted.",
         ),
-        (
-            "columns.skip = [1]",
-            "f.toml:3:17: an item of skip: expected the name of a column, found an integer",
-            "",
-        ),
+        ("columns.skip = [1]", "f.toml:3:17: an item of skip: expected a column name, found an integer", ""),
         (
             "columns.rename = ['a']",
-            "f.toml:3:18: rename: expected a table with a key for each column, found an array",
+            "f.toml:3:18: rename: expected a table with one key per column, found an array",
             "",
         ),
-        (
-            "columns.rename = { a = 1 }",
-            "f.toml:3:24: rename.a: expected the name of a column, found an integer",
-            "",
-        ),
+        ("columns.rename = { a = 1 }", "f.toml:3:24: rename.a: expected a column name, found an integer", ""),
         (
             "columns.set = { \"\" = 1 }",
-            "f.toml:3:17: set: expected the name of a column, of 1 to 63 bytes, found \"\"",
-            "Names in [table.columns] are taken as they stand: no folding, no quotes.",
+            "f.toml:3:17: set: expected a column name of 1 to 63 bytes, found \"\"",
+            "Names in [table.columns] are literal: they are neither folded to lower case nor quoted.",
         ),
         (
             "columns.set = { a = [1] }",
             "f.toml:3:21: set.a: expected a constant, or { expr = \"SQL\" }, found an array",
-            "Write an array as PostgreSQL does, in a string: \"{1,2}\".",
+            "Write an array as a string in PostgreSQL syntax: \"{1,2}\".",
         ),
         (
             "columns.set = { a = { sql = 'now()' } }",
@@ -279,7 +267,7 @@ fn values_of_columns_lookups_and_references() {
         ),
         (
             "columns.set = { a = { expr = '' } }",
-            "f.toml:3:30: set.a.expr: expected a string that is not empty, found \"\"",
+            "f.toml:3:30: set.a.expr: expected a non-empty string, found \"\"",
             "",
         ),
         (
@@ -320,7 +308,7 @@ fn values_of_columns_lookups_and_references() {
         ),
         (
             "[[table.reference]]\ncolumns=['a']\nto='u(b, c)'",
-            "f.toml:5:4: to: expected as many columns as in columns, 1, found 2",
+            "f.toml:5:4: to: expected the same number of columns as in columns (1), found 2",
             "",
         ),
         (

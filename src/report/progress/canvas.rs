@@ -1,4 +1,4 @@
-//! The terminal: a few lines at its bottom, and a way for the log to write above them.
+//! The progress lines at the bottom of the terminal, and the writer that keeps log lines above them.
 
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -9,31 +9,31 @@ use super::lock;
 use super::picture::{self, Snapshot};
 use super::speed::Speeds;
 
-/// More tables at once than this nobody follows.
+/// Maximum number of tables shown; readers cannot follow more.
 const TABLES_MAX: usize = 8;
-/// The run's line, and a line each for the prompt and for the log.
+/// Lines of the terminal reserved for the run, the prompt and the log.
 const OTHER_LINES: usize = 3;
-/// Wider lines would only pull the figures apart.
+/// Maximum line width; wider lines would only spread the figures.
 const WIDTH_MAX: usize = 100;
-/// indicatif's own limit; above our pace, so that it drops none of our pictures.
+/// indicatif's redraw limit; above our own rate, so that it skips none of our redraws.
 const REFRESH_HZ: u8 = 20;
 
-/// What is being drawn on stderr. The log is set up before any run and outlives it, so they meet here.
+/// The bar being drawn on stderr. It is global because the log, which must suspend it, is set up before any run.
 static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// A place to draw on; dropping it wipes it clean.
+/// An area to draw on. Dropping it clears the drawing.
 #[derive(Debug)]
 pub(super) struct Canvas {
-    /// One bar whose message is the whole picture: it appears at once or not at all.
+    /// One bar whose message is the whole drawing, so that it is redrawn atomically.
     bar: ProgressBar,
-    /// Fixed size, for tests; else the terminal is asked each time, as it may be resized.
+    /// Fixed size, for tests; `None` queries the terminal each time, since it may be resized.
     size: Option<(usize, usize)>,
     coloured: bool,
     registered: bool,
 }
 
 impl Canvas {
-    /// The terminal that stderr is; none if it is not one, if it cannot move its cursor, or if it is taken.
+    /// Creates a canvas on stderr. Returns `None` if stderr is not a terminal, cannot move its cursor, or is in use.
     pub(super) fn on_terminal() -> Option<Self> {
         let target = ProgressDrawTarget::stderr_with_hz(REFRESH_HZ);
         let mut drawn = lock(&DRAWN);
@@ -47,7 +47,7 @@ impl Canvas {
         Some(canvas)
     }
 
-    /// Any target, without the log knowing. `size`: rows and columns.
+    /// Creates a canvas on any target, without coordination with the log. `size`: rows and columns.
     pub(super) fn on(target: ProgressDrawTarget, size: Option<(usize, usize)>) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(
@@ -84,7 +84,7 @@ impl Drop for Canvas {
     }
 }
 
-/// Makes writers to stderr that move what is drawn out of the way. For the log:
+/// Creates writers to stderr that suspend the drawing while they write. For the log:
 /// `tracing_subscriber::fmt().with_writer(LogWriter)`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogWriter;
@@ -97,7 +97,7 @@ impl tracing_subscriber::fmt::MakeWriter<'_> for LogWriter {
     }
 }
 
-/// A writer to stderr; each `write` should be whole lines, as the log's are.
+/// A writer to stderr. Each `write` should contain whole lines, as the log's do.
 #[derive(Debug)]
 pub struct Suspending {
     bar: Option<ProgressBar>,

@@ -1,4 +1,4 @@
-//! Progress as text: a snapshot and its speeds in, lines out. Nothing here looks at a clock or a terminal.
+//! Progress as text: formats a snapshot and its speeds, without access to a clock or a terminal.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ const WAITING: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
 const BAR_WIDTH: usize = 10;
-/// Bar, percent, rows, speed and ETA of a table's line, with their gaps; the rest is the name's.
+/// Width of bar, percentage, rows, speed and ETA in a table's line, with gaps; the name gets the rest.
 const FIGURES_WIDTH: usize = 63;
 const NAME_WIDTH_MIN: usize = 8;
-/// An empty table weighs as much as a page: it takes its time too.
+/// Minimum weight of a table, one page: empty tables take time too.
 const WEIGHT_MIN: u64 = 8192;
 
-/// How far a table is.
+/// The state of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum State {
@@ -62,8 +62,8 @@ pub(super) struct TableSnapshot {
 }
 
 impl TableSnapshot {
-    /// The part that is loaded, 0 to 1. Rows tell best, because a table's size in the source is not its size
-    /// on the wire; chunks done are certain. What is only estimated never claims to be complete.
+    /// Returns the loaded fraction, 0 to 1. Completed chunks are exact. Otherwise the row count is the best estimate,
+    /// because a table's size in the source differs from its size on the wire. An estimate never reaches 1.
     #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
     pub(super) fn done(&self) -> f64 {
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
@@ -89,7 +89,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The phase of the table that is least far; once all have ended, what comes after them.
+    /// Returns the earliest phase of any table, or `Record` if all tables have ended.
     pub(super) fn phase(&self) -> Phase {
         let phase = |table: &TableSnapshot| match table.state {
             State::Waiting => Some(Phase::Load),
@@ -99,7 +99,7 @@ impl Snapshot {
         self.tables.iter().filter_map(phase).min().unwrap_or(Phase::Record)
     }
 
-    /// The part of the run that is loaded, 0 to 1, tables weighted by size.
+    /// Returns the loaded fraction of the run, 0 to 1, with tables weighted by size.
     #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
     pub(super) fn done(&self) -> f64 {
         let weight = |table: &TableSnapshot| table.expected.bytes.max(WEIGHT_MIN) as f64;
@@ -120,7 +120,7 @@ impl Snapshot {
         self.tables.iter().filter(|table| table.state == state).count()
     }
 
-    /// `3/15 tables`, and how many of them failed.
+    /// Returns `3/15 tables`, and the number of failed tables if there are any.
     fn tables_done(&self) -> (String, Option<String>) {
         let failed = self.count(State::Failed);
         let done = self.count(State::Done) + failed;
@@ -128,14 +128,14 @@ impl Snapshot {
     }
 }
 
-/// The run's line and a line for each of at most `tables_max` tables that are worked on, none wider than
-/// `width`. With ANSI styles, without a newline at the end.
+/// Returns the run's line and lines for at most `tables_max` active tables, cut to `width` columns. The text contains ANSI
+/// styles and no trailing newline.
 pub(super) fn lines(snapshot: &Snapshot, speeds: &Speeds, width: usize, tables_max: usize) -> String {
     let mut lines = vec![run_line(snapshot, &speeds.run)];
     let mut parts = active(snapshot, speeds, width);
     let hidden = parts.len().saturating_sub(tables_max);
     if hidden > 0 {
-        // The line that counts the rest takes the place of a table.
+        // The line with the number of hidden tables replaces a table.
         let shown = tables_max.saturating_sub(1);
         let rest = parts.len() - shown;
         parts.truncate(shown);
@@ -146,7 +146,7 @@ pub(super) fn lines(snapshot: &Snapshot, speeds: &Speeds, width: usize, tables_m
     lines.iter().map(cut).collect::<Vec<_>>().join("\n")
 }
 
-/// A line for each table that is being loaded, and one for all tables with which the same is being done.
+/// Returns one line per table being loaded, and one line per set of other tables with the same phase and note.
 fn active(snapshot: &Snapshot, speeds: &Speeds, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut together: Vec<(&TableSnapshot, usize)> = Vec::new();
@@ -171,7 +171,7 @@ fn active(snapshot: &Snapshot, speeds: &Speeds, width: usize) -> Vec<String> {
     lines
 }
 
-/// The run in words, for a log.
+/// Returns the progress of the run, for the log.
 pub(super) fn log_line(snapshot: &Snapshot, speeds: &Speeds) -> String {
     let (tables, failed) = snapshot.tables_done();
     let mut parts = vec![tables];
@@ -213,7 +213,7 @@ fn table_line(table: &TableSnapshot, pace: &Pace, width: usize) -> String {
     line.trim_end().to_owned()
 }
 
-/// `first  apply, with 14 others: waiting for a lock, attempt 3`
+/// Formats a line such as `first  apply, with 14 others: waiting for a lock, attempt 3`.
 fn together_line(first: &TableSnapshot, others: usize, width: usize) -> String {
     let with = match others {
         0 => String::new(),
@@ -243,13 +243,13 @@ fn percent(done: f64) -> String {
     format!("{:>3}%", tenths(done) / 10)
 }
 
-/// A part of 1 in thousandths, rounded down: 100% is said only of what is complete.
+/// Converts a fraction to thousandths and rounds down, so that 100% means complete.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
 fn tenths(done: f64) -> usize {
     (done.clamp(0.0, 1.0) * 1000.0 + 1e-6) as usize
 }
 
-/// In whole seconds at least: it is an estimate, and tenths only flicker.
+/// Formats the ETA in whole seconds or more: tenths of an estimate would only flicker.
 fn eta(pace: &Pace, done: f64) -> Option<String> {
     let seconds = pace.done.eta(1.0 - done)?.as_secs_f64().round().max(1.0);
     let left = if seconds < 60.0 {

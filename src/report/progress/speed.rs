@@ -1,26 +1,26 @@
-//! Smoothed speeds.
+//! Smoothed speeds and estimated times.
 
 use std::time::{Duration, Instant};
 
 use super::picture::{Snapshot, State};
 
-/// Speeds follow a change within about this long: a chunk border should not make the ETA jump, a stall
-/// should show.
+/// Time constant of the smoothing: long enough that a chunk border does not make the ETA jump, short enough to show a
+/// stall.
 const SMOOTHING_S: f64 = 4.0;
-/// An ETA beyond this says nothing.
+/// Longest ETA that is shown.
 const ETA_MAX_S: f64 = 99.0 * 86_400.0;
 
-/// An exponentially weighted mean speed of something that grows.
+/// The exponentially weighted mean speed of a growing total.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Speed {
     last: Option<(Instant, f64)>,
     mean: f64,
-    /// How much of the mean is measured yet: 0 at first, towards 1.
+    /// Total weight of the measurements in the mean: starts at 0 and approaches 1.
     weight: f64,
 }
 
 impl Speed {
-    /// Takes note that `total` was reached at `now`. A total that shrank counts as standing still.
+    /// Records that `total` was reached at `now`. A smaller total than before counts as no progress.
     pub(super) fn observe(&mut self, now: Instant, total: f64) {
         if let Some((then, before)) = self.last {
             let elapsed_s = now.saturating_duration_since(then).as_secs_f64();
@@ -35,24 +35,24 @@ impl Speed {
         self.last = Some((now, total));
     }
 
-    /// Units per second.
+    /// Returns the speed in units per second.
     pub(super) fn per_s(&self) -> f64 {
         if self.weight > 0.0 { self.mean / self.weight } else { 0.0 }
     }
 
-    /// How long `left` units will take; none if that is not foreseeable.
+    /// Returns the time that `left` units will take, if it can be estimated.
     pub(super) fn eta(&self, left: f64) -> Option<Duration> {
         let seconds = left / self.per_s();
         (left > 0.0 && seconds.is_finite() && seconds < ETA_MAX_S).then(|| Duration::from_secs_f64(seconds))
     }
 }
 
-/// Speed in bytes and speed towards the end.
+/// Speed in bytes, and speed of completion.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     /// Bytes received.
     pub(super) bytes: Speed,
-    /// The part that is done, 0 to 1.
+    /// Completed fraction, 0 to 1.
     pub(super) done: Speed,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Speeds {
 }
 
 impl Speeds {
-    /// Takes note of a snapshot. What has not begun is not measured: its zeros would only slow the mean.
+    /// Records a snapshot. Tables that have not started are not measured, because their zeros would lower the mean.
     #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
     pub(super) fn observe(&mut self, snapshot: &Snapshot, now: Instant) {
         self.tables.resize_with(snapshot.tables.len(), Pace::default);

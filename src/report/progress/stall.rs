@@ -1,15 +1,15 @@
-//! Who stands still. A peer whose host answers while it does nothing itself breaks no connection and sends no error: that
-//! nothing moves is all there is to be seen of it.
+//! Stall detection. A hung peer on a live host breaks no connection and reports no error, so a stall is visible only as a lack
+//! of progress.
 
 use std::time::{Duration, Instant};
 
 use super::picture::{Snapshot, State, TableSnapshot};
 use crate::error::Phase;
 
-/// What moves at all moves more often than this, and an operator who looks has not waited for long.
+/// Time without progress before a stall is logged: longer than normal pauses, short enough to inform an operator.
 const STALLS_AFTER: Duration = Duration::from_secs(30);
 
-/// How long nothing may move before it is told; again after twice as long, and so on.
+/// Returns the time without progress before a stall is logged. It doubles for each further log line.
 pub(crate) fn stalls_after() -> Duration {
     fail::fail_point!("progress.stalls_after", |ms| {
         ms.and_then(|ms| ms.parse().ok()).map_or(STALLS_AFTER, Duration::from_millis)
@@ -17,14 +17,14 @@ pub(crate) fn stalls_after() -> Duration {
     STALLS_AFTER
 }
 
-/// What is known of the tables' standing still.
+/// Detects stalls of the tables of a run.
 #[derive(Debug)]
 pub(super) struct Stalls {
     after: Duration,
     tables: Vec<Option<Stand>>,
 }
 
-/// Since when a table has been as it is.
+/// The last change of a table's progress.
 #[derive(Debug)]
 struct Stand {
     at: Mark,
@@ -32,19 +32,19 @@ struct Stand {
     tell_after: Duration,
 }
 
-/// Everything about a table that changes when something is done to it.
+/// Values that change when a table makes progress.
 type Mark = (Phase, Option<String>, [u64; 4]);
 
-/// A table that stands still.
+/// A table without progress.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stall {
     /// Its index in the snapshot.
     pub(super) table: usize,
-    /// Tables of the same phase that stand still with it.
+    /// Number of other tables in the same phase without progress.
     pub(super) others: usize,
-    /// The phase it is in.
+    /// Its phase.
     pub(super) phase: Phase,
-    /// For how long it has.
+    /// Time without progress.
     pub(super) lasts: Duration,
 }
 
@@ -53,8 +53,7 @@ impl Stalls {
         Self { after, tables: Vec::new() }
     }
 
-    /// Takes note of a snapshot, and returns what is to be told now. Tables to which the same is done in one transaction
-    /// are told together.
+    /// Records a snapshot and returns the stalls to log now. Tables after the load share an entry per phase.
     pub(super) fn observe(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<Stall> {
         self.tables.resize_with(snapshot.tables.len(), || None);
         let mut stalls: Vec<Stall> = Vec::new();
@@ -70,7 +69,7 @@ impl Stalls {
     }
 }
 
-/// How long a table has stood still, if it is time to tell of it.
+/// Returns the time without progress if it should be logged now.
 fn observe(
     stand: &mut Option<Stand>,
     table: &TableSnapshot,
@@ -99,15 +98,15 @@ fn observe(
     }
 }
 
-/// Tells of it. Only a load has to move all the time: what a server does by itself in the other phases may take long.
+/// Logs a stall. It is a warning only during the load: in later phases, a statement on the server may take long.
 pub(super) fn tell(stall: &Stall, name: &str) {
     let lasts = humantime::format_duration(Duration::from_secs(stall.lasts.as_secs().max(1)));
     let others = if stall.others > 0 { format!(", with {} others", stall.others) } else { String::new() };
     if stall.phase > Phase::Load {
-        tracing::info!(phase = %stall.phase, table = name, "at it for {lasts}{others}");
+        tracing::info!(phase = %stall.phase, table = name, "still working after {lasts}{others}");
     } else {
         tracing::warn!(phase = %stall.phase, table = name,
-            "nothing has moved for {lasts}: the source sends nothing, or the target takes nothing");
+            "no progress for {lasts}: the source sends no data, or the target accepts none");
     }
 }
 

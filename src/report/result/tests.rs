@@ -188,7 +188,7 @@ fn rejects_of_many_tables_take_a_line_each() {
     assert_eq!(
         below.split_once("\n\nRun").unwrap().0,
         format!(
-            " rows, a file for each table in rejects/r1
+            " rows, one file per table in rejects/r1
   clients              1  loc_id=2 has no match in public.locations
   jobs             1,234  {}, …
   app.\"Job Notes\"     56  job_id=1 has no match in public.jobs, …",

@@ -1,11 +1,11 @@
--- What is there of the state already: one row, whether or not the schema exists.
+-- The existing parts of the state: one row, even if the schema does not exist.
 -- $1: the staging schema's name.
 select current_database()::text as database,
        current_user::text as role,
        n.oid is not null as schema_exists,
        has_database_privilege(current_database(), 'CREATE') as may_create,
        pg_get_userbyid(n.nspowner)::text as owner,
-       -- What of it belongs to somebody else, or is no plain table: its triggers would run with our rights.
+       -- State tables that belong to another role or are not plain tables: their triggers would run with our privileges.
        array(select c.relname::text
              from pg_class c
              where c.relnamespace = n.oid

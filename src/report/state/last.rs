@@ -1,4 +1,4 @@
-//! What the state says of earlier runs.
+//! Queries of the state about earlier runs.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use super::{COLUMNS, Found, State};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 
-/// What the last runs left about a table.
+/// The recorded state of a table after the last runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastState {
     /// The point in the source up to which it was read.
@@ -17,13 +17,13 @@ pub struct LastState {
     pub last_sync_at: Option<SystemTime>,
     /// When it was last applied from a full run.
     pub last_full_at: Option<SystemTime>,
-    /// Rows staged then.
+    /// Rows staged when it was last applied.
     pub records_synced: Option<i64>,
-    /// Why the last run failed, if it did.
+    /// Error of the last run, if it failed.
     pub error_message: Option<String>,
-    /// What its rows were then read by, see [`crate::report::TableReport::fingerprint`].
+    /// Fingerprint when it was last applied, see [`crate::report::TableReport::fingerprint`].
     pub fingerprint: Option<String>,
-    /// Which columns were then filled, and from where, see [`crate::report::TableReport::filled`].
+    /// Filled columns when it was last applied, see [`crate::report::TableReport::filled`].
     pub filled: Option<String>,
     /// Age of `last_sync_at` by the target's clock.
     pub sync_age: Option<Duration>,
@@ -31,33 +31,33 @@ pub struct LastState {
     pub full_age: Option<Duration>,
 }
 
-/// What runs did not apply, and recorded.
+/// Rows that runs recorded as not applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unapplied {
-    /// Rows that went to rejects files.
+    /// Rows in rejects files.
     pub rejected: u64,
     /// Staged rows that were not applied.
     pub skipped: u64,
-    /// The rejects files.
+    /// Paths of the rejects files.
     pub files: Vec<String>,
 }
 
-/// A table that is asked for.
+/// A requested table.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     /// Its name on the target.
     pub(crate) name: String,
     /// Its scope, empty if it has none.
     pub(crate) scope: String,
-    /// Where its rows come from; all sources are meant where that is not known.
+    /// The source of its rows; `None` means all sources.
     pub(crate) source: Option<String>,
 }
 
 impl State {
-    /// The error that a table is not the one any more that was planned for, with the run that exchanged it last.
+    /// Returns the error for a table that was replaced since the run was planned, with the run that exchanged it last.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn exchanged(
         &self,
         client: &impl GenericClient,
@@ -74,17 +74,18 @@ impl State {
             .await
             .map_err(|error| Error::pg(phase, format!("cannot read {}.runs", self.schema), &error))?;
         let by = row.map_or_else(
-            || "somebody dropped it, and may have made it anew".to_owned(),
-            |row| format!("the last to exchange it was run {}", row.get::<_, &str>(0)),
+            || "it was dropped, and possibly created again".to_owned(),
+            |row| format!("run {} exchanged it last", row.get::<_, &str>(0)),
         );
-        let message = format!("{name} is not the table any more that this run was planned for: {by}");
+        let message = format!("{name} is no longer the table that this run was planned for: {by}");
         Ok(Error::new(phase, Kind::Schema, message).hint("Run again."))
     }
 
-    /// Who closed a run that was not dead: in words, the last run that took one of its tables since; `None` if nobody did.
+    /// Returns, in words, the process that closed a run as dead: the last run that loaded one of its tables since. `None` if
+    /// the run was not closed.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn closed_by(
         &self,
         client: &impl GenericClient,
@@ -104,14 +105,15 @@ impl State {
             .query_opt(&sql, &[&run_id])
             .await
             .map_err(|error| Error::pg(Phase::Stage, format!("cannot read {}.runs", self.schema), &error))?;
-        let name = |by: Option<&str>| by.map_or_else(|| "somebody".to_owned(), |by| format!("run {by}"));
+        let name =
+            |by: Option<&str>| by.map_or_else(|| "another process".to_owned(), |by| format!("run {by}"));
         Ok(row.map(|row| name(row.get(0))))
     }
 
-    /// What the last runs left about a table; none if it was never loaded, or if there is no state yet.
+    /// Returns the recorded state of a table; `None` if it was never loaded, or if there is no state yet.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub async fn last_state(
         &self,
         client: &impl GenericClient,
@@ -123,10 +125,10 @@ impl State {
         Ok(found.pop().flatten())
     }
 
-    /// The same about several tables, each with its source and its scope, in their order.
+    /// Returns the recorded states of several tables, each given with its source and scope, in the same order.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn last_states(
         &self,
         client: &impl GenericClient,
@@ -161,10 +163,10 @@ impl State {
         Ok(states)
     }
 
-    /// What is known of tables. None if there is no state yet.
+    /// Returns the rows of `status.sql` for the tables; `None` if there is no state yet.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn status_rows(
         &self,
         client: &impl GenericClient,
@@ -194,10 +196,10 @@ impl State {
         Ok(Some(rows))
     }
 
-    /// What was rejected and skipped of a table since it was last read whole; `None` if no run is recorded.
+    /// Returns the rows of a table that were rejected and skipped since its last full run; `None` if no run is recorded.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn unapplied(
         &self,
         client: &impl GenericClient,
@@ -225,7 +227,7 @@ impl State {
     }
 }
 
-/// A clock that was set back makes an age negative; then nothing is old.
+/// Converts an age in seconds. A clock that was set back makes it negative; it then counts as zero.
 fn age(seconds: Option<f64>) -> Option<Duration> {
     seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }

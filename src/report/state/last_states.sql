@@ -1,11 +1,11 @@
--- $1 tables, $2 sources, $3 scopes. Ages are taken here: the clock that wrote the times also judges them.
+-- $1 tables, $2 sources, $3 scopes. Ages are computed here, by the same clock that wrote the times.
 select w.entry,
        s.watermark,
        s.last_sync_at,
        s.last_full_at,
        s.records_synced,
        s.error_message,
-       -- A table of an older shape lacks these until a run completes it.
+       -- A table created by an older version lacks these until a run completes it.
        to_jsonb(s) ->> 'fingerprint' as fingerprint,
        to_jsonb(s) ->> 'filled' as filled,
        extract(epoch from clock_timestamp() - s.last_sync_at)::float8 as sync_age_s,

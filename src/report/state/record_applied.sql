@@ -1,10 +1,10 @@
 -- Records tables as applied.
--- $1: JSON array, one object per table: a row of runs, the fingerprint, and what was filled from where.
+-- $1: JSON array, one object per table: a row of runs, the fingerprint, and the filled columns.
 with clock as materialized (select clock_timestamp() as now)
 insert into {schema}.sync_state as s
     (table_name, source, scope, watermark, last_sync_at, last_full_at,
      records_synced, duration_ms, error_message, updated_at, fingerprint, filled)
--- Of two entries for one table and scope the last one counts; an upsert cannot touch a row twice.
+-- If two entries have the same table and scope, the last one counts: an upsert cannot update a row twice.
 select distinct on (g.table_name, g.source, g.scope)
        g.table_name, g.source, g.scope, g.watermark, clock.now, case when g.mode = 'full' then clock.now end,
        g.staged, g.duration_ms, null, clock.now, g.fingerprint, g.filled
@@ -22,5 +22,5 @@ set watermark = excluded.watermark,
     error_message = null,
     updated_at = excluded.updated_at,
     fingerprint = excluded.fingerprint,
-    -- A run that remembers nothing of it leaves what is known.
+    -- A run without a value keeps the recorded one.
     filled = coalesce(excluded.filled, s.filled)

@@ -1,6 +1,6 @@
--- Writes rows of runs, new or known.
--- $1: JSON array, one object per row, its keys the table's columns.
--- $2: whether the tables are done with.
+-- Inserts or updates rows of runs.
+-- $1: JSON array, one object per row; its keys are the table's columns.
+-- $2: whether the tables are finished.
 with clock as materialized (select clock_timestamp() as now)
 insert into {schema}.runs as r
 select n.*

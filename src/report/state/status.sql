@@ -1,6 +1,6 @@
--- What is known of tables, one row for each and for each source that it was loaded from, in the order of $1.
--- $1 tables, $2 their scopes, $3 their sources, NULL where all are meant. Ages are taken here: the clock that wrote the times
--- also judges them. Columns that tables of an older shape lack are read through JSON.
+-- The status of tables: one row per table and source, in the order of $1.
+-- $1 tables, $2 their scopes, $3 their sources, NULL for all sources. Ages are computed here, by the same clock that wrote the
+-- times. Columns that tables created by an older version lack are read through JSON.
 with wanted as (
     select w.name, w.scope, w.source, w.entry
     from unnest($1::text[], $2::text[], $3::text[]) with ordinality as w (name, scope, source, entry)

@@ -1,5 +1,5 @@
--- The state tables, in a form that also completes tables of an older shape.
--- A new column goes to the end of its list, and into COLUMNS of state.rs.
+-- Creates the state tables, or completes tables created by an older version.
+-- Add a new column at the end of its list, and to COLUMNS in state.rs.
 create table if not exists {schema}.sync_state (
     table_name text not null,
     source text not null,

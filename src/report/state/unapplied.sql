@@ -1,5 +1,5 @@
--- What runs of a table rejected and skipped since it was last read whole, that run included.
--- $1 table, $2 source, $3 scope. Columns that tables of an older shape lack are read through JSON.
+-- Rows of a table that runs rejected and skipped since its last full run, that run included.
+-- $1 table, $2 source, $3 scope. Columns that tables created by an older version lack are read through JSON.
 with applied as (
     select r.started_at, r.mode, r.extracted, r.rejected, r.skipped, r.rejects_file
     from {schema}.runs r
@@ -12,5 +12,5 @@ select sum(a.rejected)::bigint as rejected,
        sum(a.skipped)::bigint as skipped,
        array_agg(a.rejects_file) filter (where a.rejects_file is not null) as files
 from applied a
--- A source without rows may have been skipped.
+-- A full run may have skipped a source without rows.
 where a.started_at >= (select max(f.started_at) from applied f where f.mode = 'full' and f.extracted > 0)

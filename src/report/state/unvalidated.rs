@@ -1,4 +1,4 @@
-//! Foreign keys that a run left to be validated, because it was killed or somebody was in its way.
+//! Foreign keys that a run left `NOT VALID`, because it was killed or blocked.
 
 use serde_json::json;
 use tokio_postgres::GenericClient;
@@ -8,7 +8,7 @@ use super::State;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 
-/// A foreign key whose rows have been searched, but which the server does not take for valid yet.
+/// A foreign key whose rows were checked, but that the server does not yet consider valid.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Unvalidated {
     /// The schema of the referencing table.
@@ -20,7 +20,7 @@ pub struct Unvalidated {
 }
 
 impl Unvalidated {
-    /// The referencing table.
+    /// Returns the referencing table.
     #[must_use]
     pub fn table(&self) -> TableName {
         TableName::new(&self.schema, &self.table)
@@ -28,11 +28,11 @@ impl Unvalidated {
 }
 
 impl State {
-    /// Records which foreign keys an entry of a run has still to validate; none once that is done. To be called in the
-    /// transaction that leaves them so. The column is made when it is first needed.
+    /// Records the foreign keys that an entry of a run has yet to validate; an empty list once that is done. Call it in the
+    /// transaction that leaves them not valid. Creates the column on first use.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn record_unvalidated(
         &self,
         client: &impl GenericClient,
@@ -53,10 +53,10 @@ impl State {
         client.execute_typed(&sql, &values).await.map(drop).map_err(|error| self.cannot_record(&error))
     }
 
-    /// Foreign keys that entries of runs have still to validate: run, entry, keys. None if there is no state yet.
+    /// Returns the foreign keys that are yet to be validated, as run, entry and keys. Empty if there is no state yet.
     ///
     /// # Errors
-    /// What the server says.
+    /// Errors reported by the server.
     pub(crate) async fn unvalidated(
         &self,
         client: &impl GenericClient,
@@ -71,7 +71,7 @@ impl State {
         let mut found = Vec::new();
         for row in client.query(&sql, &[]).await.map_err(failed)? {
             let keys = serde_json::from_str(row.get(2)).map_err(|error| {
-                let message = self.sql("unvalidated of {schema}.runs is not what was written there");
+                let message = self.sql("cannot parse column unvalidated of {schema}.runs");
                 Error::new(Phase::Clean, Kind::Server, format!("{message}: {error}"))
             })?;
             found.push((row.get(0), usize::try_from(row.get::<_, i32>(1)).unwrap_or(0), keys));
