@@ -297,9 +297,9 @@ fn files_that_cannot_be_loaded_are_refused_before_anything_is_touched() {
         ("t.csv", b"\xff\xfe\0\0i\0\0\0d\0\0\0", "public.t: t.csv is UTF-32, which cannot be read"),
         ("t.csv", b"i\0d\0,\0v\0\n\0", "public.t: t.csv looks like UTF-16"),
         ("t.csv", b"i\0d\0,\0v\0\n\0", "hint: If it is: encoding = \"utf-16le\" under [table.csv]."),
-        ("t.csv", b"id;v\n1;a\n", "public.t: the header of t.csv is one field: id;v"),
+        ("t.csv", b"id;v\n1;a\n", "public.t: the header of t.csv has only one field: id;v"),
         ("t.csv", b"id;v\n1;a\n", "delimiter = \";\" under [table.csv]"),
-        ("t.csv", b"1,a\n2,b\n", "public.t: no column of the header of t.csv is a column of the table"),
+        ("t.csv", b"1,a\n2,b\n", "public.t: no column in the header of t.csv is a column of the table"),
         ("t.csv", b"1,a\n2,b\n", "If the file has no header: header = false under [table.csv]."),
         ("t.csv", b"1,1\n2,b\n", "If it has no header: header = false under [table.csv]."),
     ];

@@ -99,8 +99,10 @@ fn on_a_standby_no_number_is_recorded_and_its_promotion_is_another_history() {
     let owner = std::fs::metadata(server.data_dir()).unwrap();
     chown(&signal, Some(owner.uid()), Some(owner.gid())).unwrap();
     server.start_again().unwrap();
-    let table =
-        reads_all(&program, "read whole, although an incremental run was asked for: the source is a standby");
+    let table = reads_all(
+        &program,
+        "read in full, although an incremental run was requested: the source is a standby",
+    );
     assert!(
         table["warnings"].to_string().contains(
             "no watermark is recorded, so that the next run is a full one: the source is a standby"
