@@ -332,7 +332,7 @@ fn a_role_that_cannot_see_others_is_told_that_the_overlap_alone_protects() {
     };
     let other = pair.source.session();
     other.run("begin");
-    let warning = "only watermark_overlap = 3m covers rows that they write (grant pg_read_all_stats to it)";
+    let warning = "only watermark_overlap = 3m covers the rows they write (grant pg_read_all_stats to it)";
     assert!(run(&pair).contains(warning), "{}", run(&pair));
     pair.source.run(&format!("grant pg_read_all_stats to {role}"));
     assert!(!run(&pair).contains("watermark_overlap"), "{}", run(&pair));

@@ -241,7 +241,7 @@ fn the_smallest_of_several_values_is_taken_and_keys_that_were_used_are_counted()
     let said = warnings(&outcome, "public.t");
     for (column, keys) in [("n", "2 keys"), ("t", "2 keys"), ("u", "1 key"), ("j", "1 key"), ("e", "1 key")] {
         let words = format!(
-            "lookup of {column} in public.many: {keys} with several different values, of which the smallest is taken"
+            "lookup of {column} in public.many: {keys} with several different values, the smallest of which is used"
         );
         assert!(said.contains(&words), "{words}: {said:?}");
     }

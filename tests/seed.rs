@@ -177,7 +177,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
     for (args, message) in [
         (&["t.csv"][..], "hint: If the delimiter is ;: --delimiter ';'."),
         (&["data"], "If the file has no header: --no-header."),
-        (&["wide"], "hint: If it is: --encoding 'utf-16le'."),
+        (&["wide"], "hint: If it is UTF-16: --encoding 'utf-16le'."),
         (&["t.csv", "--max-rejects", "many"], "--max-rejects"),
         (&["t.csv", "--encoding", "klingon"], "expected the name of an encoding"),
         (&["t.csv", "--quote", ","], "--delimiter: it is the quote, too"),
@@ -190,7 +190,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
     for (args, message) in [
         (&["few", "--max-rejects", "0"][..], "more than --max-rejects 0 rows allows"),
         (&["few", "--max-rejects", "0"], "raise --max-rejects."),
-        (&["open"], "say so: --quote ''."),
+        (&["open"], "If the file does not use quotes: --quote ''."),
     ] {
         let outcome = program.run(&[&["seed"], args].concat());
         assert_eq!(outcome.code, Some(1), "{outcome}");
