@@ -55,7 +55,10 @@ fn the_plan_tells_what_becomes_of_values_that_a_cast_refuses() {
     assert!(plan.contains(line) && plan.contains("column v: the source casts text to date"), "{plan}");
     pair.target.run("alter table t drop constraint t_pkey");
     let plan = planned("apply = 'direct'\n");
-    assert!(plan.contains("of id, v, fails the table: apply = \"direct\" rejects no rows"), "{plan}");
+    assert!(
+        plan.contains("of id, v that the cast refuses fails the table: apply = \"direct\" rejects no rows"),
+        "{plan}"
+    );
     pair.source.run("alter table t alter id type int, alter v type date using null");
     assert!(!planned("").contains("that the cast refuses"));
 }
