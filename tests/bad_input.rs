@@ -118,7 +118,7 @@ fn a_config_that_is_wrong_in_itself() {
 #[test]
 fn a_table_or_a_column_that_is_not_there() {
     let pair = world();
-    let folded = "folded to lower case unless in double quotes";
+    let folded = "folded to lower case unless double-quoted";
     let found = "It has \"id\", \"v\".";
     for (config, place, message, hint) in [
         ("[[table]]\nname = 'gone'\nfrom = 'plain'", at(2, 8), "the target has no table public.gone", folded),
@@ -242,7 +242,7 @@ fn a_table_that_others_inherit_from() {
             "{}: public.plain on the target has tables that inherit from it: public.\"Heir 2\", public.heir",
             at(2, 8)
         ),
-        "Their rows would vanish with its own.",
+        "Its rows and theirs would be deleted together.",
     );
     // One that inherits is a table like any other.
     let outcome = Bulkload::on(&pair).config("[[table]]\nname = '\"Heir 2\"'\nfrom = 'plain'\n").sync();
@@ -503,8 +503,8 @@ fn files_straight_into_a_live_table() {
 fn a_watermark_that_cannot_serve() {
     let pair = world();
     for (watermark, message, hint) in [
-        ("['id']", "watermark column id is of type integer, which is not compared with a time", "\"xmin\""),
-        ("['v']", "watermark column v is of type text, which is not compared with a time", "timestamptz"),
+        ("['id']", "watermark column id has type integer, which cannot be compared with a time", "\"xmin\""),
+        ("['v']", "watermark column v has type text, which cannot be compared with a time", "timestamptz"),
     ] {
         config_refused(
             &pair,
@@ -517,7 +517,7 @@ fn a_watermark_that_cannot_serve() {
         &pair,
         &format!("{PLAIN}from = 'seen'\nwatermark = 'xmin'"),
         &format!(
-            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen: it is a view; only rows that the source itself stores in a heap have an xmin that tells when they were written",
+            "{}: public.plain: watermark = \"xmin\" is not possible: public.seen: it is a view; only rows in a heap of the source itself have an xmin that tells when they were written",
             at(4, 13)
         ),
         "[\"updated_at\"]",

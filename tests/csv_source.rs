@@ -312,7 +312,7 @@ fn plan_and_check_tell_of_files_and_verify_refuses_them() {
     let plan = program.run(&["plan"]);
     assert_eq!(plan.code, Some(0), "{plan}");
     for words in
-        ["from     csv", "from     t.csv, 13 B, about 2 rows, 1 chunk", "format   text (files hold text)"]
+        ["from     csv", "from     t.csv, 13 B, about 2 rows, 1 chunk", "format   text (files contain text)"]
     {
         assert!(plan.stdout.contains(words), "{words}\n{plan}");
     }
@@ -332,7 +332,7 @@ fn rows_that_nothing_more_is_to_be_judged_of_are_copied_straight_into_the_new_ta
     let program =
         program(&db).file("t.csv", "id,v\n1,a\n,b\n2000,c\n2,d\n3,d\n").file("bulkload.toml", config);
     let plan = program.run(&["plan"]);
-    assert!(plan.stdout.contains("on the target about 0 B for staging"), "{plan}");
+    assert!(plan.stdout.contains("about 0 B on the target for staging"), "{plan}");
     let outcome = program.sync();
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(list(&db, "select id, v from t order by id"), ["1|a", "2|d", "3|d"]);
@@ -344,5 +344,5 @@ fn rows_that_nothing_more_is_to_be_judged_of_are_copied_straight_into_the_new_ta
     // Of two rows with one key one goes: that can only be seen in staging.
     db.run("alter table t add primary key (id)");
     let plan = program.run(&["plan"]);
-    assert!(plan.stdout.contains("on the target about 27 B for staging"), "{plan}");
+    assert!(plan.stdout.contains("about 27 B on the target for staging"), "{plan}");
 }

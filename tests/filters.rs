@@ -67,7 +67,7 @@ fn rejects_are_numbered_through_whatever_stream_and_chunk_they_were_in() {
         assert_eq!(files, 1, "nothing but the file itself is left");
         let plan = program.run(&["plan"]);
         assert!(
-            plan.stdout.contains("judged while streaming, by the keys of its rows in this run"),
+            plan.stdout.contains("judged while streaming, against the keys loaded in this run"),
             "{plan}"
         );
     }
@@ -124,7 +124,7 @@ fn keys_of_a_table_that_nobody_fills_are_those_that_it_has() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(figures(&outcome, "public.child"), [10, 7, 3, 3]);
     let plan = program.run(&["plan"]);
-    assert!(plan.stdout.contains("judged while streaming, by the keys that the target has"), "{plan}");
+    assert!(plan.stdout.contains("judged while streaming, against the keys on the target"), "{plan}");
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn where_a_reference_is_judged_does_not_change_the_order_in_which_they_are() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(pair.target.value("select string_agg(concat(id, a, b), ' ' order by id) from q"), "1x1 2");
     let plan = program.run(&["plan"]);
-    assert!(plan.stdout.contains("judged on the target: one that shares columns"), "{plan}");
+    assert!(plan.stdout.contains("judged on the target: a reference that shares columns"), "{plan}");
 }
 
 #[test]

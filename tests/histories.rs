@@ -99,11 +99,13 @@ fn on_a_standby_no_number_is_recorded_and_its_promotion_is_another_history() {
     let owner = std::fs::metadata(server.data_dir()).unwrap();
     chown(&signal, Some(owner.uid()), Some(owner.gid())).unwrap();
     server.start_again().unwrap();
-    let table =
-        reads_all(&program, "read whole, although an incremental run was asked for: the source is a standby");
+    let table = reads_all(
+        &program,
+        "read in full, although an incremental run was requested: the source is a standby",
+    );
     assert!(
         table["warnings"].to_string().contains(
-            "no watermark is recorded, so that the next run is a full one: the source is a standby"
+            "no watermark is recorded, so the next run will be a full one: the source is a standby"
         )
     );
     assert_eq!((recorded(&pair).as_str(), &table["watermark"]), ("", &Value::Null));
@@ -136,10 +138,7 @@ fn numbers_that_a_crash_may_give_out_again_are_not_recorded() {
     let lost = number(&pair);
     let table = read(&program);
     assert_eq!((&table["mode"], &table["extracted"]), (&"incremental".into(), &1.into()), "{table}");
-    assert!(
-        table["warnings"].to_string().contains("WAL was not flushed as far as the snapshot reaches"),
-        "{table}"
-    );
+    assert!(table["warnings"].to_string().contains("WAL was not flushed up to the snapshot"), "{table}");
     assert_eq!((recorded(&pair).as_str(), &table["watermark"]), ("", &Value::Null));
     assert_eq!(pair.target.value("select v from t where id = 1"), "lost");
     // One process that dies has all others started anew, within the same postmaster.

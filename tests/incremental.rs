@@ -67,7 +67,7 @@ fn reads(program: &Bulkload, rows: u64) -> Value {
 fn reads_all(program: &Bulkload, reason: &str) -> Value {
     let table = read(program);
     assert_eq!(table["mode"], "full", "{table}");
-    let warning = "read whole, although an incremental run was asked for: ";
+    let warning = "read in full, although an incremental run was requested: ";
     let is_told =
         |w: &Value| w.as_str().unwrap().starts_with(warning) && w.as_str().unwrap().contains(reason);
     assert!(table["warnings"].as_array().unwrap().iter().any(is_told), "{reason}: {table}");
@@ -136,7 +136,7 @@ fn a_run_is_full_when_it_must_be() {
     );
     reads(&program(&pair, &format!("{BY_TIME}query = 'select * from t'\n")), 0);
     full("watermark = ['created_at']\n", "changed since the last run: from or query, watermark");
-    full("watermark = ['no_such']\n", "the source has no column no_such, which is its watermark");
+    full("watermark = ['no_such']\n", "the source has no watermark column no_such");
     full("", "it has no watermark");
     full(BY_TIME, "no watermark is recorded yet");
     full(&format!("{BY_TIME}full_every = '0s'\n"), "the last full run was ");
@@ -262,9 +262,9 @@ fn transaction_numbers_of_another_server_mean_nothing() {
         ),
         ("regexp_replace(watermark, '/[0-9A-F]{8}/', '/0000000A/')", "the source is on another timeline"),
         ("regexp_replace(watermark, 'T.*', 'T00:00:00.000000Z')", "the source's server was started anew"),
-        ("split_part(watermark, '/', 1)", "lacks the timeline and the start of the source's server"),
+        ("split_part(watermark, '/', 1)", "lacks the timeline and the start time of the source's server"),
         ("'9' || watermark", "went back"),
-        ("'yesterday'", "is no transaction"),
+        ("'yesterday'", "is not a transaction number"),
     ] {
         pair.target.run(&format!("update bulkload.sync_state set watermark = {change}"));
         reads_all(&program, reason);
@@ -332,7 +332,7 @@ fn a_role_that_cannot_see_others_is_told_that_the_overlap_alone_protects() {
     };
     let other = pair.source.session();
     other.run("begin");
-    let warning = "only watermark_overlap = 3m covers rows that they write (grant pg_read_all_stats to it)";
+    let warning = "only watermark_overlap = 3m covers the rows they write (grant pg_read_all_stats to it)";
     assert!(run(&pair).contains(warning), "{}", run(&pair));
     pair.source.run(&format!("grant pg_read_all_stats to {role}"));
     assert!(!run(&pair).contains("watermark_overlap"), "{}", run(&pair));
@@ -349,14 +349,14 @@ fn plan_tells_where_an_incremental_run_begins_and_which_index_would_help() {
         assert_eq!(outcome.code, Some(0), "{outcome}");
         outcome.stdout
     };
-    assert!(plan(&[]).contains("warning  read whole, although"), "{}", plan(&[]));
+    assert!(plan(&[]).contains("warning  read in full, although"), "{}", plan(&[]));
     reads_all(&program, "no watermark");
     let text = plan(&[]);
     for part in [
-        format!("reads    incrementally, what was written since {}", recorded(&pair)),
+        format!("reads    incrementally, rows written since {}", recorded(&pair)),
         "no index of the source begins with updated_at, ".to_owned(),
         "on the source: create index on public.t (updated_at);".to_owned(),
-        "and orphans whose parent arrives later, are only seen by full runs (the last one was ".to_owned(),
+        "and orphans whose parent arrives later, are seen only by full runs (the last one was ".to_owned(),
     ] {
         assert!(text.contains(&part), "{part}\n{text}");
     }

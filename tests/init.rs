@@ -27,11 +27,11 @@ fn the_config_for_the_demos_databases_plans_and_syncs_as_it_is() {
     for line in [
         "url = \"${SOURCE_DATABASE_URL}\"",
         "name = \"public.jobtasks\"",
-        "scope = \"source = 'D'\"   # rows that the sync brings get this value; others are left alone (seen: 'D', 'M')",
+        "scope = \"source = 'D'\"   # rows loaded by the sync get this value; other rows are left alone (seen: 'D', 'M')",
         "skip = [\"jt_dt\", \"jt_uid\"]   # the target lacks them",
         "# watermark = [\"created_at\", \"updated_at\"]",
-        "null_values = [\"0\"]   # the source writes 0 where there is none",
-        "# job_id must be in public.jobshead(job_id): other rows are rejected",
+        "null_values = [\"0\"]   # the source writes 0 for no reference",
+        "# job_id must exist in public.jobshead(job_id); other rows are rejected",
         "#   public.sitenotes",
     ] {
         assert!(config.contains(line), "{line}\n{config}");
@@ -91,9 +91,9 @@ fn rows_of_others_survive_the_first_sync_of_the_config_as_it_is() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let config = written(&program);
     for line in [
-        "scope = \"source = 'D' OR source IS NULL\"   # what the source's rows have; others are left alone (seen: 'D', 'M')",
-        "scope = \"source IS NULL\"   # rows that the sync brings get this value; others are left alone (seen: 'M')",
-        "strategy = \"upsert\"   # nothing is deleted, since more rows of the target than of the source have 'M' in source",
+        "scope = \"source = 'D' OR source IS NULL\"   # the values of the source's rows; other rows are left alone (seen: 'D', 'M')",
+        "scope = \"source IS NULL\"   # rows loaded by the sync get this value; other rows are left alone (seen: 'M')",
+        "strategy = \"upsert\"   # nothing is deleted because more target rows than source rows have 'M' in source",
         "# public.keyless is left out: whose rows are whose cannot be told, so that none may be deleted; ",
     ] {
         assert!(config.contains(line), "{line}\n{config}");
@@ -231,8 +231,8 @@ fn assert_rows_of_the_app_survive(column: &str, types: &str, expected: &str) {
 
 #[test]
 fn on_an_empty_target_no_row_that_the_app_will_write_is_deleted() {
-    let own = "set = { source = \"D\" }   # a value of the sync's own";
-    let none = "strategy = \"upsert\"   # nothing is deleted, since rows that others insert get ";
+    let own = "set = { source = \"D\" }   # marks this sync's rows";
+    let none = "strategy = \"upsert\"   # nothing is deleted because rows that others insert get ";
     for (column, types, expected) in [
         ("source text not null default 'M'", "", own),
         ("source text default 'M'", "", own),
@@ -280,15 +280,15 @@ fn a_column_that_must_be_named_gets_a_value_of_the_syncs_own() {
 #[test]
 fn where_the_source_says_whose_its_rows_are_the_target_is_scoped_before_the_app_has_written() {
     for (default, expected) in [
-        ("", "scope = \"source = 'D'\"   # what the source's rows have"),
-        (" default 'M'", "scope = \"source = 'D'\"   # what the source's rows have"),
+        ("", "scope = \"source = 'D'\"   # the values of the source's rows"),
+        (" default 'M'", "scope = \"source = 'D'\"   # the values of the source's rows"),
         (
             " default 'D'",
-            "strategy = \"upsert\"   # nothing is deleted, since rows that others insert get 'D' in source by default",
+            "strategy = \"upsert\"   # nothing is deleted because rows that others insert get 'D' in source by default",
         ),
         (
             " default current_user",
-            "strategy = \"upsert\"   # nothing is deleted, since the target computes source",
+            "strategy = \"upsert\"   # nothing is deleted because the target computes source",
         ),
     ] {
         let pair = pair();

@@ -241,7 +241,7 @@ fn the_smallest_of_several_values_is_taken_and_keys_that_were_used_are_counted()
     let said = warnings(&outcome, "public.t");
     for (column, keys) in [("n", "2 keys"), ("t", "2 keys"), ("u", "1 key"), ("j", "1 key"), ("e", "1 key")] {
         let words = format!(
-            "lookup of {column} in public.many: {keys} with several different values, of which the smallest is taken"
+            "lookup of {column} in public.many: {keys} with several different values, the smallest of which is used"
         );
         assert!(said.contains(&words), "{words}: {said:?}");
     }
@@ -368,10 +368,7 @@ fn in_a_circle_every_value_comes_from_a_row_that_stays() {
         ["lookup of client in public.jobs: 1 row without a match, loaded with NULL"]
     );
     let plan = program.run(&["plan"]);
-    assert!(
-        plan.stdout.contains("filled on the target: the two tables are closed to a fixed point"),
-        "{plan}"
-    );
+    assert!(plan.stdout.contains("filled on the target: the two tables form a cycle"), "{plan}");
     pair.target.run("truncate jobs, tasks");
     synced(&pair, &config("on_missing = 'reject'"));
     assert_eq!(rows(&pair.target, "tasks", "client"), "10:5 30:8 40:8");
@@ -404,7 +401,7 @@ fn plan_tells_what_is_filled_from_where() {
     assert_eq!(plan.code, Some(0), "{plan}");
     assert!(
         plan.stdout.contains(
-            "    lookup   client = client of public.jobs where id = \"The Job\", rejected where there is none"
+            "    lookup   client = client of public.jobs where id = \"The Job\", rejected if there is no match"
         ),
         "{plan}"
     );
@@ -423,10 +420,10 @@ fn plan_tells_what_is_filled_from_where() {
         }])
     );
     let alone = program.run(&["plan", "--table", "tasks"]);
-    assert!(alone.stdout.contains("filled while streaming, by the keys that the target has"), "{alone}");
+    assert!(alone.stdout.contains("filled while streaming, against the keys on the target"), "{alone}");
     pair.source.run(UNIQUE);
     let plan = program.run(&["plan"]);
-    assert!(plan.stdout.contains("filled while streaming, by the keys of its rows in this run"), "{plan}");
+    assert!(plan.stdout.contains("filled while streaming, against the keys loaded in this run"), "{plan}");
 }
 
 #[test]
@@ -500,7 +497,7 @@ fn lookups_that_cannot_work_are_refused() {
         (
             one(lookup("client", "jobs", "id = 'mood'", "client", "")),
             8,
-            "source column id is integer, mood of public.jobs is public.mood: these types cannot match",
+            "source column id is integer, mood of public.jobs is public.mood: these types cannot be compared",
         ),
         (
             one(lookup("client", "jobs", "id = 'client'", "client", "")),

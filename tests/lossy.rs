@@ -39,15 +39,15 @@ const CASES: &[Case] = &[
     ("timetz", "time", &[], &["'12:00+05'"], "time zone"),
     ("varchar", "char(5)", &["'ab'", "''"], &["'ab '"], "blanks"),
     ("varchar(20)", "varchar(3)", &["'abc'", "'a  '"], &["'abc  '"], "blanks"),
-    ("text", "name", &["'abc'"], &["repeat('x', 70)"], "cuts long texts"),
-    ("text", "\"char\"", &["'a'"], &["'ab'"], "cuts long texts"),
-    ("text", "int", &["'42'"], &["'007'"], "reads a text"),
+    ("text", "name", &["'abc'"], &["repeat('x', 70)"], "truncates long strings"),
+    ("text", "\"char\"", &["'a'"], &["'ab'"], "truncates long strings"),
+    ("text", "int", &["'42'"], &["'007'"], "parses text"),
     (
         "text",
         "uuid",
         &["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
         &["'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"],
-        "reads a text",
+        "parses text",
     ),
     (
         "json",
@@ -57,7 +57,7 @@ const CASES: &[Case] = &[
         "order of keys",
     ),
     ("inet", "cidr", &["'10.0.0.0/8'"], &["'10.1.2.3/8'"], "host part"),
-    ("int", "bool", &["1", "0"], &["7"], "every number but 0"),
+    ("int", "bool", &["1", "0"], &["7"], "every nonzero number"),
     ("numeric(12,4)[]", "numeric(10,2)[]", &["'{1.05,null}'"], &["'{1.0050}'"], "decimal places"),
     ("bigint[]", "float8[]", &["'{1}'"], &["'{9007199254740993}'"], "floating-point"),
     ("fine", "coarse", &["1.05"], &["1.0050"], "decimal places"),
@@ -143,7 +143,7 @@ fn what_a_cast_loses_is_told_counted_and_found() {
     for (number, (from, to, kept, lost, why)) in CASES.iter().enumerate() {
         let (table, case) = (format!("t{number}"), format!("{from} to {to}"));
         let told = warnings(&outcome, &table);
-        assert!(told.contains("column v: ") && told.contains("can lose something"), "{case}: {told}");
+        assert!(told.contains("column v: ") && told.contains("can lose information"), "{case}: {told}");
         assert!(told.contains(why), "{case}: {told}");
         let rows = if lost.len() == 1 { "1 row".to_owned() } else { format!("{} rows", lost.len()) };
         assert!(told.contains(&format!("changes {rows}")), "{case}: {told}");
@@ -162,7 +162,7 @@ fn allowed_losses_are_no_difference_and_other_changes_are() {
     let (pair, count) = tables(CASES.iter().map(every_value));
     let program = Bulkload::on(&pair).config(&config(count, "columns.lossy = 'allow'"));
     let plan = program.run(&["plan"]);
-    assert!(!plan.stdout.contains("can lose something"), "{plan}");
+    assert!(!plan.stdout.contains("can lose information"), "{plan}");
     let outcome = program.sync();
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let compared = program.run(&["-q", "verify"]);
@@ -213,7 +213,7 @@ fn casts_that_keep_every_value_are_not_told_of_and_agree() {
     let (pair, count) = tables(KEPT.iter().map(all));
     let program = Bulkload::on(&pair).config(&config(count, ""));
     let plan = program.run(&["plan"]);
-    assert!(!plan.stdout.contains("can lose something"), "{plan}");
+    assert!(!plan.stdout.contains("can lose information"), "{plan}");
     let outcome = program.sync();
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let compared = program.run(&["-q", "verify"]);

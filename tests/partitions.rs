@@ -798,7 +798,7 @@ fn init_tells_of_the_keys_of_partitions_once() {
     let program = Bulkload::on(&pair);
     succeeds(&program.run(&["init"]));
     let text = fs::read_to_string(program.dir().join("bulkload.toml")).unwrap();
-    assert_eq!(text.matches("customer_id must be in public.customer(id)").count(), 1, "{text}");
+    assert_eq!(text.matches("customer_id must exist in public.customer(id)").count(), 1, "{text}");
     assert!(!text.contains("payment_1"), "{text}");
 }
 

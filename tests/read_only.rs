@@ -178,7 +178,7 @@ fn the_disk_that_the_config_tells_is_weighed() {
         let program = with_disk(disk);
         let plan = program.run(&["plan"]);
         assert_eq!(plan.code, Some(0), "{plan}");
-        assert!(plan.stdout.contains("\n         the database has "), "{plan}");
+        assert!(plan.stdout.contains("\n         the database occupies "), "{plan}");
         let warned = plan.stdout.contains("warning: the run needs up to ");
         assert_eq!(warned, !is_enough, "{plan}");
         let check = program.run(&["check"]);

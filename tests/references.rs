@@ -252,7 +252,7 @@ fn a_unique_index_that_is_no_key_is_named_before_it_fails_the_table() {
     let program = Bulkload::on(&pair).config(&tables(&["t"]));
     let plan = program.run(&["plan"]);
     assert_eq!(plan.code, Some(0), "{plan}");
-    let told = "duplicates in them fail the table, unless key = [\"k\"]";
+    let told = "duplicates in them fail the table unless you set key = [\"k\"]";
     assert!(plan.stdout.contains("unique index once") && plan.stdout.contains(told), "{plan}");
     let config = format!("[run]\nmax_rejects = 1\n{}key = [\"k\"]\n", tables(&["t"]));
     let (_, outcome) = sync(&pair, &config);

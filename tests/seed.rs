@@ -178,13 +178,13 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
     assert_eq!(list(&db, "select * from t order by id"), ["1|a;ä", "2|it's"]);
     db.run("truncate t");
     for (args, message) in [
-        (&["t.csv"][..], "hint: Is the delimiter ;? Say so: --delimiter ';'."),
+        (&["t.csv"][..], "hint: If the delimiter is ;: --delimiter ';'."),
         (&["data"], "If the file has no header: --no-header."),
-        (&["wide"], "hint: If it is: --encoding 'utf-16le'."),
+        (&["wide"], "hint: If it is UTF-16: --encoding 'utf-16le'."),
         (&["t.csv", "--max-rejects", "many"], "--max-rejects"),
         (&["t.csv", "--encoding", "klingon"], "expected the name of an encoding"),
         (&["t.csv", "--quote", ","], "--delimiter: it is also the quote character"),
-        (&["t.csv", "--no-header"], "The records of the files are one field each. Is the delimiter ;?"),
+        (&["t.csv", "--no-header"], "Every record of the files has only one field. If the delimiter is ;:"),
     ] {
         let outcome = program.run(&[&["-q", "seed"], args].concat());
         assert_eq!(outcome.code, Some(2), "{outcome}");
@@ -193,7 +193,7 @@ fn files_of_any_kind_need_no_config_and_hints_name_options() {
     for (args, message) in [
         (&["few", "--max-rejects", "0"][..], "more than --max-rejects 0 rows allows"),
         (&["few", "--max-rejects", "0"], "raise --max-rejects."),
-        (&["open"], "say so: --quote ''."),
+        (&["open"], "If the file does not use quotes: --quote ''."),
     ] {
         let outcome = program.run(&[&["seed"], args].concat());
         assert_eq!(outcome.code, Some(1), "{outcome}");

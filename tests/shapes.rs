@@ -190,7 +190,7 @@ fn what_has_no_size_of_its_own_is_taken_to_be_as_large_as_the_table_that_it_fill
     );
     let shown = program.run(&["plan"]).stdout;
     assert_eq!(
-        shown.matches("about 3,000 rows if it is as large as what it replaces, 1 chunk").count(),
+        shown.matches("about 3,000 rows if it is as large as the table it replaces, 1 chunk").count(),
         2,
         "{shown}"
     );

@@ -158,7 +158,7 @@ fn a_partition_that_is_attached_just_before_the_snapshot_is_not_overlooked() {
         pair.source.run(attach);
         let outcome = run.wait();
         assert_eq!(outcome.code, Some(2), "{outcome}");
-        assert!(outcome.stderr.contains("came or went"), "{outcome}");
+        assert!(outcome.stderr.contains("changed while the run was being prepared"), "{outcome}");
         assert_eq!(pair.target.count(table), before, "{outcome}");
         assert_eq!(target.value(&staging), "0", "staging is left");
         sync(&pair, &config);
@@ -179,7 +179,7 @@ fn a_column_that_changes_its_type_just_before_the_snapshot_is_not_misread() {
     run.go();
     let outcome = run.wait();
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    assert!(outcome.stderr.contains("columns of a source table came or went"), "{outcome}");
+    assert!(outcome.stderr.contains("columns of a source table changed while the run"), "{outcome}");
     assert_eq!(pair.target.count("t"), 0);
     sync(&pair, config);
     assert_eq!(pair.target.value("select \"a \"\"b\"\"\" from t"), "1");

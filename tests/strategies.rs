@@ -62,7 +62,7 @@ fn an_upsert_that_collides_with_a_row_of_its_own_fails() {
 #[test]
 fn a_key_that_does_not_identify_rows_at_once_is_refused_with_the_reason() {
     for (ddl, why) in [
-        ("", "no unique index is on the key"),
+        ("", "there is no unique index on the key"),
         ("create unique index \"some\" on t (uid) where id > 0", "is partial"),
         ("create unique index \"some\" on t (lower(uid))", "is over expressions"),
         ("alter table t add constraint \"some\" unique (uid) deferrable", "is deferrable"),

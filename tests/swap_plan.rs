@@ -249,10 +249,10 @@ fn plan_tells_what_a_swap_does_to_others() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     for words in [
         "replace by swap (as configured: everyone waits for milliseconds, whatever the size)",
-        "note     what others write into the table during the run is overwritten",
-        "note     to be bound to the new table: constraint u_id_fkey on table public.u, view public.v",
+        "note     rows that others write into the table during the run are overwritten",
+        "note     re-pointed to the new table: constraint u_id_fkey on table public.u, view public.v",
         "note     event triggers may fire: watch",
-        "note     everyone waits for what is done to the other tables of the transaction, too",
+        "note     everyone also waits while the other tables of the transaction are applied",
         "warning  subscribers of supabase_realtime do not receive the new rows",
         "warning  Supabase Realtime notices the new table within 60 s",
         "began before a table is swapped\n      sees it empty afterwards",
@@ -280,7 +280,7 @@ fn auto_swaps_a_large_table_without_a_key_that_nothing_depends_on() {
     says("replace by truncate (auto: the table is empty; everyone waits for the insert)");
     enlarge(&pair.source, "t");
     says(
-        "replace by swap (auto: the table is empty; everyone waits for milliseconds, whatever the size; its rows are written once, and its indexes made afterwards)",
+        "replace by swap (auto: the table is empty; everyone waits for milliseconds, whatever the size; rows are written once, and indexes are built afterwards)",
     );
     pair.target.run("create view v as select * from t");
     says("replace by truncate (auto: the table is empty; everyone waits for the insert)");
@@ -314,8 +314,7 @@ fn tables_of_two_schemas_are_not_swapped_by_one_run() {
     let config = "[[table]]\nname = 't'\napply = 'swap'\n[[table]]\nname = 'other.t'\napply = 'swap'\n";
     let outcome = plan(&pair, config);
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    let why =
-        "other.t: apply = \"swap\" is not possible: a run swaps tables of one schema, and public comes first";
+    let why = "other.t: apply = \"swap\" is not possible: a run swaps tables of one schema only, and it swaps tables of public first";
     assert!(outcome.stderr.contains(why), "{outcome}");
     pair.target.run("insert into t values (1); insert into other.t values (1)");
     let outcome = plan(&pair, &config.replacen("other.t'\napply = 'swap'", "other.t'", 1));

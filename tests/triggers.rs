@@ -55,7 +55,7 @@ fn plan_and_check_name_the_triggers_that_fire() {
         "trigger b_stamp (BEFORE UPDATE OF v, each row that its WHEN allows, calls public.stamp) fires";
     let note = "trigger a_note (AFTER INSERT, each row, calls public.note) fires";
     let empty = "d_empty (AFTER TRUNCATE, each statement, calls public.note) fires";
-    let clash = "trigger a_note writes to public.log, which this run loads, too; triggers = \"off\"";
+    let clash = "trigger a_note writes to public.log, which this run also loads; triggers = \"off\"";
     for (lines, names) in [
         ("apply = 'delta'", &[stamp, note, clash][..]),
         ("strategy = 'insert'", &[note, clash]),
@@ -416,13 +416,13 @@ fn plan_says_which_rows_are_left_to_the_target() {
     for (events, told) in [
         (
             "update",
-            "NOT NULL and CHECK of rows that are updated are left to the target, since mend may mend them",
+            "NOT NULL and CHECK of rows that are updated are left to the target because mend may change them",
         ),
         (
             "insert",
-            "NOT NULL and CHECK of rows that are inserted are left to the target, since mend may mend them",
+            "NOT NULL and CHECK of rows that are inserted are left to the target because mend may change them",
         ),
-        ("insert or update", "NOT NULL and CHECK are left to the target, since mend may mend them"),
+        ("insert or update", "NOT NULL and CHECK are left to the target because mend may change them"),
     ] {
         let pair = pair();
         let columns = "create table t (id int primary key)";

@@ -1,8 +1,9 @@
-//! How far a run's snapshot reaches, and the watermarks that follow from it.
+//! The horizon of a run's snapshot, and the watermarks derived from it.
 //!
-//! A row that was written before the snapshot and committed after it is not in it, and its columns tell when it was
-//! written. So the next run begins at the start of the oldest transaction that was open before the snapshot was
-//! taken. Numbers of transactions need no such care: what the snapshot does not see has a number from its xmin on.
+//! A row that was written before the snapshot but committed after it is not in the snapshot, yet its columns hold the
+//! time of writing. The next run therefore begins at the start of the oldest transaction that was open before the
+//! snapshot was taken. Transaction numbers need no such care: every transaction the snapshot does not see has a
+//! number at or above its xmin.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,41 +12,41 @@ use crate::pg::history::History;
 use crate::pg::wire::{TextRow, Wire};
 use crate::plan::{NumberMark, WatermarkKind, WatermarkPlan};
 
-/// What is known of the source's transactions as they were before the snapshot.
+/// Facts about the source's transactions just before the snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct Horizon {
     is_standby: bool,
-    /// When the oldest one began that could be seen, in microseconds since 1970.
+    /// Start of the oldest visible open transaction, in microseconds since 1970.
     oldest_us: Option<u64>,
-    /// Sessions whose transactions the role may not see.
+    /// Number of sessions whose transactions the role may not see.
     unseen: u64,
-    /// Transactions that were prepared and are pending, and the name of one.
+    /// Number of pending prepared transactions, and the name of one.
     prepared: (u64, String),
-    /// The oldest number that was open.
+    /// The oldest open transaction number.
     xmin: u64,
-    /// What the number belongs to, or why that is not known.
+    /// The history the number belongs to, or why it is unknown.
     history: Result<History, String>,
 }
 
-/// What a run records of one table.
+/// The watermark of one table after a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// Where the next incremental run begins.
     pub(crate) watermark: Option<String>,
-    /// What the operator should know of it.
+    /// A warning for the operator.
     pub(crate) warning: Option<String>,
-    /// Whether it may be recorded only if everything that the snapshot sees survives a crash of the source.
+    /// Whether it may be recorded only if everything the snapshot sees survives a crash of the source.
     pub(crate) needs_flush: bool,
 }
 
 impl Mark {
-    /// The mark of a snapshot whose rows a crash of the source may take back. Their transaction numbers would be given out
-    /// again, and the target holds rows that the source does not: only a full run tells.
+    /// Returns the mark of a snapshot whose rows may be lost in a crash of the source. The source would then reuse
+    /// their transaction numbers while the target holds rows that the source lacks: only a full run detects that.
     pub(crate) fn unflushed() -> Self {
         Self {
             warning: Some(
-                "no watermark is recorded, so that the next run is a full one: the source's WAL was not flushed as far as the snapshot \
-                 reaches, and a crash of the source would give transaction numbers out again"
+                "no watermark is recorded, so the next run will be a full one: the source's WAL was not flushed up to the snapshot, \
+                 and after a crash the source would reuse transaction numbers"
                     .to_owned(),
             ),
             ..Self::default()
@@ -54,10 +55,11 @@ impl Mark {
 }
 
 impl Horizon {
-    /// Reads it, in a transaction that is READ COMMITTED and about to export its snapshot; the history only if
-    /// `wants_history`, since watermarks of time do without.
+    /// Reads the horizon, in a READ COMMITTED transaction that is about to export its snapshot; the history only if
+    /// `wants_history`, because watermarks of time do not need it.
     ///
     /// # Errors
+    /// Errors of the server.
     /// The server's.
     pub(crate) async fn read(wire: &mut Wire, wants_history: bool) -> Result<Self> {
         let what = "reading the source's open transactions";
@@ -71,7 +73,7 @@ impl Horizon {
         };
         let history = match wants_history {
             true => read_history(wire).await.map_err(|e| e.context(what))?,
-            false => Err("it was not asked for".to_owned()),
+            false => Err("it was not requested".to_owned()),
         };
         Ok(Self {
             is_standby: text(open, 0) == "t",
@@ -83,7 +85,7 @@ impl Horizon {
         })
     }
 
-    /// The watermark of a table that was read from the snapshot.
+    /// Returns the watermark of a table that was read from the snapshot.
     pub(crate) fn mark(&self, plan: &WatermarkPlan) -> Mark {
         match plan.kind {
             WatermarkKind::Time(overlap) => self.mark_of_time(overlap, plan.last.as_deref()),
@@ -94,22 +96,23 @@ impl Horizon {
                 }
                 Err(why) => {
                     let warning =
-                        format!("no watermark is recorded, so that the next run is a full one: {why}");
+                        format!("no watermark is recorded, so the next run will be a full one: {why}");
                     Mark { warning: Some(warning), ..Mark::default() }
                 }
             },
         }
     }
 
-    /// Whether a transaction number can be recorded at all.
+    /// Returns whether a transaction number can be recorded at all.
     pub(crate) fn has_history(&self) -> bool {
         self.history.is_ok()
     }
 
-    /// Fails if transaction numbers of `then` are about to be used in another history: the server was restarted or another one
-    /// took its place since the run was planned.
+    /// Fails if transaction numbers of `then` are about to be used in another history, because the server was
+    /// restarted or replaced since the run was planned.
     ///
     /// # Errors
+    /// [`Kind::Schema`] with the difference.
     /// [`Kind::Schema`] with what became of it.
     pub(crate) fn refuse_other_history(&self, then: &History) -> Result<()> {
         let why = match &self.history {
@@ -117,7 +120,7 @@ impl Horizon {
             Err(why) => Some(why.clone()),
         };
         let Some(why) = why else { return Ok(()) };
-        Err(Error::new(Phase::Snapshot, Kind::Schema, format!("{why}, and the run was planned before that"))
+        Err(Error::new(Phase::Snapshot, Kind::Schema, format!("{why}, after the run was planned"))
             .hint("Run again."))
     }
 
@@ -129,28 +132,28 @@ impl Horizon {
         let last = last.map(str::to_owned);
         if self.prepared.0 > 0 {
             let warning = format!(
-                "{}: a prepared transaction is pending in the source ({}), whose rows a later run must find",
+                "{}: a prepared transaction is pending in the source ({}), and a later run must read its rows",
                 stays(),
                 self.prepared.1
             );
             return Mark { watermark: last, warning: Some(warning), needs_flush: false };
         }
         let Some(oldest_us) = self.oldest_us else {
-            let warning = format!("{}: the standby does not tell how far it has come", stays());
+            let warning = format!("{}: the standby does not report its replay position", stays());
             return Mark { watermark: last, warning: Some(warning), needs_flush: false };
         };
         let overlap_us = u64::try_from(overlap.as_micros()).unwrap_or(u64::MAX);
-        // One less, because the seconds were a float on servers before 14.
+        // One microsecond less, because the seconds were a float on servers before 14.
         let time = SystemTime::UNIX_EPOCH
             + Duration::from_micros(oldest_us.saturating_sub(overlap_us).saturating_sub(1));
         let shown = humantime::format_duration(overlap);
         let warning = if self.is_standby {
             Some(format!(
-                "the source is a standby, where open transactions of the primary are not seen: only watermark_overlap = {shown} covers rows that they write"
+                "the source is a standby, and open transactions of the primary are not visible: only watermark_overlap = {shown} covers the rows they write"
             ))
         } else if self.unseen > 0 {
             Some(format!(
-                "the role does not see other roles' transactions in the source ({} sessions): only watermark_overlap = {shown} covers rows that they write (grant pg_read_all_stats to it)",
+                "the role does not see other roles' transactions in the source ({} sessions): only watermark_overlap = {shown} covers the rows they write (grant pg_read_all_stats to it)",
                 self.unseen
             ))
         } else {
@@ -161,7 +164,7 @@ impl Horizon {
     }
 }
 
-/// A server that refuses to tell fails its statement, but not the transaction.
+/// Reads the history. If the server refuses, the statement fails but the transaction goes on.
 async fn read_history(wire: &mut Wire) -> Result<Result<History, String>> {
     wire.execute("savepoint history").await?;
     let ask = async |sql: &'static str| Ok(wire.query(sql).await?.into_iter().next().unwrap_or_default());
@@ -229,7 +232,7 @@ mod tests {
         let unknown = Horizon { history: Err("the source is a standby".to_owned()), ..horizon() };
         let mark = unknown.mark(&xmin);
         assert_eq!((mark.watermark, mark.needs_flush), (None, false));
-        assert!(mark.warning.unwrap().ends_with("the next run is a full one: the source is a standby"));
+        assert!(mark.warning.unwrap().ends_with("the next run will be a full one: the source is a standby"));
     }
 
     #[test]

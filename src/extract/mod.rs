@@ -1,4 +1,4 @@
-//! Rows out of the source: one snapshot for all streams, and the COPY TO statement of each chunk.
+//! Extraction from the source: one snapshot for all streams, and the COPY TO statement of each chunk.
 
 pub(crate) mod csv;
 mod horizon;

@@ -1,11 +1,12 @@
 //! The one snapshot that all streams of a run read.
 //!
-//! The order is fixed: lock the source's tables ACCESS SHARE, read what watermarks depend on ([`Horizon`]), then export.
-//! A TRUNCATE or a DDL statement of somebody else then either came before the snapshot or waits until the run has read everything (PostgreSQL manual, 13.5
-//! "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe). Attaching a partition does not wait for that
-//! lock, and what came before it may have come after the plan: so the snapshot itself is asked whether the tables still
-//! have the parts and the types that the plan reads. A binary COPY of another type would not always fail. Where a watermark is a
-//! transaction number, the connection that exported also looks whether the source's WAL is flushed as far as the snapshot reaches.
+//! The order is fixed: lock the source's tables ACCESS SHARE, read the facts that watermarks depend on ([`Horizon`]),
+//! then export. A concurrent TRUNCATE or DDL statement then either precedes the snapshot or waits until the run has
+//! read everything (PostgreSQL manual, 13.5 "Caveats": TRUNCATE and some forms of ALTER TABLE are not MVCC-safe).
+//! Attaching a partition does not wait for that lock, and a change before the lock may have come after planning. The
+//! snapshot itself is therefore asked whether the tables still have the parts and types that the plan reads; a binary
+//! COPY of another type would not always fail. If a watermark is a transaction number, the exporting connection also
+//! checks that the source's WAL is flushed up to the snapshot.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,72 +28,73 @@ use crate::pg::session::{self, SessionSettings};
 use crate::pg::wire::Wire;
 use crate::plan::WatermarkKind;
 
-/// How often the idle connection that holds the snapshot says something, so that no firewall or pooler between forgets it.
+/// Interval at which the idle connection that holds the snapshot sends a query, so that no firewall or pooler drops
+/// it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Starts the transaction that imports a snapshot, or is one itself.
+/// Starts a transaction that imports a snapshot, or that is itself the snapshot.
 const BEGIN: &str = "begin isolation level repeatable read read only";
 
-/// Starts the transaction that exports: locks may be waited for by statements that see a snapshot of their own, and
-/// what is exported is newer than all of them (manual, 9.27.5).
+/// Starts the exporting transaction. Statements that wait for locks use their own snapshots, and the exported one is
+/// newer than all of them (manual, 9.27.5).
 const BEGIN_EXPORTING: &str = "begin isolation level read committed read only";
 
-/// What every reading transaction can go back to after an error, without losing its snapshot and its locks.
+/// Every reading transaction can return to this savepoint after an error without losing its snapshot and locks.
 const SAVE: &str = "savepoint chunk";
 const BACK: &str = "rollback to savepoint chunk";
 
-/// How long a reading connection may wait for locks that the exporting one holds already: longer means that somebody
-/// waits between the two for an exclusive one, who in turn waits for us.
+/// How long a reading connection may wait for locks that the exporting one already holds. A longer wait means that
+/// another session queued between the two for an exclusive lock, and that session waits for us.
 const READER_LOCK_TIMEOUT: &str = "1s";
 
-/// Pauses before everything is locked anew.
+/// Pauses before all locks are taken again.
 const AGAIN_MIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// What of the source a run reads.
+/// The parts of the source that a run reads.
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
     relations: BTreeSet<(TableName, bool)>,
     parts: BTreeSet<(TableName, TableName)>,
     columns: BTreeSet<(TableName, Ident, Oid)>,
     has_watermarks: bool,
-    /// A watermark is a transaction number.
+    /// Whether a watermark is a transaction number.
     has_numbers: bool,
-    /// The history that recorded transaction numbers belong to, where rows are read by them.
+    /// The history of the recorded transaction numbers, if rows are read by them.
     histories: Vec<History>,
 }
 
 impl Scene {
-    /// A relation that is kept from changing until everything is read.
+    /// Adds a relation that must not change until everything is read.
     pub(crate) fn lock(&mut self, relation: &TableName, kind: RelationKind) {
         let has_lock_table =
             matches!(kind, RelationKind::Table | RelationKind::Partitioned | RelationKind::View);
         self.relations.insert((relation.clone(), has_lock_table));
     }
 
-    /// A heap that is read by itself, as a part of a relation.
+    /// Adds a heap that is read separately, as a part of a relation.
     pub(crate) fn part(&mut self, relation: &TableName, heap: &TableName) {
         self.parts.insert((relation.clone(), heap.clone()));
     }
 
-    /// A column of a relation, which is expected to be of a type.
+    /// Adds a column of a relation and its expected type.
     pub(crate) fn column(&mut self, relation: &TableName, column: &Ident, type_oid: Oid) {
         self.columns.insert((relation.clone(), column.clone(), type_oid));
     }
 
-    /// A table is read for which a watermark is recorded.
+    /// Adds a table for which a watermark is recorded.
     pub(crate) fn watermark(&mut self, kind: WatermarkKind) {
         self.has_watermarks = true;
         self.has_numbers |= kind == WatermarkKind::Xmin;
     }
 
-    /// Rows are read by transaction numbers of this history.
+    /// Records that rows are read by transaction numbers of this history.
     pub(crate) fn history(&mut self, history: History) {
         self.histories.push(history);
     }
 
-    /// Statements that lock everything ACCESS SHARE, which makes nobody wait but those who want a table for themselves.
-    /// LOCK TABLE knows neither materialized views nor foreign tables; naming them in a query locks them as well.
+    /// Returns statements that lock everything ACCESS SHARE, which conflicts only with ACCESS EXCLUSIVE. LOCK TABLE
+    /// does not support materialized views and foreign tables; a query that names them locks them as well.
     fn lock_sql(&self) -> String {
         let statement = |(relation, has_lock_table): &(TableName, bool)| {
             if *has_lock_table {
@@ -104,7 +106,7 @@ impl Scene {
         self.relations.iter().map(statement).collect()
     }
 
-    /// What [`Scene::shape_sql`] returns where nothing has changed.
+    /// Returns the result of [`Scene::shape_sql`] if nothing has changed.
     fn expected_shape(&self) -> String {
         let parts = self.parts.iter().map(|(relation, heap)| format!("{relation} {heap}"));
         let columns = self.columns.iter().map(|(relation, column, oid)| format!("{relation} {column} {oid}"));
@@ -114,7 +116,7 @@ impl Scene {
         [parts, columns].concat().join("\n")
     }
 
-    /// The expression that tells parts and columns as they are.
+    /// Returns the expression for the current parts and columns.
     fn shape_sql(&self) -> String {
         let relations: BTreeSet<String> =
             self.parts.iter().map(|(relation, _)| relation.to_string()).collect();
@@ -137,10 +139,10 @@ fn array(texts: impl IntoIterator<Item = String>) -> String {
     format!("array[{}]::text[]", texts.join(", "))
 }
 
-/// The heaps that make up relations, a line each.
+/// The heaps of relations, one per line.
 const PARTS: &str = include_str!("parts.sql");
 
-/// The types of columns, a line each.
+/// The types of columns, one per line.
 const COLUMNS: &str = include_str!("columns.sql");
 
 /// The snapshot of a run, held open on the source until [`Snapshot::release`] or drop.
@@ -150,13 +152,13 @@ pub(crate) struct Snapshot {
     settings: SessionSettings,
     /// Takes the locks of a reading connection.
     locks: String,
-    /// Connections that were opened when it was taken.
+    /// Number of connections that were opened when it was taken.
     opened: usize,
-    /// Connections that nobody uses, inside reading transactions.
+    /// Idle connections inside reading transactions.
     idle: Mutex<Vec<Wire>>,
-    /// How far it reaches, where that was asked for.
+    /// The horizon, if requested.
     horizon: Option<Horizon>,
-    /// Whether a crash of the source takes back nothing that it sees.
+    /// Whether everything it sees survives a crash of the source.
     is_flushed: watch::Receiver<bool>,
     kind: Held,
 }
@@ -169,26 +171,26 @@ enum Held {
         stop: Option<oneshot::Sender<()>>,
         task: JoinHandle<()>,
     },
-    /// The source cannot export: the one idle connection is the snapshot, lent to one reader after the other.
+    /// The source cannot export: the single connection is the snapshot, lent to one reader at a time.
     Single { turns: Arc<Semaphore> },
 }
 
 /// A connection that reads the snapshot.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    /// Inside the reading transaction.
+    /// The session, inside the reading transaction.
     pub(crate) wire: Wire,
-    /// Where it is the only one, the others wait for it.
+    /// The lock on a single shared connection, for which the other readers wait.
     turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
-    /// Whether others wait for this connection.
+    /// Returns whether other readers wait for this connection.
     pub(crate) fn is_lent(&self) -> bool {
         self.turn.is_some()
     }
 
-    /// Takes the connection out, and leaves what [`Reader::join`] puts it into again.
+    /// Takes the connection out, and returns the rest, into which [`Reader::join`] puts it back.
     pub(crate) fn split(self) -> (Wire, Turn) {
         (self.wire, Turn(self.turn))
     }
@@ -199,19 +201,20 @@ impl Reader {
     }
 }
 
-/// The right to use the snapshot's connection. Dropped without it, the connection and with it the snapshot are gone.
+/// Exclusive use of the snapshot's single connection. If it is dropped without a connection, the snapshot is gone.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
 
 impl Snapshot {
-    /// Locks what is read, exports a snapshot and opens `readers` connections that read it, fewer where the source has not
-    /// so many. `settings` are those of the extracting sessions.
+    /// Locks the tables, exports a snapshot and opens `readers` connections that read it, or fewer if the source does
+    /// not accept as many. `settings` are those of the extracting sessions.
     ///
-    /// The readers take their locks now and not when they first read: a TRUNCATE that queued for a table in between
-    /// would wait for the exporting connection, and a new reader behind it for ever.
+    /// The readers take their locks immediately, not at their first read: a TRUNCATE that queued for a table in
+    /// between would wait for the exporting connection, and a new reader would wait behind it forever.
     ///
     /// # Errors
-    /// The locks were not to be had within `lock_wait`, a table has other parts or columns than those of `scene`, or the server refused.
+    /// The locks could not be acquired within `lock_wait`, a table has other parts or columns than those of `scene`,
+    /// or the server returned an error.
     pub(crate) async fn take(
         connect: &ConnInfo,
         settings: &SessionSettings,
@@ -260,8 +263,8 @@ impl Snapshot {
             Ok(rows) => two_values(rows)?,
             Err(e) if e.kind() != Kind::Transient => {
                 tracing::warn!(phase = %Phase::Snapshot, reason = %e,
-                    "the source cannot export its snapshot: everything is read through one connection");
-                // The failure ended the transaction; in the next one, the first query takes the snapshot.
+                    "the source cannot export its snapshot: all tables are read over one connection");
+                // The failure ended the transaction; the first query of the next one takes the snapshot.
                 wire.execute(&format!("rollback; {BEGIN}{take}")).await.map_err(blame_lock)?;
                 let (found, _) = two_values(wire.query(&format!("select null, {shape}")).await?)?;
                 wire.execute(SAVE).await?;
@@ -270,7 +273,7 @@ impl Snapshot {
             Err(e) => return Err(e.context("exporting the snapshot")),
         };
         if found.unwrap_or_default() != scene.expected_shape() {
-            let message = "partitions, inheritors or columns of a source table came or went while the run was being prepared";
+            let message = "partitions, inheriting tables or columns of a source table changed while the run was being prepared";
             return Err(Error::new(Phase::Snapshot, Kind::Schema, message).hint("Run again."));
         }
         let mut flush = match horizon.as_ref().is_some_and(Horizon::has_history) {
@@ -301,7 +304,8 @@ impl Snapshot {
         })
     }
 
-    /// Opens the readers at once. One that is refused is done without, unless it is for a lock, or all are.
+    /// Opens the readers concurrently. A refused connection is tolerated unless the cause is a lock or all are
+    /// refused.
     async fn open_readers(&mut self, readers: usize) -> Result<()> {
         let Held::Exported { id, .. } = &self.kind else { return Ok(()) };
         let opened = join_all((0..readers).map(|_| self.import(id))).await;
@@ -318,14 +322,14 @@ impl Snapshot {
             Some(error) if self.opened == 0 => Err(error),
             Some(error) => {
                 let opened = self.opened;
-                tracing::warn!(phase = %Phase::Snapshot, %error, "the source gave {opened} of {readers} connections: going on with fewer streams");
+                tracing::warn!(phase = %Phase::Snapshot, %error, "the source accepted {opened} of {readers} connections: continuing with fewer streams");
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    /// A new connection that reads an exported snapshot and holds its locks.
+    /// Opens a connection that reads an exported snapshot and holds its locks.
     async fn import(&self, id: &str) -> Result<Wire> {
         let mut wire = open(&self.connect, &self.settings).await?.tapped()?;
         let import = format!("{BEGIN}; set transaction snapshot {}", literal(id));
@@ -339,35 +343,35 @@ impl Snapshot {
         Ok(wire)
     }
 
-    /// How far it reaches; `None` unless the scene asked for it.
+    /// Returns the horizon; `None` unless the scene requested it.
     pub(crate) fn horizon(&self) -> Option<&Horizon> {
         self.horizon.as_ref()
     }
 
-    /// Whether a crash of the source takes back nothing that it sees, once that is so; at the latest after [`FLUSH_WAIT_MAX`]
-    /// it is no longer waited for. Asked for only where a watermark is a transaction number.
+    /// Waits until everything the snapshot sees survives a crash of the source, for at most [`FLUSH_WAIT_MAX`], and
+    /// returns whether it does. Used only if a watermark is a transaction number.
     pub(crate) async fn is_flushed(&self) -> bool {
         let mut flushed = self.is_flushed.clone();
-        // Also ends when the connection that looks is gone, and with it the proof.
+        // Also ends when the checking connection is lost, and with it the proof.
         let waited = timeout(FLUSH_WAIT_MAX, flushed.wait_for(|is_flushed| *is_flushed)).await;
         waited.is_ok_and(|flushed| flushed.is_ok())
     }
 
-    /// How many streams can read it at once, of `wanted`.
+    /// Returns how many of `wanted` streams can read it at once.
     pub(crate) fn streams(&self, wanted: usize) -> usize {
         wanted.min(self.opened).max(1)
     }
 
-    /// Whether a connection that was opened can be closed and opened again.
+    /// Returns whether an open connection can be closed and opened again.
     pub(crate) fn outlives_connections(&self) -> bool {
         matches!(self.kind, Held::Exported { .. })
     }
 
-    /// A connection that reads this snapshot; waits where there is only one and somebody else has it. Whoever is done with
-    /// it calls [`Snapshot::give_back`].
+    /// Returns a connection that reads this snapshot; waits for the single connection if it is in use. The caller
+    /// returns it with [`Snapshot::give_back`].
     ///
     /// # Errors
-    /// [`Kind::Server`], not transient, once the snapshot is gone: nothing can be read consistently any more.
+    /// [`Kind::Server`], not transient, once the snapshot is gone, because nothing can be read consistently any more.
     pub(crate) async fn open(&self) -> Result<Reader> {
         let (id, turn) = match &self.kind {
             Held::Exported { lost, .. } if *lost.borrow() => return Err(gone()),
@@ -378,7 +382,7 @@ impl Snapshot {
         let wire = match (idle, id) {
             (Some(wire), _) => wire,
             (None, None) => return Err(gone()),
-            // Who waits for an exclusive lock may give up, so that it is worth another attempt.
+            // The session that waits for an exclusive lock may give up, so another attempt is worthwhile.
             (None, Some(id)) => self.import(id).await.map_err(|e| match e.kind() {
                 Kind::Lock => e.kind_is(Kind::Transient),
                 _ => e,
@@ -387,15 +391,15 @@ impl Snapshot {
         Ok(Reader { wire, turn })
     }
 
-    /// Takes a connection back that is between two statements, whether the last one failed or not.
+    /// Takes back a connection that is between two statements, whether or not the last one failed.
     pub(crate) async fn give_back(&self, mut reader: Reader) {
         match reader.wire.execute(BACK).await {
             Ok(()) => self.idle.lock().await.push(reader.wire),
-            Err(error) => tracing::debug!(phase = %Phase::Load, %error, "a reading connection is lost"),
+            Err(error) => tracing::debug!(phase = %Phase::Load, %error, "a reading connection was lost"),
         }
     }
 
-    /// Ends the transactions that hold and read it.
+    /// Ends the transactions that hold and read the snapshot.
     pub(crate) async fn release(mut self) {
         for wire in self.idle.get_mut().drain(..) {
             wire.close().await;
@@ -410,11 +414,11 @@ impl Snapshot {
 }
 
 fn gone() -> Error {
-    Error::new(Phase::Load, Kind::Server, "the source's snapshot is gone, so what is missing cannot be read")
+    Error::new(Phase::Load, Kind::Server, "the source's snapshot is gone, so the remaining rows cannot be read")
         .hint("The source restarted or the snapshot's connection broke. Run again; nothing was applied for this table.")
 }
 
-/// The second and the first of one row's two values.
+/// Returns the second and the first value of a single row.
 fn two_values(rows: Vec<Vec<Option<String>>>) -> Result<(Option<String>, Option<String>)> {
     let row: Option<[Option<String>; 2]> = rows.into_iter().next().and_then(|row| row.try_into().ok());
     let [first, second] =
@@ -427,7 +431,7 @@ fn blame_lock(error: Error) -> Error {
     let error = error.context("locking the source tables (ACCESS SHARE)");
     if is_lock {
         return error
-            .hint("Somebody holds one of them exclusively: see pg_locks on the source, or raise lock_wait.");
+            .hint("Another session holds an exclusive lock on one of them: see pg_locks on the source, or raise lock_wait.");
     }
     error
 }
@@ -436,22 +440,22 @@ async fn open(connect: &ConnInfo, settings: &SessionSettings) -> Result<Wire> {
     Ok(Wire::new(session::open_stream(connect, settings).await?, Phase::Load))
 }
 
-/// How long the source may take to flush its WAL as far as a snapshot reaches. Its WAL writer does so within milliseconds of
-/// a commit (`wal_writer_delay`), also of an asynchronous one.
+/// How long the source may take to flush its WAL up to the snapshot. Its WAL writer does so within milliseconds of a
+/// commit (`wal_writer_delay`), including an asynchronous one.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Between two looks.
+/// Interval between two checks.
 const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks after which the source is given a commit to flush.
+/// Number of checks after which a commit is issued for the source to flush.
 const FLUSH_LOOKS: u32 = 5;
 
-/// The wait until everything that a snapshot sees is on the source's disk.
+/// The wait until everything a snapshot sees is on the source's disk.
 ///
-/// It is looked at on the session that holds the snapshot. That the session is alive proves that the server did not crash since,
-/// so that the WAL before the position that was read just after the snapshot is the WAL of these transactions. Each transaction
-/// that has ended by then, with a number or rolled back, has its record before that position; so a server that
-/// recovers gives out none of their numbers again.
+/// The check runs on the session that holds the snapshot. A live session proves that the server has not crashed
+/// since, so the WAL before the position read just after the snapshot is the WAL of these transactions. Each
+/// transaction that had ended by then, with a number or rolled back, has its record before that position; a
+/// recovering server therefore reuses none of their numbers.
 struct Flush {
     insert: u64,
     page_bytes: u64,
@@ -462,7 +466,7 @@ struct Flush {
 }
 
 impl Flush {
-    /// Reads how far the WAL goes, just after the snapshot was taken.
+    /// Reads the WAL position just after the snapshot was taken.
     async fn begin(wire: &mut Wire, connect: &ConnInfo, settings: &SessionSettings) -> Result<Self> {
         let sql =
             "select pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_setting('wal_block_size')";
@@ -488,21 +492,21 @@ impl Flush {
         Ok(())
     }
 
-    /// Pauses and looks. Without commits, what was written last (by VACUUM, or by a reader that prunes a page) may stay in memory for
-    /// long: an empty transaction with a number of its own has the WAL writer flush it.
+    /// Pauses and checks. Without commits, the last WAL records (of VACUUM, or of a reader that prunes a page) may
+    /// stay in memory for long: an empty transaction with a number makes the WAL writer flush them.
     async fn look_again(&mut self, wire: &mut Wire) -> Result<()> {
         tokio::time::sleep(FLUSH_PAUSE).await;
         if self.looks == FLUSH_LOOKS
             && let Ok(mut other) = open(&self.connect, &self.settings).await
         {
             let committed = other.execute("select pg_catalog.txid_current()").await;
-            tracing::debug!(phase = %Phase::Snapshot, ?committed, "gave the source a commit to flush");
+            tracing::debug!(phase = %Phase::Snapshot, ?committed, "committed an empty transaction to make the source flush");
             other.close().await;
         }
         self.look(wire).await
     }
 
-    /// Looks until it is done, or no longer waited for.
+    /// Checks until the WAL is flushed or the wait is over.
     async fn finish(&mut self, wire: &mut Wire) -> Result<()> {
         let until = Instant::now() + FLUSH_WAIT_MAX;
         while !self.is_done && Instant::now() < until {
@@ -512,7 +516,7 @@ impl Flush {
     }
 }
 
-/// Keeps the exporting transaction open and alive, and tells when what it sees is flushed.
+/// Keeps the exporting transaction open and alive, and reports when what it sees is flushed.
 fn hold(mut wire: Wire, id: String, flush: Option<Flush>, flushed: watch::Sender<bool>) -> Held {
     let (stop, mut stopped) = oneshot::channel();
     let (lose, lost) = watch::channel(false);

@@ -3,10 +3,10 @@
 use crate::pg::catalog::RelationKind;
 use crate::plan::{Extent, TablePlan};
 
-/// The COPY … TO STDOUT of one chunk, in the plan's format and column order, after the statement that sets its
-/// `search_path`.
+/// Returns the COPY … TO STDOUT of one chunk, in the plan's format and column order, after the statement that sets
+/// its `search_path`.
 ///
-/// A whole heap whose columns travel as they are is copied by name, which spares the source the executor.
+/// A whole heap whose columns are sent unchanged is copied by name, which bypasses the source's executor.
 #[must_use]
 pub fn copy_out_sql(table: &TablePlan, extent: &Extent) -> String {
     let format = table.format;
@@ -21,9 +21,9 @@ pub fn copy_out_sql(table: &TablePlan, extent: &Extent) -> String {
     format!("set local search_path = {path}; copy {what} to stdout (format {format})")
 }
 
-/// Whether names in the statement are the user's, to be resolved by the role's own `search_path`. What calls a view or a
-/// foreign table makes counts as such. Everything else runs with an empty one: `regclass` and its like then print
-/// the names of objects with their schemas, as the target needs them.
+/// Returns whether names in the statement come from the user and are resolved by the role's `search_path`. SQL called
+/// by a view or a foreign table counts as such. Everything else runs with an empty `search_path`: `regclass` and
+/// similar types then print object names with their schemas, as the target needs them.
 fn has_users_sql(table: &TablePlan) -> bool {
     let calls_nobody = matches!(
         table.source_kind,
@@ -32,7 +32,7 @@ fn has_users_sql(table: &TablePlan) -> bool {
     !calls_nobody || table.filter.is_some() || table.extracted().any(|column| column.is_users_sql)
 }
 
-/// The SELECT of one chunk: its columns under the target's names.
+/// Returns the SELECT of one chunk, with its columns under the target's names.
 #[must_use]
 pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
     let columns: Vec<String> =
@@ -48,9 +48,9 @@ pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
             };
             (format!("only {leaf}"), Some(range))
         }
-        // On lines of its own, so that a comment at the query's end does not swallow the bracket.
+        // On separate lines, so that a comment at the end of the query does not swallow the bracket.
         Extent::Query(query) => (format!("(\n{query}\n) as source"), None),
-        // No server reads a file for us.
+        // Files are read by the client, not by a server.
         Extent::Csv { .. } => ("(select) as source".to_owned(), Some("false".to_owned())),
     };
     let conditions: Vec<String> = range.into_iter().chain(conditions(table)).collect();
@@ -59,15 +59,15 @@ pub fn select_sql(table: &TablePlan, extent: &Extent) -> String {
     format!("select {} from {from}{condition}", columns.join(", "))
 }
 
-/// What restricts a table's rows, whichever chunk they are in.
+/// Returns the conditions on a table's rows, whatever the chunk.
 fn conditions(table: &TablePlan) -> Vec<String> {
-    // On lines of its own, as a query.
+    // On separate lines, like a query.
     let filter = table.filter.as_ref().map(|filter| format!("(\n{filter}\n)"));
     filter.into_iter().chain(table.since.as_ref().map(|since| format!("({since})"))).collect()
 }
 
-/// A SELECT of one row: how many rows each cast of [`crate::plan::Losses`] changes, among those that the run reads. Casts of which
-/// the source cannot tell are left out.
+/// Returns a SELECT of one row: how many of the rows that the run reads each cast of [`crate::plan::Losses`] changes.
+/// Casts for which the source cannot tell are omitted.
 pub(crate) fn losses_sql(table: &TablePlan) -> String {
     let counts: Vec<String> = table
         .losses
@@ -84,7 +84,7 @@ pub(crate) fn losses_sql(table: &TablePlan) -> String {
     format!("set local search_path = {path}; select {} from {from}{condition}", counts.join(", "))
 }
 
-/// All rows of a table's source, as what stands after FROM.
+/// Returns the FROM item for all rows of a table's source.
 fn whole(table: &TablePlan) -> String {
     match (&table.source_relation, table.chunks.first().map(|chunk| &chunk.extent)) {
         (_, Some(Extent::Query(query))) => format!("(\n{query}\n) as source"),
@@ -93,8 +93,8 @@ fn whole(table: &TablePlan) -> String {
     }
 }
 
-/// A SELECT of expressions over all rows of a table's source, whatever its chunks, after the `search_path` that its names
-/// are resolved by.
+/// Returns a SELECT of expressions over all rows of a table's source, regardless of chunks, with the `search_path`
+/// that resolves its names.
 pub(crate) fn whole_source(table: &TablePlan, expressions: &str) -> (&'static str, String) {
     let path = if has_users_sql(table) { "default" } else { "''" };
     let from = whole(table);

@@ -1,4 +1,4 @@
-//! One chunk into staging, in one transaction with its ledger row.
+//! Loads one chunk into staging, in one transaction with its ledger row.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -12,18 +12,19 @@ use crate::pg::format::Format;
 use crate::pg::name::{Ident, list};
 use crate::pg::wire::Wire;
 
-/// The COPY … FROM STDIN of some columns into a table.
+/// Returns the COPY … FROM STDIN of some columns into a table.
 #[must_use]
 pub(crate) fn copy_in_sql(into: &impl Display, columns: &[Ident], format: Format) -> String {
     format!("copy {into} ({}) from stdin (format {format})", list(columns))
 }
 
-/// Copies a chunk into `into` and commits it together with its ledger row. Returns its rows.
+/// Copies a chunk into `into` and commits it together with its ledger row. Returns the number of rows.
 ///
-/// Dropped or failed at any point before the commit, nothing of the chunk remains.
+/// If it is dropped or fails before the commit, nothing of the chunk remains.
 ///
 /// # Errors
-/// The server's; [`Kind::Cancelled`] if the source failed first; [`Kind::Guard`] if the two servers' counts differ.
+/// Errors of the server; [`Kind::Cancelled`] if the source failed first; [`Kind::Guard`] if the two servers' counts
+/// differ.
 pub(crate) async fn load_chunk(
     wire: &mut Wire,
     sql: &str,
@@ -50,7 +51,7 @@ pub(crate) async fn load_chunk(
     };
     let rows = copy.finish().await?;
     if rows != expected {
-        let message = format!("the source sent {expected} rows of a chunk, the target took {rows}");
+        let message = format!("the source sent {expected} rows of a chunk, but the target received {rows}");
         return Err(Error::new(Phase::Load, Kind::Guard, message));
     }
     fail::fail_point!("load.chunk_copied");
@@ -60,19 +61,19 @@ pub(crate) async fn load_chunk(
 }
 
 impl Ledger {
-    /// Whether a chunk has landed, asked on a stream's own connection: its rows, or `None`.
+    /// Checks on a stream's connection whether a chunk has landed. Returns its rows, or `None`.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn rows_of(&self, wire: &mut Wire, entry: usize, chunk: i32) -> Result<Option<u64>> {
         let rows = wire.query(&self.ask_sql(entry, chunk)).await?;
         Ok(rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()))
     }
 
-    /// The numbers under which anything is entered for an entry.
+    /// Returns the chunk numbers in the ledger for an entry.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn numbers(&self, wire: &mut Wire, entry: usize) -> Result<BTreeSet<i32>> {
         let rows = wire.query(&self.numbers_sql(entry)).await?;
         Ok(rows.iter().filter_map(|row| row.first()?.as_deref()?.parse().ok()).collect())

@@ -1,13 +1,13 @@
-//! Rows into staging of which the target refuses some: those are found, all others arrive.
+//! Loads rows of which the target refuses some: finds the refused ones and loads all others.
 //!
-//! A chunk is copied block by block, each under a savepoint. A block that the server refuses is divided: its rows are
-//! tried in pieces, and each piece that is refused tells by its error which row it was (CONTEXT, `line`); what follows that row
-//! is tried again. What was tried is undone at once, so that a piece costs neither a transaction number nor its rows
-//! twice on disk for long; all trials of a round are sent before the first answer is read, so that a server far away is
-//! asked a few times, not once for each row. At last the good rows are copied together.
+//! A chunk is copied block by block, each under a savepoint. If the server refuses a block, its rows are tried in
+//! pieces. The error of a refused piece names the row (CONTEXT, `line`), and the rows after it are tried again. Each
+//! trial is rolled back at once, so that it consumes no transaction number and does not keep its rows twice on disk
+//! for long. All trials of a round are sent before the first answer is read, so that a distant server costs a few
+//! round trips instead of one per row. Finally the good rows are copied together.
 //!
-//! Rows that look bad ([`crate::transform::Trace::suspects`]) are tried alone and first. The rest is then most often copied
-//! in one go. It is the server alone that refuses: a suspicion costs time where it is wrong, nothing else.
+//! Rows that look bad ([`crate::transform::Trace::suspects`]) are tried first, one by one. The rest can then usually
+//! be copied at once. Only the server refuses rows: a wrong suspicion costs time, nothing else.
 
 use std::ops::Range;
 
@@ -18,60 +18,60 @@ use crate::pg::format::Format;
 use crate::pg::wire::{Trials, Wire};
 use crate::transform::{Trace, header, trailer};
 
-/// Undoes a block, or a trial.
+/// Rolls back a block, or a trial.
 const ROLL_BACK: &str = "rollback to savepoint block";
 
-/// Makes what was copied stay, and begins the next block.
+/// Keeps the rows copied so far, and begins the next block.
 const NEXT_BLOCK: &str = "release savepoint block; savepoint block; ";
 
-/// Trials that are sent before their answers are read.
+/// Number of trials that are sent before their answers are read.
 const TRIALS_MAX: usize = 256;
 
-/// Bytes of a round, more only if a single piece has more.
+/// Maximum bytes of a round, unless a single piece has more.
 const ROUND_BYTES_MAX: usize = 1 << 20;
 
-/// Rows of a piece at most: one block has about so many.
+/// Maximum rows of a piece, about as many as a block has.
 const PIECE_ROWS_MAX: usize = 4096;
 
-/// As long as nothing is known of how bad rows are spread, a piece has so many.
+/// Rows of a piece while the distribution of bad rows is unknown.
 const PIECE_ROWS_FIRST: usize = 128;
 
-/// A row that was refused: its number in the trace of its block, from 0.
+/// A refused row: its number in the trace of its block, from 0.
 pub(crate) type Refused = (usize, Refusal);
 
-/// What became of a block.
+/// The outcome of a block.
 #[derive(Debug)]
 pub(crate) struct Copied {
-    /// The rows that were refused, in order.
+    /// The refused rows, in order.
     pub(crate) refused: Vec<Refused>,
-    /// Whether all others are in staging; otherwise there were enough refused to end it.
+    /// Whether all other rows are in staging; if not, too many rows were refused to go on.
     pub(crate) is_complete: bool,
 }
 
-/// Told how many rows of a block were refused so far, says whether these are so many that the others do not matter any more.
+/// Decides, from the number of refused rows of a block so far, whether there are too many to go on.
 pub(crate) type Enough<'e> = &'e (dyn Fn(u64) -> bool + Send + Sync);
 
-/// A chunk on its way into staging, in one transaction.
+/// A chunk being loaded into staging, in one transaction.
 pub(crate) struct Isolation<'a> {
     wire: &'a mut Wire,
     pool: &'a BatchPool,
     copy: String,
     format: Format,
     into: &'a Destination,
-    /// Something was copied since the savepoint.
+    /// Whether rows were copied since the savepoint.
     is_dirty: bool,
-    /// Rows of a piece: about twice as many as lie between two bad ones.
+    /// Rows of a piece: about twice the distance between two bad rows.
     piece: usize,
-    /// Whether rows that look bad are worth a trial of their own.
+    /// Whether suspicious rows are worth separate trials.
     is_suspicious: bool,
     rows: u64,
 }
 
 impl<'a> Isolation<'a> {
-    /// Begins the transaction of a chunk, with `settings` of its own. `copy` is the COPY … FROM STDIN.
+    /// Begins the transaction of a chunk, with the given `settings`. `copy` is the COPY … FROM STDIN.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn begin(
         wire: &'a mut Wire,
         pool: &'a BatchPool,
@@ -94,10 +94,10 @@ impl<'a> Isolation<'a> {
         })
     }
 
-    /// Copies a block of whole rows but for those that are refused.
+    /// Copies a block of whole rows, except those that are refused.
     ///
     /// # Errors
-    /// The server's, where it is not about a row.
+    /// Errors of the server that do not concern a row.
     pub(crate) async fn copy(&mut self, data: &[u8], trace: &Trace, enough: Enough<'_>) -> Result<Copied> {
         let block = Block { data, trace };
         let mut good: Vec<usize> = (0..trace.len()).collect();
@@ -119,7 +119,7 @@ impl<'a> Isolation<'a> {
         Ok(Copied { refused, is_complete })
     }
 
-    /// Rows that were copied so far.
+    /// Returns the number of rows copied so far.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
@@ -127,7 +127,7 @@ impl<'a> Isolation<'a> {
     /// Commits the chunk together with its ledger row.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn commit(self, enter: impl FnOnce(i64) -> String) -> Result<()> {
         let enter = enter(i64::try_from(self.rows).unwrap_or(i64::MAX));
         fail::fail_point!("load.chunk_copied");
@@ -136,7 +136,7 @@ impl<'a> Isolation<'a> {
         Ok(())
     }
 
-    /// Gives the chunk up.
+    /// Rolls the chunk back.
     ///
     /// # Errors
     /// A broken socket.
@@ -144,13 +144,13 @@ impl<'a> Isolation<'a> {
         self.wire.execute("rollback").await
     }
 
-    /// The COPY after whatever has to be said before it.
+    /// Returns the COPY, preceded by the statements it needs.
     fn copy_sql(&mut self) -> String {
         let before = if std::mem::take(&mut self.is_dirty) { NEXT_BLOCK } else { "" };
         format!("{before}{}", self.copy)
     }
 
-    /// Copies rows for good; `Some` if the server refuses one of them.
+    /// Copies rows permanently; returns `Some` if the server refuses one of them.
     async fn copy_rows(&mut self, block: &Block<'_>, rows: &[usize]) -> Result<Option<Refusal>> {
         if rows.is_empty() {
             return Ok(None);
@@ -173,7 +173,8 @@ impl<'a> Isolation<'a> {
                 Ok(None)
             }
             Ok(copied) => {
-                let message = format!("{} rows of a block were sent, the target took {copied}", rows.len());
+                let message =
+                    format!("{} rows of a block were sent, but the target received {copied}", rows.len());
                 Err(Error::new(Phase::Load, Kind::Guard, message))
             }
             Err(error) if self.wire.is_usable() => Refusal::of(&error, into).map(Some).ok_or(error),
@@ -181,7 +182,7 @@ impl<'a> Isolation<'a> {
         }
     }
 
-    /// Tries the rows alone that look bad. Where most of them are not, it is not worth the time any more.
+    /// Tries suspicious rows one by one. If most of them turn out good, later suspicions are ignored.
     async fn try_suspects(
         &mut self,
         block: &Block<'_>,
@@ -197,7 +198,7 @@ impl<'a> Isolation<'a> {
         Ok(())
     }
 
-    /// Finds every row that is refused among some of which one was.
+    /// Finds every refused row in a set of which at least one was refused.
     async fn divide(
         &mut self,
         block: &Block<'_>,
@@ -220,7 +221,7 @@ impl<'a> Isolation<'a> {
         }
     }
 
-    /// Tries pieces from the end of `open`, each of a range of `rows`; what is not decided goes back there.
+    /// Tries pieces from the end of `open`, each a range of `rows`; undecided ranges go back into `open`.
     async fn round(
         &mut self,
         block: &Block<'_>,
@@ -248,7 +249,7 @@ impl<'a> Isolation<'a> {
         for (range, verdict) in tried.into_iter().zip(verdicts).rev() {
             let Some(error) = verdict else { continue };
             let Some(refusal) = Refusal::of_server(&error, self.into) else {
-                return Err(Error::server(Phase::Load, "the target refuses a block of rows", error));
+                return Err(Error::server(Phase::Load, "the target refused a block of rows", error));
             };
             let rest = settle_or_halve(rows, range, refusal, refused);
             open.extend(rest.into_iter().rev().filter(|rest| !rest.is_empty()));
@@ -257,8 +258,8 @@ impl<'a> Isolation<'a> {
     }
 }
 
-/// Decides about the row that an error is about. Returns the rows of the range that are undecided: those after it, or all of
-/// them if it is not known which it is.
+/// Records the row named by an error. Returns the undecided rows of the range: those after it, or all of them if the
+/// row is unknown.
 fn settle(rows: &[usize], range: Range<usize>, refusal: Refusal, refused: &mut Vec<Refused>) -> Range<usize> {
     let line = refusal.line.or((range.len() == 1).then_some(1));
     let at = line.and_then(|line| range.clone().nth(usize::try_from(line).ok()?.checked_sub(1)?));
@@ -267,7 +268,7 @@ fn settle(rows: &[usize], range: Range<usize>, refusal: Refusal, refused: &mut V
     at + 1..range.end
 }
 
-/// The same of a piece that was tried by itself: if it is not known which row it is, its halves are undecided.
+/// Likewise for a piece that was tried separately: if the row is unknown, both halves are undecided.
 fn settle_or_halve(
     rows: &[usize],
     range: Range<usize>,
@@ -282,20 +283,20 @@ fn settle_or_halve(
     [range.start..middle, middle..range.end]
 }
 
-/// Keeps of ascending rows those that were not refused.
+/// Removes the refused rows from ascending rows.
 fn keep_others(rows: &mut Vec<usize>, refused: &[Refused]) {
     let refused: std::collections::HashSet<usize> = refused.iter().map(|&(row, _)| row).collect();
     rows.retain(|row| !refused.contains(row));
 }
 
-/// Rows and where each of them ends.
+/// Rows and their end positions.
 struct Block<'b> {
     data: &'b [u8],
     trace: &'b Trace,
 }
 
 impl Block<'_> {
-    /// Ascending rows as the data of one COPY; neighbours are one slice.
+    /// Returns ascending rows as the data of one COPY; adjacent rows are one slice.
     fn copy_data<'b>(&'b self, rows: &'b [usize], format: Format) -> impl Iterator<Item = &'b [u8]> {
         let runs = rows.chunk_by(|a, b| a + 1 == *b).filter_map(|run| {
             let (first, last) = (*run.first()?, *run.last()?);

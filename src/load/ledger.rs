@@ -1,8 +1,8 @@
-//! Which chunks have landed.
+//! The ledger of chunks that have landed.
 //!
-//! A chunk's rows and its ledger row commit together, so that after a lost reply it can be asked whether they did. The
-//! ledger is UNLOGGED as staging is: a crash of the server empties both, and they still agree. What is copied into tables
-//! that stay has a ledger that stays, too.
+//! A chunk's rows and its ledger row commit together, so that after a lost reply the ledger tells whether they did.
+//! The ledger is UNLOGGED like staging: a server crash empties both, and they still agree. Rows copied into permanent
+//! tables use a permanent ledger.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use crate::pg::name::{Ident, TableName, literal};
 pub(crate) struct Ledger {
     schema: Ident,
     run_id: String,
-    /// The table for entries whose rows survive a crash, and these entries.
+    /// A permanent table for entries whose rows survive a crash, and these entries.
     durable: Option<(TableName, Vec<usize>)>,
 }
 
 impl Ledger {
-    /// The ledger of `run_id` in the staging schema.
+    /// Returns the ledger of `run_id` in the staging schema.
     pub(crate) fn new(schema: &Ident, run_id: &str) -> Self {
         Self { schema: schema.clone(), run_id: run_id.to_owned(), durable: None }
     }
 
-    /// The same, with another table for some entries, whose rows survive a crash.
+    /// Likewise, with another table for the entries whose rows survive a crash.
     pub(crate) fn with_durable(mut self, table: TableName, entries: Vec<usize>) -> Self {
         self.durable = Some((table, entries));
         self
@@ -39,16 +39,16 @@ impl Ledger {
         }
     }
 
-    /// Makes sure that the ledger's table is there; runs no DDL if it is.
+    /// Creates the ledger's table unless it exists; runs no DDL if it does.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn ensure(client: &Client, schema: &Ident) -> Result<()> {
         if Self::exists(client, schema).await? {
             return Ok(());
         }
         let name = format!("{schema}.ledger");
-        // Two first runs at once must not both create it: `if not exists` alone can still collide.
+        // Two concurrent first runs must not both create it: `if not exists` alone can still collide.
         let key = literal(&format!("bulkload state {schema}"));
         let sql = format!(
             "begin;
@@ -69,10 +69,10 @@ impl Ledger {
         Ok(row.get(0))
     }
 
-    /// The runs that have entries.
+    /// Returns the runs that have entries.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn runs(client: &Client, schema: &Ident) -> Result<Vec<String>> {
         if !Self::exists(client, schema).await? {
             return Ok(Vec::new());
@@ -84,10 +84,10 @@ impl Ledger {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Removes the entries of a dead run, if there is a ledger at all.
+    /// Removes the entries of a dead run, if the ledger exists.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn forget_dead(client: &Client, schema: &Ident, run_id: &str) -> Result<()> {
         if Self::exists(client, schema).await? {
             Self::new(schema, run_id).forget(client).await?;
@@ -95,19 +95,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// The statement that enters a chunk's rows; a chunk that is there already violates the primary key.
+    /// Returns the statement that enters a chunk's rows; a chunk that is already there violates the primary key.
     pub(crate) fn enter_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
         let (table, run) = (self.table(entry), literal(&self.run_id));
         format!("insert into {table} (run_id, entry, chunk, rows) values ({run}, {entry}, {chunk}, {rows})")
     }
 
-    /// The statement that enters a number without rows yet. It waits for whoever is about to enter the same, and returns a
-    /// row unless that one has.
+    /// Returns the statement that claims a number without rows yet. It waits for a concurrent claim of the same
+    /// number, and returns a row unless that claim succeeded.
     pub(crate) fn claim_sql(&self, entry: usize, chunk: i32) -> String {
         format!("{} on conflict do nothing returning chunk", self.enter_sql(entry, chunk, 0))
     }
 
-    /// The statement that enters the rows of a number that was claimed.
+    /// Returns the statement that enters the rows of a claimed number.
     pub(crate) fn amend_sql(&self, entry: usize, chunk: i32, rows: i64) -> String {
         let (table, run) = (self.table(entry), literal(&self.run_id));
         format!(
@@ -115,22 +115,23 @@ impl Ledger {
         )
     }
 
-    /// The statement that asks whether a chunk has landed: its rows, or nothing.
+    /// Returns the query for whether a chunk has landed: its rows, or no row.
     pub(crate) fn ask_sql(&self, entry: usize, chunk: i32) -> String {
         let (table, run) = (self.table(entry), literal(&self.run_id));
         format!("select rows from {table} where run_id = {run} and entry = {entry} and chunk = {chunk}")
     }
 
-    /// The statement that asks under which numbers anything is entered.
+    /// Returns the query for the numbers in use.
     pub(crate) fn numbers_sql(&self, entry: usize) -> String {
         let (table, run) = (self.table(entry), literal(&self.run_id));
         format!("select chunk from {table} where run_id = {run} and entry = {entry}")
     }
 
-    /// The chunks of an entry that have landed, with their rows; under -1, as a negative number, what was removed since.
+    /// Returns the chunks of an entry that have landed, with their rows; -1 has the rows removed since, as a negative
+    /// number.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn landed(&self, client: &Client, entry: usize) -> Result<BTreeMap<i32, i64>> {
         let sql = format!("select chunk, rows from {} where run_id = $1 and entry = $2", self.table(entry));
         let entry = i32::try_from(entry).unwrap_or(i32::MAX);
@@ -144,7 +145,7 @@ impl Ledger {
     /// Removes the entries of a run.
     ///
     /// # Errors
-    /// The server's.
+    /// Errors of the server.
     pub(crate) async fn forget(&self, client: &Client) -> Result<()> {
         let sql = format!("delete from {}.ledger where run_id = $1", self.schema);
         client

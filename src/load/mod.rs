@@ -1,4 +1,4 @@
-//! Rows into staging: unlogged tables in a private schema, filled chunk by chunk, each chunk exactly once.
+//! Loading into staging: unlogged tables in a private schema, filled chunk by chunk, each chunk exactly once.
 
 mod chunk;
 mod isolate;

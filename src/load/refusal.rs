@@ -1,61 +1,62 @@
-//! A row that the target cannot take: which one, and why, in a word of ours and the server's own.
+//! A row that the target refuses: which row, and why, as a stable word of ours plus the server's message.
 
 use crate::error::{Error, ServerError, shortened};
 use crate::pg::name::{Ident, TableName, plain};
 
-/// As much of the server's words as a reason has: these quote the value, which may be huge.
+/// Maximum bytes of the server's message in a reason, because it quotes the value, which may be huge.
 const WORDS_BYTES_MAX: usize = 1000;
 
-/// What is said of a row that has NULL where the target has NOT NULL.
+/// The word for NULL in a NOT NULL column.
 pub(crate) const NOT_NULL: &str = "not_null";
 
-/// What is said of a row that violates a CHECK.
+/// The word for a violated CHECK.
 pub(crate) const CHECK: &str = "check";
 
-/// Where rows are copied to, as errors name it and as people do.
+/// The destination of copied rows, as errors name it and as people do.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     /// The staging table, without its schema.
     pub(crate) staging: String,
-    /// The live table, likewise.
+    /// The live table, without its schema.
     pub(crate) live: String,
     /// The columns that are copied.
     pub(crate) columns: Vec<Ident>,
 }
 
 impl Destination {
-    /// The staging table of a live one.
+    /// Returns the destination for the staging table of a live table.
     pub(crate) fn new(staging: &TableName, live: &TableName, columns: Vec<Ident>) -> Self {
         let text = |name: &TableName| name.name.as_str().to_owned();
         Self { staging: text(staging), live: text(live), columns }
     }
 }
 
-/// Why a row was refused, and which one.
+/// Why a row was refused, and which row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// The row's number in its COPY, from 1, if the server told it.
+    /// The row's number in its COPY, from 1, if the server reported it.
     pub(crate) line: Option<u64>,
-    /// The column that something is wrong with, if it is one.
+    /// The column at fault, if it is a single one.
     pub(crate) column: Option<String>,
-    /// The constraint that the row violates.
+    /// The violated constraint.
     pub(crate) constraint: Option<String>,
-    /// Without values.
+    /// The kind of refusal, without values.
     pub(crate) kind: String,
-    /// In full: a word that stays the same from version to version, and what the server said.
+    /// The full reason: a word that is the same in all versions, and the server's message.
     pub(crate) text: String,
 }
 
 impl Refusal {
-    /// What an error tells of a row that was copied to a destination. `None` if it is about something else.
+    /// Extracts the refusal from an error about a row copied to a destination. `None` if the error concerns something
+    /// else.
     ///
-    /// An error about a row of a COPY is known by its CONTEXT, which names the table in every language of the server's;
-    /// its SQLSTATE tells whether it is the row's own or one of the server's troubles.
+    /// An error about a row of a COPY is recognized by its CONTEXT, which names the table in every server language;
+    /// the SQLSTATE tells whether the row itself or the server is at fault.
     pub(crate) fn of(error: &Error, into: &Destination) -> Option<Self> {
         Self::of_server(error.server_error()?, into)
     }
 
-    /// The same of what a server said.
+    /// Likewise, from a server message.
     pub(crate) fn of_server(error: &ServerError, into: &Destination) -> Option<Self> {
         let code = error.code.code();
         let context = error.context.0.as_deref()?;
@@ -65,7 +66,7 @@ impl Refusal {
         let word = word(code);
         let about =
             error.constraint.clone().or_else(|| column.as_ref().map(|name| format!("{name}: {word}")));
-        // Of a row that fails as a whole the detail is the row, which the rejects file has anyway.
+        // For a row that fails as a whole the detail is the row, which the rejects file contains anyway.
         let detail = error.detail.0.as_deref().filter(|_| !matches!(code, "23502" | "23514"));
         let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         let message = format!("{}{detail}", error.message).replace(&into.staging, &into.live);
@@ -79,12 +80,12 @@ impl Refusal {
     }
 }
 
-/// What rejects of one kind are counted under: no values of rows, so that it is fit for logs.
+/// Returns the label under which rejects of one kind are counted: no values of rows, so that it is fit for logs.
 fn label(about: &str, code: &str) -> String {
     format!("{about} [{code}]")
 }
 
-/// A NULL where the target has NOT NULL: what it is counted under, and what is said of the row.
+/// Returns the label and the reason for NULL in a NOT NULL column.
 pub(crate) fn null_in(column: &Ident, table: &TableName) -> (String, String) {
     let (name, table) = (plain(column), table.name.as_str());
     (
@@ -96,7 +97,7 @@ pub(crate) fn null_in(column: &Ident, table: &TableName) -> (String, String) {
     )
 }
 
-/// A row that violates a CHECK: what it is counted under, and what is said of it.
+/// Returns the label and the reason for a violated CHECK.
 pub(crate) fn check_violated(constraint: &str, table: &TableName) -> (String, String) {
     let table = table.name.as_str();
     (
@@ -105,9 +106,9 @@ pub(crate) fn check_violated(constraint: &str, table: &TableName) -> (String, St
     )
 }
 
-/// Whether an error is a row's own: its data (class 22), NOT NULL, a CHECK or a domain, something that is too large for any
-/// server (54), a name that means nothing on the target (types such as `regclass`), or what a function raised that
-/// checks a domain (P0). SQLSTATEs as in the manual, appendix A.
+/// Returns whether an error is the row's fault: its data (class 22), NOT NULL, a CHECK or a domain, a value that
+/// exceeds the limits of any server (54), a name that does not exist on the target (types such as `regclass`), or an
+/// exception raised by a function that checks a domain (P0). SQLSTATEs as in the manual, appendix A.
 fn is_about_a_row(code: &str) -> bool {
     const NAMES: [&str; 6] = ["42P01", "42602", "42704", "42725", "42883", "3F000"];
     matches!(code.get(..2), Some("22" | "54" | "P0"))
@@ -115,7 +116,7 @@ fn is_about_a_row(code: &str) -> bool {
         || NAMES.contains(&code)
 }
 
-/// What is wrong, in one word.
+/// Returns the word for an SQLSTATE.
 fn word(code: &str) -> &'static str {
     match code {
         "22001" | "22026" => "too_long",
@@ -128,7 +129,7 @@ fn word(code: &str) -> &'static str {
     }
 }
 
-/// The first number in a text, and what follows it.
+/// Returns the first number in a text, and the rest after it.
 fn number(text: &str) -> (Option<u64>, &str) {
     let Some(start) = text.find(|c: char| c.is_ascii_digit()) else { return (None, "") };
     let digits = &text[start..];
@@ -136,7 +137,7 @@ fn number(text: &str) -> (Option<u64>, &str) {
     (digits[..end].parse().ok(), &digits[end..])
 }
 
-/// The column in `, column NAME: …`, whatever the word before it in the server's language.
+/// Returns the column in `, column NAME: …`, in any server language.
 fn column(rest: &str, columns: &[Ident]) -> Option<String> {
     let (_, named) = rest.strip_prefix(", ")?.split_once(' ')?;
     let is_it = |name: &&Ident| {

@@ -14,7 +14,7 @@ use crate::report::figures::counted;
 use crate::report::{Reject, Rejects};
 use crate::transform::RejectBuffer;
 
-/// A rejects file that is being written, under a name of its own until it is complete.
+/// A rejects file that is being written, under a temporary name until it is complete.
 #[derive(Debug)]
 pub(crate) struct RejectsFile {
     path: PathBuf,
@@ -24,17 +24,17 @@ pub(crate) struct RejectsFile {
     samples: Samples,
 }
 
-/// The first rejects, read from the bytes as they go by.
+/// Samples of the first rejects, parsed from the bytes as they are written.
 #[derive(Debug, Default)]
 struct Samples {
     bytes: Vec<u8>,
     taken: usize,
 }
 
-/// As much of the first rows as is kept for samples.
+/// Maximum bytes of the first rows kept for samples.
 const SAMPLE_BYTES: usize = 16 * 1024;
 
-/// Adds rows that were rejected for one reason to a table's rejects in short.
+/// Adds rows rejected for one reason to a table's summary of rejects.
 pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<String>) {
     match rejects.counts.iter_mut().find(|(known, _)| known == reason) {
         Some((_, count)) => *count += rows,
@@ -45,20 +45,20 @@ pub(crate) fn add(rejects: &mut Rejects, reason: &str, rows: u64, samples: Vec<S
     rejects.first.extend(shown.map(|text| Reject { reason: reason.to_owned(), text }));
 }
 
-/// More rows were rejected than may be.
+/// More rows were rejected than the limit allows.
 pub(crate) struct TooMany<'a> {
-    /// Of this table.
+    /// The table.
     pub(crate) table: &'a TablePlan,
-    /// How many: `7 of 9 rows were`.
+    /// The number, as a clause: `7 of 9 rows were`.
     pub(crate) rejected: String,
-    /// What for, and how many; without values of rows.
+    /// The kinds of rejects with their numbers, without values of rows.
     pub(crate) kinds: &'a [(String, u64)],
-    /// Where they are, or will be when the run has ended.
+    /// The rejects file, which may exist only when the run has ended.
     pub(crate) file: &'a Path,
 }
 
 impl TooMany<'_> {
-    /// What is said of it.
+    /// Returns the error.
     pub(crate) fn error(self, phase: Phase) -> Error {
         let Self { table, rejected, kinds, file } = self;
         let mut kinds: Vec<&(String, u64)> = kinds.iter().collect();
@@ -73,39 +73,39 @@ impl TooMany<'_> {
             Said::Flags => (format!("--max-rejects {limit}"), "raise --max-rejects"),
         };
         let message = format!("{name}: {rejected} rejected, more than {bound} allows{why}; see {file}");
-        let hint = "The rejects file says why each of them was; if that is as it should be";
+        let hint = "The rejects file has the reason for each row; if these rejects are expected";
         Error::new(phase, Kind::Guard, message).hint(format!("{hint}, {raise}."))
     }
 }
 
-/// So many rows, and perhaps more, as the beginning of a sentence about them.
+/// Returns a number of rows that may be too low, as the beginning of a sentence.
 pub(crate) fn at_least(rows: u64) -> String {
     format!("at least {} {}", counted(rows, "row"), if rows == 1 { "was" } else { "were" })
 }
 
-/// As many kinds of rejects as an error tells.
+/// Maximum number of kinds of rejects that an error lists.
 const KINDS_TOLD: usize = 3;
 
 impl RejectsFile {
-    /// Where a table's rejects go: `<directory>/<table>.csv`. A quoted name may hold a slash, which the name of a file
-    /// cannot; no two tables share a file.
+    /// Returns the path of a table's rejects file: `<directory>/<table>.csv`. A quoted name may contain a slash,
+    /// which a file name cannot; no two tables share a file.
     pub(crate) fn path(directory: &Path, table: &TableName) -> PathBuf {
         let name = table.plain().replace('%', "%25").replace('/', "%2F");
         directory.join(format!("{name}.csv"))
     }
 
-    /// Where the rejects of rows that were judged while they streamed by wait for those that are judged later.
+    /// Returns the path where rejects judged while rows streamed by wait for those judged later.
     pub(crate) fn streamed(path: &Path) -> PathBuf {
         with_suffix(path, ".streamed")
     }
 
-    /// Whether the rejects of a table are put together already, all of them or those that were streamed.
+    /// Returns whether a table's rejects have been assembled, all of them or those that were streamed.
     pub(crate) fn is_there(path: &Path) -> bool {
         let exists = |path: &Path| path.try_exists().unwrap_or(false);
         exists(path) || exists(&Self::streamed(path))
     }
 
-    /// Gives the file its name if it was not written again with later rejects, and removes what it was made of.
+    /// Renames the streamed rejects to the final file if no later rejects rewrote it, and removes temporary files.
     ///
     /// # Errors
     /// A file cannot be renamed or removed.
@@ -126,7 +126,7 @@ impl RejectsFile {
         Ok(())
     }
 
-    /// Nothing is created before the first reject. Rejects that were streamed come first.
+    /// Prepares the file. Nothing is created before the first reject. Streamed rejects come first.
     pub(crate) fn new(path: PathBuf, has_places: bool, source_columns: &[Ident]) -> Self {
         let part = with_suffix(&path, ".part");
         let header = RejectBuffer::header(has_places, source_columns.iter().map(Ident::as_str));
@@ -159,7 +159,7 @@ impl RejectsFile {
         Ok(())
     }
 
-    /// The reasons of the first rows; those since the last call.
+    /// Returns the reasons of the first rows, since the last call.
     pub(crate) fn samples(&mut self) -> Vec<String> {
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&self.samples.bytes[..]);
@@ -174,7 +174,7 @@ impl RejectsFile {
         reasons
     }
 
-    /// Completes the file and gives it its name; `None` if there was nothing to write.
+    /// Completes the file and renames it to its final name; `None` if there was nothing to write.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -191,8 +191,8 @@ impl RejectsFile {
     }
 }
 
-/// Removes from a dead run's directory what rejects files were to be made of; these themselves stay. Returns how many there were.
-/// A directory that is not there, on another machine or below another working directory, is none of ours.
+/// Removes temporary rejects files from a dead run's directory; finished rejects files stay. Returns how many were
+/// removed. A directory that does not exist here belongs to another machine or working directory and is ignored.
 pub(crate) fn remove_unfinished(directory: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     let files = entries.flatten().map(|entry| entry.path()).filter(|path| is_unfinished(path));
@@ -202,7 +202,7 @@ pub(crate) fn remove_unfinished(directory: &Path) -> usize {
     removed
 }
 
-/// Whether a file is what a rejects file is made of: the names of those end in `.csv`.
+/// Returns whether a file is a temporary rejects file; finished ones end in `.csv`.
 fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some((_, suffix)) = name.rsplit_once(".csv.") else { return false };
@@ -216,7 +216,7 @@ fn is_unfinished(path: &Path) -> bool {
 impl Drop for RejectsFile {
     fn drop(&mut self) {
         if self.writer.take().is_some() {
-            // What was judged counts for nothing: it is undone.
+            // The judgment does not count, because it is rolled back.
             let _ = std::fs::remove_file(&self.part);
         }
     }

@@ -1,8 +1,8 @@
-//! Rejects of rows that were judged while they streamed by: one file a chunk, then one a table.
+//! Rejects of rows judged while they streamed by: one file per chunk, then one per table.
 //!
-//! Chunks arrive in any order and may be tried more than once, so each attempt writes a file of its own, which counts only
-//! when the attempt has read its chunk to the end. When the table is complete they are put together in the order of
-//! the extraction, and rows are numbered through.
+//! Chunks arrive in any order and may be tried more than once, so each attempt writes a separate file, which counts
+//! only if the attempt has read its chunk to the end. When the table is complete, the files are joined in the order
+//! of extraction and their rows are numbered consecutively.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter};
 
 use crate::error::{Error, Phase, Result};
 
-/// Bytes that are read at once when files are put together.
+/// Bytes read at once when files are joined.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The field of a rejects file that holds the row's ordinal.
+/// Index of the field with the row's ordinal in a rejects file.
 const ROW_FIELD: usize = 2;
 
 /// The rejects of one attempt at a chunk. Its file is removed with it unless it is finished.
@@ -26,14 +26,16 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// For a chunk of the table whose rejects go to `rejects`. Nothing is created before the first reject.
+    /// Returns the spool for a chunk of the table whose rejects go to `rejects`. Nothing is created before the first
+    /// reject.
     pub(crate) fn new(rejects: &Path, chunk: i32) -> Self {
         let mut path = rejects.to_owned().into_os_string();
         path.push(format!(".chunk-{chunk}"));
         Self { path: path.into(), writer: None, is_finished: false }
     }
 
-    /// For those of its rows that only the target knew to be bad, where others are written to another file at the same time.
+    /// Returns the spool for rows of the chunk that only the target refused, while other rejects are written to
+    /// another file.
     pub(crate) fn of_refused(rejects: &Path, chunk: i32) -> Self {
         let mut spool = Self::new(rejects, chunk);
         spool.path.as_mut_os_string().push("-refused");
@@ -55,13 +57,13 @@ impl Spool {
         writer.write_all(lines).await.map_err(|e| failed(&self.path, &e))
     }
 
-    /// Completes the file; `None` if there was no reject.
+    /// Completes the file; `None` if there were no rejects.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) async fn finish(mut self) -> Result<Option<PathBuf>> {
         let Some(mut writer) = self.writer.take() else {
-            // An attempt before may have rejected what this one did not get to.
+            // An earlier attempt may have rejected rows that this one did not reach.
             let _ = fs::remove_file(&self.path).await;
             return Ok(None);
         };
@@ -74,14 +76,14 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if self.writer.take().is_some() && !self.is_finished {
-            // What cannot be removed is a stray file of a run that failed.
+            // A file that cannot be removed is a leftover of a failed run.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Puts the files of chunks together into `into`, after `header`. Each comes with the number of rows that were extracted
-/// before its first one, if that is known.
+/// Joins the files of chunks into `into`, after `header`. Each comes with the number of rows extracted before its
+/// first one, if known.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -107,7 +109,8 @@ pub(crate) async fn assemble(into: &Path, header: &[u8], parts: &[(PathBuf, Opti
     writer.get_ref().sync_all().await.map_err(|e| failed(into, &e))
 }
 
-/// Creates a file, and the directories above it, for their owner alone: rejects are whole rows of the user's.
+/// Creates a file, and the directories above it, accessible only to the owner: rejects are whole rows of the user's
+/// data.
 pub(super) async fn create(path: &Path) -> Result<File> {
     if let Some(directory) = path.parent() {
         let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
@@ -117,13 +120,13 @@ pub(super) async fn create(path: &Path) -> Result<File> {
     opened.map_err(|e| failed(path, &e))
 }
 
-/// The error of a rejects file that cannot be read or written.
+/// Returns the error for a rejects file that cannot be read or written.
 pub(super) fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::io(Phase::Load, format!("the rejects file {}", path.display()), error)
-        .hint("Its directory must be one that can be written, on a disk with space: rejects_dir under [run], or else rejects below the working directory.")
+        .hint("Its directory must be writable and have free disk space. rejects_dir under [run] sets it; the default is rejects in the working directory.")
 }
 
-/// Adds a number to the ordinals in lines of CSV that come in pieces; without one it leaves them out.
+/// Adds a number to the ordinals in CSV lines that arrive in pieces; without a number it leaves the ordinals empty.
 #[derive(Debug)]
 struct Numbering {
     before: Option<u64>,

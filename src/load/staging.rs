@@ -1,4 +1,4 @@
-//! Staging tables: their names, their birth and their end.
+//! Staging tables: their names, creation and removal.
 
 use tokio_postgres::{Client, Row};
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
 
-/// What PostgreSQL keeps of a name (NAMEDATALEN - 1, manual 4.1.1).
+/// Maximum length of a name in PostgreSQL (NAMEDATALEN - 1, manual 4.1.1).
 const NAME_BYTES_MAX: usize = 63;
 
 /// The table that receives an entry's rows first.
@@ -17,7 +17,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Names the staging table of an entry; the table's part is cut so that all of it fits.
+    /// Names the staging table of an entry; the table's part is cut so that the name fits.
     pub(crate) fn new(schema: &Ident, table: &TableName, run_id: &str, entry: usize) -> Self {
         let suffix = format!("__{run_id}_{entry}");
         let mut stem = table.name.as_str();
@@ -29,14 +29,15 @@ impl Staging {
         Self { name: TableName { schema: schema.clone(), name: Ident::new(format!("{stem}{suffix}")) } }
     }
 
-    /// A table that takes the rows and stays: it is created elsewhere.
+    /// Uses a permanent table that is created elsewhere.
     pub(crate) fn at(name: TableName) -> Self {
         Self { name }
     }
 
-    /// The statement that creates it: the loaded columns and those that lookups are matched by, nothing for autovacuum to do. Of constraints
-    /// it has those that a single row can violate, so that it refuses the rows that the live table would refuse. It is a heap whatever
-    /// the server's default is: rows are judged and written by their `ctid`.
+    /// Returns the statement that creates it: the loaded columns and those used to match lookups, with autovacuum
+    /// disabled. It has the constraints that a single row can violate, so that it refuses the rows the live table
+    /// would refuse. It is always a heap, whatever the server's default access method, because rows are judged and
+    /// written by their `ctid`.
     pub(crate) fn create_sql(&self, table: &TablePlan) -> String {
         let columns = table.staged().map(|column| {
             let collation = column.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
@@ -58,21 +59,21 @@ impl Staging {
     }
 }
 
-/// A staging table that some run left behind.
+/// A staging table left behind by a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Leftover {
     /// The table.
     pub(crate) name: TableName,
-    /// The run that made it.
+    /// The run that created it.
     pub(crate) run_id: String,
-    /// Bytes on disk.
+    /// Size on disk in bytes.
     pub(crate) bytes: u64,
 }
 
-/// Every staging table in the schema, of whatever run.
+/// Returns every staging table in the schema, of any run.
 ///
 /// # Errors
-/// The server's.
+/// Errors of the server.
 pub(crate) async fn leftovers(client: &Client, schema: &Ident) -> Result<Vec<Leftover>> {
     let rows = client
         .query(include_str!("leftovers.sql"), &[&schema.as_str()])

@@ -1,11 +1,11 @@
-//! What becomes of values that do not fit where types differ.
+//! Handling of values that a cast refuses where source and target types differ.
 
 use super::{ColumnPlan, Compared, Loss, TablePlan};
 use crate::config::ApplyMethod;
 use crate::pg::name::plain;
 
 impl TablePlan {
-    /// What to do about a value that the source cannot cast, where that fails the table.
+    /// Returns the hint for a value that the source cannot cast, where such a value fails the table.
     pub(crate) fn advice_on_casts(&self) -> Option<String> {
         let is_cast = |column: &&ColumnPlan| {
             column.from.as_ref().is_some_and(|from| column.source != from.to_string())
@@ -19,7 +19,7 @@ impl TablePlan {
             .collect();
         (!casts.is_empty()).then(|| {
             format!(
-                "The source casts {}: leave rows that do not fit out with where, or give the target a wider type.",
+                "The source casts {}. Exclude rows that do not fit with where, or give the target column a wider type.",
                 casts.join(", ")
             )
         })
@@ -27,7 +27,8 @@ impl TablePlan {
 }
 
 impl TablePlan {
-    /// The columns of which a cast can lose something, and which are compared so that the loss is a difference.
+    /// Returns the columns whose cast can lose information and that are compared so that the loss shows as a
+    /// difference.
     pub(crate) fn compared_before_the_cast(&self) -> String {
         let is_by_value = |loss: &&Loss| {
             let mut columns = self.columns.iter().filter(|column| column.name == loss.column);
@@ -39,7 +40,7 @@ impl TablePlan {
     }
 }
 
-/// Adds a note to tables of which the source casts columns that may hold such values.
+/// Adds a note to tables for which the source casts columns that may hold values the cast refuses.
 pub(super) fn tell(tables: &mut [TablePlan]) {
     for table in tables {
         let cast = table.columns.iter().filter(|column| column.way_out.is_some());
@@ -49,8 +50,8 @@ pub(super) fn tell(tables: &mut [TablePlan]) {
         }
         let what = match table.apply {
             ApplyMethod::Direct => "fails the table: apply = \"direct\" rejects no rows",
-            _ => "makes its row a reject; all others are loaded",
+            _ => "rejects its row; all other rows are loaded",
         };
-        table.notes.push(format!("a value that the cast refuses, of {}, {what}", names.join(", ")));
+        table.notes.push(format!("a value of {} that the cast refuses {what}", names.join(", ")));
     }
 }

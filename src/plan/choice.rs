@@ -1,19 +1,22 @@
-//! Which apply method a table gets: an explicitly chosen one must be possible, `auto` takes the best that is.
+//! Chooses the apply method of every table. An explicitly configured method must be possible; `auto` takes the best
+//! possible one.
 //!
-//! What is best, all tables of a group together:
+//! The ranking for all tables of a group together:
 //!
-//! 1. Where all of them are empty nobody can be kept from anything, and nothing is to be compared: what is done soonest. That
-//!    is `swap`, which writes rows once and makes indexes afterwards; `truncate` where a table is small, or where others are bound
-//!    to it (3).
-//! 2. `delta`, which writes least and keeps readers waiting never. Tables without a key are emptied by `delete` beside it.
-//! 3. Where none has a key, `swap`: whatever their size, everyone waits for milliseconds only. Not for a table that is small, for
-//!    which `delete` is done before anybody notices; and not without being asked for where others are bound to the table:
-//!    subscribers of a publication would not receive the rows, and what depends on it would have to be made anew. `auto` never
-//!    mixes `swap` with other methods, which everyone would wait for.
-//! 4. `delete`, which lets readers go on; then `truncate`.
+//! 1. If all tables are empty, no session can be kept waiting and there is nothing to compare, so the fastest method
+//!    wins. That is `swap`, which writes rows once and builds indexes afterwards, or `truncate` for a small table or
+//!    one with dependent objects (see 3).
+//! 2. `delta`, which writes least and never blocks readers. Tables without a key are emptied by `delete` in the same
+//!    transaction.
+//! 3. If no table has a key, `swap`: everyone waits only for milliseconds, whatever the size. Exceptions: a small
+//!    table, where `delete` finishes before anyone notices, and a table with dependent objects, which must ask for
+//!    `swap` explicitly, because subscribers of a publication would not receive the rows and dependent objects would
+//!    have to be recreated. `auto` never mixes `swap` with other methods, because everyone would wait for those as
+//!    well.
+//! 4. `delete`, which does not block readers; then `truncate`.
 //!
-//! What is possible but slow comes after all that is not. Where a table of the group is configured to be swapped, so are the
-//! others, if they can.
+//! Methods that are possible but slow rank below all others. If one table of the group is configured to be swapped,
+//! the others are swapped too where possible.
 
 use std::cmp::Reverse;
 
@@ -27,7 +30,7 @@ use crate::pg::name::{Ident, TableName, plain};
 /// Gives every table of every group its method and the reason for it.
 ///
 /// # Errors
-/// [`Kind::Refused`] with the reason and with the methods that would work.
+/// [`Kind::Refused`] with the reason and the methods that would work.
 pub(super) fn choose(
     tables: &mut [TablePlan],
     groups: &[Group],
@@ -35,7 +38,7 @@ pub(super) fn choose(
     target: &Catalog,
     methods: &[&dyn Rules],
 ) -> Result<()> {
-    // New tables are built under their final names beside each other: those of two schemas could collide.
+    // New tables are built side by side under their final names, so those of two schemas could collide.
     let mut swapped: Option<Ident> = None;
     for group in groups {
         let members = group.tables().collect();
@@ -56,34 +59,34 @@ pub(super) fn choose(
     Ok(())
 }
 
-/// What is chosen for one table.
+/// The choice for one table.
 struct Chosen {
     table: usize,
     method: ApplyMethod,
     reason: String,
 }
 
-/// Something against a method that a table would get.
+/// An objection to a method that a table would get.
 struct Objection {
     table: usize,
     method: ApplyMethod,
     why: String,
 }
 
-/// What a method may say against a table: [`Rules::refusal`] or [`Rules::drawback`].
+/// A check of a method against a table: [`Rules::refusal`] or [`Rules::drawback`].
 type Opinion = fn(&dyn Rules, &Case<'_>) -> Option<String>;
 
 const REFUSAL: Opinion = |rules, case| rules.refusal(case);
 const RELUCTANCE: Opinion = |rules, case| rules.reluctance(case);
 const DRAWBACK: Opinion = |rules, case| rules.drawback(case);
 
-/// The choice for one group, whose tables depend on each other.
+/// The choice for one group of interdependent tables.
 struct Choice<'a> {
     tables: &'a [TablePlan],
     members: Vec<usize>,
     target: &'a Catalog,
     methods: &'a [&'a dyn Rules],
-    /// The schema whose tables are swapped already.
+    /// The schema of the tables that are already swapped.
     swapped: Option<&'a Ident>,
 }
 
@@ -111,7 +114,7 @@ impl Choice<'_> {
                 }
             }
         }
-        // A method that is slow is better than none.
+        // A slow method is better than none.
         match (slow, refused) {
             (Some(slow), _) => Ok(self.chosen(slow.method, Some(&slow))),
             (None, refused) => Err(self.refuse(refused, config)),
@@ -127,7 +130,7 @@ impl Choice<'_> {
         if self.is_automatic(table) { self.with_its_key(table, automatic) } else { plan.apply }
     }
 
-    /// A method, or what takes its place for a table that lacks the key for it.
+    /// Returns the method, or its substitute for a table without the key it needs.
     fn with_its_key(&self, table: usize, method: ApplyMethod) -> ApplyMethod {
         if self.compares(method) && self.tables[table].key.is_none() { ApplyMethod::Delete } else { method }
     }
@@ -136,23 +139,23 @@ impl Choice<'_> {
         self.rules(method).is_some_and(Rules::compares)
     }
 
-    /// Whether the group would be exchanged partly by `swap` and partly otherwise.
+    /// Returns whether some tables of the group would use `swap` and others another method.
     fn mixes(&self, method_of: &dyn Fn(usize) -> ApplyMethod) -> bool {
         let swapped = self.members.iter().filter(|&&table| method_of(table) == ApplyMethod::Swap).count();
         swapped > 0 && swapped < self.members.len()
     }
 
-    /// Whether a table of the group is configured to be swapped.
+    /// Returns whether a table of the group is configured to be swapped.
     fn swaps(&self) -> bool {
         self.members.iter().any(|&table| self.tables[table].apply == ApplyMethod::Swap)
     }
 
-    /// Nobody can be kept from any row of this group.
+    /// Returns whether all tables of the group are empty, so that no lock on them can keep anyone from a row.
     fn is_empty(&self) -> bool {
         self.members.iter().all(|&table| self.tables[table].live.is_empty)
     }
 
-    /// The methods that `auto` tries, best first.
+    /// Returns the methods that `auto` tries, best first.
     fn preference(&self) -> Vec<ApplyMethod> {
         let mut automatic: Vec<_> = self.methods.iter().filter(|rules| rules.is_automatic()).collect();
         let is_swap = |rules: &&&dyn Rules| rules.method() == ApplyMethod::Swap;
@@ -170,12 +173,12 @@ impl Choice<'_> {
         self.methods.iter().find(|rules| rules.method() == method).copied()
     }
 
-    /// The first table of the group with something against the method that it would get.
+    /// Returns the first table of the group with an objection to the method it would get.
     fn objection(&self, method_of: &dyn Fn(usize) -> ApplyMethod, opinion: Opinion) -> Option<Objection> {
         self.objection_of(&self.members, method_of, opinion)
     }
 
-    /// The same among those that leave the choice to us.
+    /// Likewise, among the tables whose method is `auto`.
     fn objection_of_auto(
         &self,
         method_of: &dyn Fn(usize) -> ApplyMethod,
@@ -204,13 +207,15 @@ impl Choice<'_> {
         tables.iter().find_map(|&table| {
             let method = method_of(table);
             let why = match self.rules(method) {
-                None => Some("this version does not have it".to_owned()),
+                None => Some("this version does not support it".to_owned()),
                 Some(rules) => {
                     let plan = &self.tables[table];
                     let target = self.target.relations.get(&plan.name)?;
                     if let Some(first) = self.swapped_elsewhere(table, method_of) {
                         let first = plain(first);
-                        let why = format!("a run swaps tables of one schema, and {first} comes first");
+                        let why = format!(
+                            "a run swaps tables of one schema only, and it swaps tables of {first} first"
+                        );
                         return Some(Objection { table, method, why });
                     }
                     if let Some(why) = plan.resets_what_is_kept(method) {
@@ -237,7 +242,7 @@ impl Choice<'_> {
         })
     }
 
-    /// The schema of the first table that is swapped, if this one would be, too, and is in another.
+    /// Returns the schema of the first swapped table, if this table would be swapped too and is in another schema.
     fn swapped_elsewhere(&self, table: usize, method_of: &dyn Fn(usize) -> ApplyMethod) -> Option<&Ident> {
         let is_swapped = |table: usize| method_of(table) == ApplyMethod::Swap;
         let schema = |table: usize| &self.tables[table].name.schema;
@@ -249,7 +254,7 @@ impl Choice<'_> {
         let note = slow.map_or(String::new(), |slow| format!("; {} {}", slow.method.name(), slow.why));
         let waits = |method| self.rules(method).map_or("", Rules::waits);
         let why_empty = match automatic {
-            ApplyMethod::Swap => "; its rows are written once, and its indexes made afterwards",
+            ApplyMethod::Swap => "; rows are written once, and indexes are built afterwards",
             _ => "",
         };
         let one = |&table: &usize| {
@@ -290,11 +295,11 @@ impl Choice<'_> {
         } else if is_referenced {
             match plan.said() {
                 Said::Config => "Add the referencing tables to the config, so that they are replaced in the same transaction.",
-                Said::Flags => "Name files for the referencing tables, too, so that they are replaced in the same transaction.",
+                Said::Flags => "Pass files for the referencing tables as well, so that they are replaced in the same transaction.",
             }
             .to_owned()
         } else {
-            "Give the role the right that it lacks, or connect as the table's owner.".to_owned()
+            "Grant the role the missing privilege, or connect as the table's owner.".to_owned()
         };
         let message = if plan.apply == ApplyMethod::Auto {
             format!(
@@ -312,7 +317,8 @@ impl Choice<'_> {
             .hint(hint)
     }
 
-    /// The methods of a strategy that would work if the group's tables got what `method_of` makes of them.
+    /// Returns the methods of a strategy that would work if the group's tables got the method that `method_of`
+    /// returns.
     fn possible(
         &self,
         strategy: Strategy,

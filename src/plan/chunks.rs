@@ -1,60 +1,61 @@
-//! Splits a table's rows between streams.
+//! Divides a table's rows between streams.
 //!
-//! A large table is cut into ranges of heap pages, each read by a TID range scan. The last range has no upper
-//! bound, so that pages which appear between the measuring and the snapshot are read too.
+//! A large table is split into ranges of heap pages, each read by a TID range scan. The last range has no upper
+//! bound, so that it includes pages added between the size measurement and the snapshot.
 
 use crate::pg::catalog::{Leaf, Relation, RelationKind};
 use crate::pg::name::TableName;
 
-/// TID range scans exist since 14; before, every chunk would scan the whole table.
+/// TID range scans exist since PostgreSQL 14; on older servers every chunk would scan the whole table.
 const TID_RANGE_SCAN_SINCE: u32 = 140_000;
 
-/// More chunks than this of one table gain nothing and cost a transaction each.
+/// Upper limit of chunks per table. More gain nothing and cost a transaction each.
 pub(super) const CHUNKS_MAX: u64 = 4096;
 
-/// A part of a table that one stream extracts.
+/// The part of a table that one stream extracts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
     /// Its number within the table, from 0.
     pub number: i32,
-    /// Which rows.
+    /// The rows it covers.
     pub extent: Extent,
-    /// Bytes that it is estimated to hold.
+    /// Estimated size in bytes.
     pub bytes: u64,
 }
 
-/// Which rows a chunk holds.
+/// The rows that a chunk covers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Extent {
-    /// All rows of a relation, its partitions and inheritors included.
+    /// All rows of a relation, including its partitions and inheriting tables.
     Relation(TableName),
-    /// All rows of one heap, without inheritors.
+    /// All rows of one heap, without inheriting tables.
     Only(TableName),
-    /// Heap pages from `first` to before `end`, or to the heap's end.
+    /// Heap pages from `first` up to but excluding `end`, or up to the end of the heap.
     Pages {
-        /// The relation whose heap it is.
+        /// The relation that the heap belongs to.
         leaf: TableName,
         /// First page.
         first: u32,
-        /// Page after the last one; `None` for the open last range.
+        /// Page after the last one; `None` for the last, open range.
         end: Option<u32>,
     },
     /// The result of a query.
     Query(String),
-    /// A part of a file: the records that begin between two of its bytes.
+    /// A part of a file: the records that begin within a range of bytes.
     Csv {
-        /// Which of the table's files.
+        /// Index of the file within the table's files.
         file: usize,
-        /// Which part of it, from 0.
+        /// Index of the part, from 0.
         part: u32,
-        /// Of how many.
+        /// Number of parts.
         parts: u32,
     },
 }
 
-/// Chunks of a relation whose rows are in heaps: by leaf, `chunk_bytes` each at most, in a number that `streams` divides.
+/// Splits a relation whose rows are in heaps: leaf by leaf, at most `chunk_bytes` per chunk, in a number of chunks
+/// that `streams` divides.
 pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, streams: usize) -> Vec<Chunk> {
-    // Leaves are read by themselves only if all of them can be, or rows would be missing.
+    // Leaves are read one by one only if all of them can be; otherwise rows would be missing.
     if relation.leaves.is_empty() || !relation.leaves.iter().all(|leaf| leaf.may_select) {
         return whole(relation, relation.bytes());
     }
@@ -64,7 +65,7 @@ pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, s
         let edge = |part: u64| u32::try_from(u64::from(leaf.pages) * part / parts).unwrap_or(u32::MAX);
         for part in 0..parts {
             let extent = if parts == 1 && leaf.kind == RelationKind::MaterializedView {
-                // COPY does not take one by its name.
+                // COPY does not accept it by name.
                 Extent::Relation(leaf.name.clone())
             } else if parts == 1 {
                 Extent::Only(leaf.name.clone())
@@ -79,12 +80,12 @@ pub(super) fn of_relation(relation: &Relation, version: u32, chunk_bytes: u64, s
     chunks
 }
 
-/// One chunk of all rows of a relation, read through its name.
+/// Returns a single chunk with all rows of a relation, read by name.
 pub(super) fn whole(relation: &Relation, bytes: u64) -> Vec<Chunk> {
     vec![Chunk { number: 0, extent: Extent::Relation(relation.name.clone()), bytes }]
 }
 
-/// Makes one chunk of all, for a method that takes a table's rows in one stream.
+/// Merges all chunks into one, for a method that loads a table in a single stream.
 pub(super) fn one_of_all(chunks: &mut Vec<Chunk>, relation: Option<&TableName>) {
     if let (Some(relation), true) = (relation, chunks.len() > 1) {
         let bytes = chunks.iter().map(|chunk| chunk.bytes).sum();
@@ -94,7 +95,7 @@ pub(super) fn one_of_all(chunks: &mut Vec<Chunk>, relation: Option<&TableName>) 
 
 fn parts(leaf: &Leaf, chunk_bytes: u64, streams: u64) -> u64 {
     let parts = leaf.bytes.div_ceil(chunk_bytes.max(1));
-    // The last chunk of an odd number would be one stream's, while the others have nothing left.
+    // The last of an odd number of chunks would keep one stream busy while the others are idle.
     let parts = if parts > 1 { parts.next_multiple_of(streams.max(1)) } else { parts };
     parts.clamp(1, u64::from(leaf.pages.max(1)).min(CHUNKS_MAX))
 }

@@ -1,4 +1,4 @@
-//! Which columns are loaded, and from what.
+//! Decides which columns are loaded, and from what.
 
 use std::collections::HashSet;
 
@@ -14,15 +14,15 @@ use crate::pg::render::Renderer;
 
 /// The outcome of matching columns by name.
 pub(super) struct Matched<'a> {
-    /// What is loaded, in the target's column order.
+    /// The loaded columns, in the target's column order.
     pub(super) columns: Vec<ColumnPlan>,
-    /// Columns that can only travel as text, with the reason.
+    /// Columns that can only be sent as text, with the reason.
     pub(super) text_only: Vec<(Ident, &'static str)>,
-    /// The casts that can lose something, unless that is allowed.
+    /// Casts that can lose information, unless the config allows it.
     pub(super) losses: Vec<Loss>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub(super) warnings: Vec<String>,
-    /// What who reads the plan should know.
+    /// Notes for readers of the plan.
     pub(super) notes: Vec<String>,
     target: &'a Catalog,
 }
@@ -86,7 +86,7 @@ pub(super) fn matching<'a>(
     Ok(matched)
 }
 
-/// Whether anything fills a column of the target, as far as the config and the source's columns tell.
+/// Returns whether anything fills a target column, judging by the config and the source's columns.
 pub(super) fn is_filled(table: &TableConfig, source: &[Column], column: &Ident) -> bool {
     let rules = &table.columns;
     rules.set.contains_key(column)
@@ -95,7 +95,7 @@ pub(super) fn is_filled(table: &TableConfig, source: &[Column], column: &Ident) 
         || incoming(table, source).iter().any(|(name, _)| *name == column)
 }
 
-/// A column that staging fills with the target's own default.
+/// Returns a column that staging fills with the target's default.
 pub(super) fn defaulted(column: &Column) -> ColumnPlan {
     ColumnPlan {
         name: column.name.clone(),
@@ -116,7 +116,7 @@ pub(super) fn defaulted(column: &Column) -> ColumnPlan {
     }
 }
 
-/// Source columns that travel, under the names they have on the target.
+/// Returns the source columns that are read, under their names on the target.
 fn incoming<'a>(table: &'a TableConfig, source: &'a [Column]) -> Vec<(&'a Ident, &'a Column)> {
     let rules = &table.columns;
     let skipped: HashSet<&Ident> = rules.skip.iter().map(|skip| &skip.value).collect();
@@ -165,7 +165,7 @@ impl Matched<'_> {
         let name = from.name.to_string();
         let conversion = conversion(facts.source, facts.target, from, to);
         let filling = Filling::new(facts.source, facts.target, from, to);
-        // What a file holds has the type that it is read as.
+        // A file's value has the type it is read as.
         let is_typed = !matches!(table.from, From::Csv(_));
         let loss = filling.loss().filter(|_| is_typed && table.columns.lossy != Lossy::Allow);
         self.tell_cast(table, (from, to), &conversion, loss);
@@ -202,7 +202,7 @@ impl Matched<'_> {
         Ok(())
     }
 
-    /// Says which casts are made, and which of them can lose something.
+    /// Notes or warns which casts are made and which of them can lose information.
     fn tell_cast(
         &mut self,
         table: &TableConfig,
@@ -228,18 +228,20 @@ impl Matched<'_> {
                     format!("{kind} for {}", to.type_name)
                 };
                 let line = format!(
-                    "{}, which can lose something: it {why}",
-                    what(told.unwrap_or("the values go from"), &kind)
+                    "{}, which can lose information: the cast {why}",
+                    what(told.unwrap_or("its values are cast from"), &kind)
                 );
                 match table.columns.lossy {
-                    Lossy::Error => self.notes.push(format!("{line}; a row that changes fails the table")),
+                    Lossy::Error => {
+                        self.notes.push(format!("{line}; a row whose value changes fails the table"))
+                    }
                     _ => self.warnings.push(line),
                 }
             }
         }
     }
 
-    /// A constant or an expression, computed by the source as the target's type where it knows that type.
+    /// Adds a constant or an expression, computed by the source as the target's type if the source knows that type.
     fn computed(&mut self, to: &Column, value: &Value, facts: &Facts<'_>) {
         let expression = match value {
             Value::Constant(text) => literal(text),
@@ -255,7 +257,7 @@ impl Matched<'_> {
                 self.push(to, (cast, compared), None, false);
             }
             None => {
-                self.text_only.push((to.name.clone(), "its type exists on the target only"));
+                self.text_only.push((to.name.clone(), "its type exists only on the target"));
                 let compared = match value {
                     Value::Constant(text) => compared::constant(&to.name, &to.type_name, text),
                     Value::Expr(_) => Compared::Not(Omission::Expression),
@@ -291,11 +293,9 @@ impl Matched<'_> {
             let message =
                 format!("{}: the target lacks columns of the files: {names}", table.name.value.plain());
             let way = match files.dialect.said {
-                Said::Config => {
-                    "What is not to be loaded is left behind by skip or extra = \"warn\" under [table.columns]."
-                }
+                Said::Config => "To leave them behind, use skip or extra = \"warn\" under [table.columns].",
                 Said::Flags => {
-                    "Rename or remove them in the files; or use a config, which can rename and skip columns: bulkload sync."
+                    "Rename or remove them in the files, or run bulkload sync with a config, which can rename and skip columns."
                 }
             };
             let hint = format!("It has {has}. {way}");
@@ -310,12 +310,12 @@ impl Matched<'_> {
             .at(table.name.at.clone())
             .hint("Add them to the target, list them under [table.columns] skip, or set extra = \"warn\"."));
         }
-        self.warnings.push(format!("source columns left behind, the target lacks them: {names}"));
+        self.warnings.push(format!("source columns left behind because the target lacks them: {names}"));
         Ok(())
     }
 }
 
-/// Refuses a column that must have a value and gets none. An identity fills itself.
+/// Refuses a column that needs a value and gets none. An identity column fills itself.
 fn unfilled(column: &Column, table: &TableConfig) -> Result<()> {
     let name = plain(&column.name);
     if column.identity.is_some() || !column.not_null || column.has_default {
@@ -331,14 +331,14 @@ fn unfilled(column: &Column, table: &TableConfig) -> Result<()> {
         Said::Config => {
             format!("Give it a value: [table.columns] set = {{ {name} = \"…\" }}, or rename a source column to it.")
         }
-        Said::Flags => format!("The files need a column {name}, or the table a default for it."),
+        Said::Flags => format!("Add a column {name} to the files, or give the table's column a default."),
     }))
 }
 
-/// As many names as people read.
+/// Maximum number of names listed in a message.
 const NAMES_MAX: usize = 20;
 
-/// Names as people write them, if they are not too many.
+/// Lists names as they are written in SQL; a long list is cut off.
 pub(super) fn some(names: &[&Ident]) -> String {
     let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| plain(name)).collect();
     let more = names.len() - shown.len();
@@ -346,7 +346,7 @@ pub(super) fn some(names: &[&Ident]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// Parts of two types that do not mean the same.
+/// Returns the error for two types whose parts differ in meaning.
 fn differs(table: &TableConfig, column: &Ident, what: &str) -> Error {
     let message = format!("{}: column {}: {what}", table.name.value.plain(), plain(column));
     Error::new(Phase::Plan, Kind::Schema, message).at(table.name.at.clone()).hint(
@@ -355,7 +355,7 @@ fn differs(table: &TableConfig, column: &Ident, what: &str) -> Error {
     )
 }
 
-/// A loss that cannot be counted cannot be ruled out.
+/// Refuses `lossy = "error"` for a cast whose loss cannot be counted, and so cannot be ruled out.
 fn uncountable(table: &TableConfig, column: &Ident, cast: &str) -> Error {
     let message = format!(
         "{}: lossy = \"error\" is not possible: the source cannot tell which rows of column {} change from {cast}",
@@ -367,7 +367,7 @@ fn uncountable(table: &TableConfig, column: &Ident, cast: &str) -> Error {
     )
 }
 
-/// Every column that a rule names must exist.
+/// Checks that every column named by a rule exists.
 fn check_rules(table: &TableConfig, source: &[Column], target: &Relation) -> Result<()> {
     let rules = &table.columns;
     let in_source = |name: &Ident| source.iter().any(|column| column.name == *name);
@@ -392,10 +392,10 @@ fn check_rules(table: &TableConfig, source: &[Column], target: &Relation) -> Res
         }
         if incoming(table, source).iter().filter(|(name, _)| **name == to.value).count() > 1 {
             let message =
-                format!("{}: two source columns would become {}", table.name.value.plain(), plain(&to.value));
+                format!("{}: two source columns map to {}", table.name.value.plain(), plain(&to.value));
             return Err(Error::new(Phase::Plan, Kind::Schema, message)
                 .at(to.at.clone())
-                .hint("Skip or rename the other one."));
+                .hint("Skip or rename one of them."));
         }
     }
     for (name, value) in rules.set.iter().chain(&rules.default) {

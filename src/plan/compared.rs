@@ -1,8 +1,9 @@
 //! How `verify` compares a column, and how rows are found that a cast changes.
 //!
-//! Both sides are reduced to texts. Where a cast can lose something, it is the target's value that is cast back to the source's
-//! type: so a loss is a difference. Elsewhere, and with `lossy = "allow"`, the source's value is cast to the target's type first.
-//! A type that only the target knows is read by the target from the source's text, as the load does.
+//! Both sides are reduced to text. Where a cast can lose information, the target's value is cast back to the source's
+//! type, so that a loss shows as a difference. In all other cases, and with `lossy = "allow"`, the source's value is
+//! first cast to the target's type. A type that only the target knows is read by the target from the source's text,
+//! as during the load.
 
 use super::format::{Conversion, shared_type};
 use super::loss::{self, oids};
@@ -12,25 +13,25 @@ use crate::pg::name::{Ident, literal};
 /// How a column is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compared {
-    /// By the texts of two values.
+    /// By the text of two values.
     Values {
         /// SQL over the source's columns.
         source: String,
         /// SQL over the target's columns.
         target: String,
-        /// The text of both.
+        /// The text form of both values.
         image: Image,
     },
-    /// The target reads the text of this SQL over the source's columns as the column's type.
+    /// The source sends this SQL over its columns as text, which the target reads as the column's type.
     ReadByTarget(String),
-    /// Not at all.
+    /// The column is not compared.
     Not(Omission),
 }
 
 /// Why a column is not compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Omission {
-    /// An `expr` of the config computes it.
+    /// An `expr` in the config computes it.
     Expression,
     /// A lookup fills it.
     LookedUp,
@@ -38,21 +39,21 @@ pub enum Omission {
     Default,
 }
 
-/// The text of a value that is the same on both servers, under the settings of our sessions.
+/// The text form of a value, which is the same on both servers under the settings of our sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Image {
-    /// What the type itself writes.
+    /// The output of the type itself.
     Text,
-    /// The same for values without an own form: numbers that are equal have one text, whatever their decimal places.
+    /// Normalized output for numbers: equal numbers have equal text, whatever their decimal places.
     Number,
-    /// The time in UTC: sessions may have different time zones.
+    /// The time in UTC, because sessions may have different time zones.
     Utc,
-    /// The binary form of a type that contains such times, by its send function.
+    /// The binary form from the type's send function, for types that contain such times.
     Sent(&'static str),
 }
 
 impl Image {
-    /// The image of values of one of PostgreSQL's own types; of others their text.
+    /// Returns the image for values of a built-in type; other types use their text.
     fn of(oid: Oid) -> Self {
         match oid {
             oids::TIMESTAMPTZ => Self::Utc,
@@ -63,7 +64,7 @@ impl Image {
         }
     }
 
-    /// The same where values come from a cast and back, which does not keep the decimal places of a number.
+    /// Likewise, for values that were cast and cast back, which does not preserve a number's decimal places.
     fn of_cast(oid: Oid) -> Self {
         match oid {
             oids::NUMERIC | oids::NUMERIC_ARRAY | oids::NUMRANGE | oids::NUMMULTIRANGE => Self::Number,
@@ -71,14 +72,14 @@ impl Image {
         }
     }
 
-    /// The text of a value, as SQL.
+    /// Returns SQL for the text of a value.
     #[must_use]
     pub fn sql(self, value: &str) -> String {
         match self {
             Self::Text => format!("({value})::pg_catalog.text"),
             Self::Utc => format!("(({value}) at time zone 'UTC')::pg_catalog.text"),
             Self::Sent(function) => format!("pg_catalog.{function}({value})::pg_catalog.text"),
-            // Zeros at the end of a fraction, and a fraction of zeros.
+            // Trailing zeros of a fraction, or a fraction of zeros only.
             Self::Number => format!(
                 r"pg_catalog.regexp_replace(({value})::pg_catalog.text, '(\.[0-9]*[1-9])0+(?![0-9])|\.0+(?![0-9])', '\1', 'g')"
             ),
@@ -86,10 +87,10 @@ impl Image {
     }
 }
 
-/// The setting of the target's session that holds the source's time zone while tables are compared.
+/// The setting of the target session that holds the source's time zone during a comparison.
 pub(crate) const SOURCE_ZONE: &str = "bulkload.source_zone";
 
-/// A source column and the column of the target that it fills.
+/// A source column and the target column it fills.
 pub(super) struct Filling<'a> {
     source: &'a Catalog,
     target: &'a Catalog,
@@ -110,14 +111,14 @@ impl<'a> Filling<'a> {
         loss::of(self.source, self.from, self.target, self.to)
     }
 
-    /// How the column is compared; `finds_loss`: in the source's type, if that is possible.
+    /// Returns how the column is compared. With `finds_loss`, values are compared in the source's type if possible.
     pub(super) fn compared(&self, conversion: &Conversion, finds_loss: bool) -> Compared {
         let column = self.to.name.to_string();
         if finds_loss && let Some(target) = self.cast_back(&column, self.target, &zoned) {
             let image = Image::of_cast(self.ours.oid);
             return Compared::Values { source: self.from.name.to_string(), target, image };
         }
-        // Attributes of composites are cast when the target reads them.
+        // The target casts attributes of composites when it reads them.
         let is_cast_within = !finds_loss && !is_built_in(self.theirs.oid) && self.loss().is_some();
         match self.stored(conversion).filter(|_| !is_cast_within) {
             Some(source) => Compared::Values { source, target: column, image: Image::of(self.theirs.oid) },
@@ -125,7 +126,8 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// The value as the target stores it, computed by the source; `None` where only the target can read it.
+    /// Returns SQL with which the source computes the value as the target stores it; `None` if only the target can
+    /// read it.
     fn stored(&self, conversion: &Conversion) -> Option<String> {
         let value = self.from.name.to_string();
         let kind = &self.theirs.sql_name;
@@ -143,7 +145,8 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// Whether a value has the same text on both sides: the type is the same, or one that keeps texts as they are.
+    /// Returns whether a value has the same text on both sides: the types are equal, or the target's type stores text
+    /// unchanged.
     fn is_kept(&self) -> bool {
         let (Some(ours), Some(theirs)) =
             (self.source.types.get(&self.ours.oid), self.target.types.get(&self.theirs.oid))
@@ -159,7 +162,8 @@ impl<'a> Filling<'a> {
             || is_one(ours, theirs)
     }
 
-    /// A value of the target's type as one of the source's, on a server; `None` where that has no such cast.
+    /// Returns SQL that casts a target value back to the source's type on the given server; `None` if the server has
+    /// no such cast.
     fn cast_back(
         &self,
         value: &str,
@@ -184,7 +188,7 @@ impl<'a> Filling<'a> {
                 || is_string(self.target, from)
         };
         let is_cast = match (theirs.parts.first(), ours.parts.first()) {
-            // Arrays are cast by their elements.
+            // Arrays are cast element by element.
             (Some(&from), Some(&to)) if ours.is_array && theirs.is_array => has_cast(from, to),
             _ => has_cast(from, to),
         };
@@ -195,8 +199,8 @@ impl<'a> Filling<'a> {
         (is_range(ours) && is_range(theirs)).then(|| format!("(({value})::pg_catalog.text)::{name}"))
     }
 
-    /// A predicate that the source evaluates: the cast changes the row's value, and the target takes it. `None` where the source
-    /// cannot tell.
+    /// Returns a predicate for the source: the cast changes the row's value and the target accepts the result. `None`
+    /// if the source cannot tell.
     pub(super) fn changes(&self, conversion: &Conversion) -> Option<String> {
         let value = self.from.name.to_string();
         let own_zone = |_: &str, _, _| None;
@@ -207,13 +211,13 @@ impl<'a> Filling<'a> {
         if let (oids::VARCHAR | oids::BPCHAR, Some(length)) =
             (self.theirs.oid, loss::length(self.theirs.modifier))
         {
-            // A longer one is refused, unless it is longer by blanks alone.
+            // A longer value is refused unless the excess is spaces.
             return Some(format!(
                 "{changed} and pg_catalog.length(pg_catalog.rtrim(({value})::pg_catalog.text)) <= {length}"
             ));
         }
         if is_text(self.ours.oid) && !is_text(self.theirs.oid) {
-            // What the cast refuses is rejected. Servers before 16 cannot be asked beforehand.
+            // A value that the cast refuses is rejected. Servers before 16 cannot test for that in advance.
             return Some(if self.source.server.version >= INPUT_IS_VALID {
                 let kind = literal(&self.theirs.sql_name);
                 format!(
@@ -226,7 +230,8 @@ impl<'a> Filling<'a> {
         Some(changed)
     }
 
-    /// The value as the target stores it. A number that has too many digits for that is rounded alone: the target refuses it.
+    /// Returns the value as the target stores it. A number with too many digits is only rounded: the target refuses
+    /// it.
     fn arrives(&self, conversion: &Conversion) -> Option<String> {
         let value = self.from.name.to_string();
         match (self.theirs.oid, loss::scale(self.theirs.modifier)) {
@@ -238,14 +243,14 @@ impl<'a> Filling<'a> {
     }
 }
 
-/// Since this version a server says whether a type reads a text.
+/// Since this version a server can tell whether a type accepts a text (`pg_input_is_valid`).
 const INPUT_IS_VALID: u32 = 160_000;
 
 fn is_built_in(oid: Oid) -> bool {
     oid < 16_384
 }
 
-/// A time that a cast would read or write in the session's time zone, in the source's instead.
+/// Returns a time in the source's time zone, where a cast would use the session's.
 fn zoned(value: &str, from: Oid, to: Oid) -> Option<String> {
     let zone = format!("pg_catalog.current_setting({})", literal(SOURCE_ZONE));
     match (from, to) {
@@ -259,7 +264,7 @@ fn zoned(value: &str, from: Oid, to: Oid) -> Option<String> {
     }
 }
 
-/// How a constant is compared that the target alone can read.
+/// Returns the comparison for a constant that only the target can read.
 pub(super) fn constant(column: &Ident, type_name: &str, text: &str) -> Compared {
     let read = format!("({})::{type_name}", literal(text));
     let image = Image::Text;
@@ -267,7 +272,7 @@ pub(super) fn constant(column: &Ident, type_name: &str, text: &str) -> Compared 
     Compared::Values { source: "true".to_owned(), target, image }
 }
 
-/// How a value is compared that the source computes in the target's type.
+/// Returns the comparison for a value that the source computes in the target's type.
 pub(super) fn computed(value: &str, to: &Column, target: &Catalog) -> Compared {
     let bare = target.bare_type(to);
     Compared::Values {

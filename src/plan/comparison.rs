@@ -1,4 +1,4 @@
-//! How a column of the source is compared with one of the target, and how values of a column are sorted.
+//! How a source column is compared with a target column, and how values of a column are sorted.
 
 use super::Facts;
 use super::format::{Conversion, conversion};
@@ -8,20 +8,20 @@ use crate::pg::catalog::{Catalog, Column, Oid};
 /// `text`
 const TEXT: Oid = 25;
 
-/// In what type a source column meets the column that it is compared with.
+/// The type in which a source column is compared with a target column.
 pub(super) struct Meeting {
-    /// What the source computes.
+    /// The expression that the source computes.
     pub(super) source: String,
-    /// The type, by its OID where the column travels.
+    /// The OID of the type, under which the column is sent.
     pub(super) type_oid: Oid,
-    /// The same as SQL.
+    /// The same type as SQL.
     pub(super) type_name: String,
-    /// Why it can only travel as text, if so.
+    /// Why it can only be sent as text, if so.
     pub(super) text_only: Option<&'static str>,
 }
 
-/// Its own, where every server knows that: then it is PostgreSQL that compares the two types. Types of extensions and of
-/// users only meet the same type, strings apart, which any string type reads.
+/// Returns the column's own type if every server knows it: PostgreSQL then compares the two types. Types of
+/// extensions and users match only the same type, except strings, which any string type can read.
 pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Option<Meeting> {
     let ours = facts.source.types.get(&facts.source.base_type(from.type_oid))?;
     let theirs = facts.target.types.get(&facts.target.base_type(to.type_oid))?;
@@ -33,7 +33,7 @@ pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Opt
             source: plain,
             type_oid: ours.oid,
             type_name: ours.sql_name.clone(),
-            text_only: text_only.then_some("it has no binary form that any other server understands"),
+            text_only: text_only.then_some("its binary format is not portable between servers"),
         });
     }
     if theirs.is_built_in() {
@@ -47,7 +47,7 @@ pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Opt
     if ours.sql_name != theirs.sql_name && !are_strings {
         return None;
     }
-    // Two types of one name whose parts do not mean the same are two types.
+    // Two types of the same name whose parts differ in meaning are different types.
     let difference = shape::difference(facts.source, from.type_oid, facts.target, to.type_oid);
     if matches!(difference, Some(Difference::Parts(_))) {
         return None;
@@ -65,8 +65,8 @@ pub(super) fn meeting_type(facts: &Facts<'_>, from: &Column, to: &Column) -> Opt
     Some(Meeting { source, type_oid: theirs.type_oid, type_name: theirs.type_name, text_only })
 }
 
-/// The equality of a column's type. That of an extension's type stands in the type's schema; without it a citext would be
-/// compared as a text.
+/// Returns the equality operator of a column's type. For a type of an extension it is in the type's schema; otherwise
+/// a citext would be compared as text.
 pub(super) fn operator(target: &Catalog, column: &Column) -> String {
     let kind = target.types.get(&target.base_type(column.type_oid));
     match kind.filter(|kind| !kind.is_built_in() && kind.kind == 'b' && !kind.is_array) {
@@ -75,7 +75,7 @@ pub(super) fn operator(target: &Catalog, column: &Column) -> String {
     }
 }
 
-/// By the type's own order; strings by their bytes, and so types that have none.
+/// Sorts by the type's own order; strings and types without an order sort by their bytes.
 pub(super) fn order_of(target: &Catalog, value: &Column) -> &'static str {
     let is_string =
         target.types.get(&target.base_type(value.type_oid)).is_some_and(|kind| kind.category == 'S');

@@ -1,25 +1,25 @@
-//! Constants that rows are given on their way.
+//! Constants that are added to rows in transit.
 //!
-//! The source can compute a constant like any other column, and does where rows pass through as they are. Where they are taken
-//! apart anyway it is spared that: it would compute and send the same bytes once per row.
+//! The source can compute a constant like any other column, and does so where rows pass through unparsed. Where rows
+//! are parsed anyway, the constant is added here instead of being computed and sent once per row.
 
 use super::{Judged, Keys, TablePlan};
 use crate::pg::format::Format;
 use crate::pg::name::Ident;
 
-/// A column that every row is given the same value for.
+/// A column with the same value in every row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Added {
     /// The column.
     pub column: Ident,
-    /// Its value as COPY writes it in text, with its escapes.
+    /// Its value in COPY text format, escaped.
     pub text: Vec<u8>,
-    /// The same in binary, without its length; empty where the table does not travel in binary.
+    /// Its value in COPY binary format, without the length; empty if the table is not sent in binary.
     pub binary: Vec<u8>,
 }
 
 impl Added {
-    /// The value as COPY has it.
+    /// Returns the value in a COPY format.
     #[must_use]
     pub fn value(&self, format: Format) -> &[u8] {
         match format {
@@ -29,7 +29,7 @@ impl Added {
     }
 }
 
-/// Per table, the columns that can be added on the way.
+/// Returns, per table, the columns that can be added in transit.
 pub(crate) fn addable(tables: &[TablePlan]) -> Vec<Vec<Ident>> {
     let is_taken_apart = |number: usize| {
         let is_streaming = |judged: &Judged| matches!(judged, Judged::Streaming { .. });
@@ -37,7 +37,7 @@ pub(crate) fn addable(tables: &[TablePlan]) -> Vec<Vec<Ident>> {
         judged(&tables[number]).any(is_streaming) || tables.iter().flat_map(judged).any(asks)
     };
     let of_table = |(number, table): (usize, &TablePlan)| {
-        // A row of no fields is none that anybody could take apart.
+        // A row without fields cannot be parsed.
         let has_others = table.extracted().any(|column| column.constant.is_none());
         if table.csv.is_some() || !table.uses_staging || !has_others || !is_taken_apart(number) {
             return Vec::new();

@@ -1,29 +1,31 @@
-//! What a run needs of the target's disk, weighed against what is there.
+//! The disk space a run needs on the target, compared with the space available.
 
 use super::DiskNeed;
 use crate::report::figures;
 
-/// Of a disk that is this full, in percent, Supabase makes the database read-only ("Disk size" in its manual).
+/// Percentage of disk usage at which Supabase makes a database read-only ("Disk size" in its manual).
 const READ_ONLY_AT: u64 = 95;
 
-/// The target's disk, as far as it is known.
+/// What is known about the target's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes of the database; `None` where the role may not ask. Other databases and the write-ahead log are not in it.
+    /// Size of the database in bytes; `None` if the role may not ask. Excludes other databases and the write-ahead
+    /// log.
     pub database_bytes: Option<u64>,
-    /// Bytes of the disk, as the config tells it.
+    /// Size of the disk in bytes, as configured.
     pub disk_bytes: Option<u64>,
 }
 
 impl Disk {
-    /// What a run that needs so much makes of it, if the config tells its size: how much is there, and whether that is too much.
+    /// Compares a run's need with the disk's size, if the config gives it. Returns a summary and whether it is too
+    /// much.
     #[must_use]
     pub fn weigh(&self, need: DiskNeed) -> Option<(String, bool)> {
         let (database, disk) = self.database_bytes.zip(self.disk_bytes)?;
         let need = need.staging_bytes.saturating_add(need.apply_bytes).saturating_add(need.wal_bytes);
         let full = database.saturating_add(need);
         let text = format!(
-            "the run needs up to {} beside the {} that the database has: {} of {} ([target] disk)",
+            "the run needs up to {} on top of the {} that the database occupies: {} of {} ([target] disk)",
             figures::bytes(need),
             figures::bytes(database),
             figures::bytes(full),
@@ -32,12 +34,12 @@ impl Disk {
         Some((text, u128::from(full) * 100 >= u128::from(disk) * u128::from(READ_ONLY_AT)))
     }
 
-    /// The warning, if a run that needs so much may fill the disk.
+    /// Returns a warning if a run with this need may fill the disk.
     pub(super) fn warning(&self, need: DiskNeed) -> Option<String> {
         let (text, is_too_much) = self.weigh(need)?;
         is_too_much.then(|| {
             format!(
-                "{text}; at {READ_ONLY_AT} % Supabase makes a database read-only, and a full disk stops any server. \
+                "{text}; Supabase makes a database read-only at {READ_ONLY_AT} %, and a full disk stops any server. \
                  Enlarge the disk first, or load the tables in several runs (--table)"
             )
         })
@@ -45,16 +47,16 @@ impl Disk {
 }
 
 impl std::fmt::Display for Disk {
-    /// What is known of it, as a clause; nothing where nothing is.
+    /// Writes what is known as a clause; nothing if nothing is known.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.database_bytes, self.disk_bytes) {
             (None, None) => Ok(()),
             (None, Some(disk)) => write!(f, "the disk has {}", figures::bytes(disk)),
-            (Some(database), None) => write!(f, "the database has {} now", figures::bytes(database)),
+            (Some(database), None) => write!(f, "the database occupies {} now", figures::bytes(database)),
             (Some(database), Some(disk)) => {
                 write!(
                     f,
-                    "the database has {} now, the disk {}",
+                    "the database occupies {} now; the disk has {}",
                     figures::bytes(database),
                     figures::bytes(disk)
                 )
@@ -76,7 +78,7 @@ mod tests {
     fn a_run_that_fills_the_disk_to_where_the_platform_stops_writes_is_warned_of() {
         assert!(warning(Some(450), Some(1000)).is_some_and(|text| {
             text.starts_with(
-                "the run needs up to 500 B beside the 450 B that the database has: 950 B of 1.00 kB",
+                "the run needs up to 500 B on top of the 450 B that the database occupies: 950 B of 1.00 kB",
             )
         }));
         assert_eq!(warning(Some(449), Some(1000)), None);

@@ -1,6 +1,7 @@
-//! A config proposed from both catalogs, as TOML that people go on with.
+//! A config proposed from both catalogs, as TOML for the operator to edit.
 //!
-//! What is certain is written so that it holds; what only the operator can know is a comment beside it.
+//! Certain facts are written as active settings; everything that only the operator can decide is a comment next to
+//! them.
 
 mod owners;
 
@@ -19,43 +20,43 @@ use crate::report::figures;
 /// `timestamptz`, `timestamp`, `date` (catalog `pg_type`).
 const TIMES: [Oid; 3] = [1184, 1114, 1082];
 
-/// So many values of a column are shown.
+/// Maximum number of a column's values that are shown.
 const SEEN_MAX: usize = 8;
 
-/// Parts of names of columns that tell when a row was written.
+/// Substrings of column names that suggest a time of writing.
 const WRITTEN: [&str; 6] = ["updated", "modified", "changed", "created", "inserted", "last_edit"];
 
-/// What the servers were asked besides their catalogs.
+/// Query results from the servers beyond their catalogs.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// What is in the columns that tell whose a row is, by table.
+    /// Values of ownership columns, by table.
     pub owners: BTreeMap<TableName, Owners>,
-    /// Columns of foreign keys in which the source has 0 for "no reference", by table.
+    /// Foreign key columns in which the source writes 0 for "no reference", by table.
     pub zeros: BTreeMap<TableName, Vec<Ident>>,
 }
 
-/// A config to be.
+/// A proposed config.
 #[derive(Debug)]
 pub struct Draft<'a> {
     /// The source's catalog.
     pub source: &'a Catalog,
     /// The target's catalog.
     pub target: &'a Catalog,
-    /// The tables that both have, in their order.
+    /// The tables that both sides have, in order.
     pub tables: Vec<TableName>,
     /// Tables that cannot be synced as they are, and why.
     pub refused: Vec<(TableName, String)>,
-    /// What only one of them has.
+    /// Tables only on the source.
     pub only_source: Vec<TableName>,
-    /// What only the other has.
+    /// Tables only on the target.
     pub only_target: Vec<TableName>,
-    /// What else is known.
+    /// Query results from the servers.
     pub seen: Seen,
-    /// What is to be done with the tables, once that is known.
+    /// The plan for the tables, once known.
     pub plan: Option<&'a Plan>,
 }
 
-/// Columns of the target with a foreign key of their own that take NULL, while the source's column takes none.
+/// Returns the target's nullable columns with a single-column foreign key whose source column is NOT NULL.
 pub fn nullable_references<'a>(
     source: &'a Relation,
     target: &'a Relation,
@@ -82,8 +83,8 @@ impl fmt::Display for Draft<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "# Proposed by `bulkload init` from both catalogs. Lines that begin with # are to be looked at: what they\n\
-             # propose only you can decide. Then: bulkload plan.\n\n\
+            "# Proposed by `bulkload init` from both catalogs. Review the lines that begin with #: only you can\n\
+             # decide what they propose. Then run: bulkload plan.\n\n\
              [source]\nurl = \"${{{SOURCE_URL_VARIABLE}}}\"\n\n\
              [target]\nurl = \"${{{TARGET_URL_VARIABLE}}}\"\n"
         )?;
@@ -116,7 +117,10 @@ impl Draft<'_> {
         match self.planned(name) {
             Some(plan) if plan.key.is_some() => {}
             _ => {
-                writeln!(f, "# key = [\"…\"]   # the target has no primary key: what tells its rows apart?")?;
+                writeln!(
+                    f,
+                    "# key = [\"…\"]   # the target has no primary key: which columns identify a row?"
+                )?;
             }
         }
         self.show_owners(f, name, source, target)?;
@@ -137,7 +141,7 @@ impl Draft<'_> {
         self.show_references(f, name, target)
     }
 
-    /// What a table is and what becomes of it.
+    /// Returns a comment line with the table's size, key and apply method.
     fn headline(&self, name: &TableName, source: &Relation) -> String {
         let mut line = format!("# {}", figures::bytes(source.bytes()));
         if source.row_estimate >= 1.0 {
@@ -155,7 +159,7 @@ impl Draft<'_> {
         line
     }
 
-    /// Which rows are the sync's. Where that cannot be told nothing is deleted.
+    /// Writes the table's scope. If ownership is unknown, nothing is deleted.
     fn show_owners(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -173,18 +177,18 @@ impl Draft<'_> {
                 writeln!(f, "scope = {}   # {}{seen}", string(&scope), one_line(&why))
             }
             Ownership::Scope(scope, why) => {
-                writeln!(f, "scope = {}   # {why}; others are left alone{seen}", string(&scope))
+                writeln!(f, "scope = {}   # {why}; other rows are left alone{seen}", string(&scope))
             }
             Ownership::Unknown(why) => writeln!(
                 f,
-                "strategy = \"upsert\"   # nothing is deleted, since {}\n\
-                 # scope = {unsaid}   # which rows are this sync's? With it strategy = \"replace\" is safe{seen}",
+                "strategy = \"upsert\"   # nothing is deleted because {}\n\
+                 # scope = {unsaid}   # which rows belong to this sync? With a scope, strategy = \"replace\" is safe{seen}",
                 one_line(&why)
             ),
         }
     }
 
-    /// Whether nothing may be deleted from a table, since nobody knows whose its rows are.
+    /// Returns whether nothing may be deleted from a table because the owner of its rows is unknown.
     #[must_use]
     pub fn is_ownership_unknown(&self, name: &TableName) -> bool {
         let known = || {
@@ -194,7 +198,7 @@ impl Draft<'_> {
         matches!(known(), Some(Ownership::Unknown(_)))
     }
 
-    /// The value that the sync's rows are given in the column that tells whose a row is, if they are given one.
+    /// Returns the value that the sync's rows get in the ownership column, if any.
     fn own_value(&self, name: &TableName, source: &Relation, target: &Relation) -> Option<(&Ident, String)> {
         let column = owner_column(self.target, target)?;
         match owners::judge(column, source, self.seen.owners.get(name)?) {
@@ -231,7 +235,7 @@ impl Draft<'_> {
         if let Some((column, value)) = &own {
             writeln!(
                 f,
-                "set = {{ {} = {} }}   # a value of the sync's own: choose another if it means something else",
+                "set = {{ {} = {} }}   # marks this sync's rows: choose another value if this one has a meaning",
                 key(column),
                 string(value)
             )?;
@@ -242,7 +246,7 @@ impl Draft<'_> {
         if let (Some(from), Some(to)) = (left.first(), empty.first()) {
             writeln!(
                 f,
-                "# rename = {{ {} = {} }}   # if one is the other under a new name",
+                "# rename = {{ {} = {} }}   # if the column was renamed",
                 key(from),
                 string(to.as_str())
             )?;
@@ -250,7 +254,7 @@ impl Draft<'_> {
         for column in &empty {
             writeln!(
                 f,
-                "# set = {{ {} = {{ expr = \"…\" }} }}   # the source lacks it: NULL otherwise",
+                "# set = {{ {} = {{ expr = \"…\" }} }}   # the source lacks it: NULL unless set",
                 key(column)
             )?;
         }
@@ -264,7 +268,7 @@ impl Draft<'_> {
         target: &Relation,
     ) -> fmt::Result {
         let zeros = self.seen.zeros.get(name).map(Vec::as_slice).unwrap_or_default();
-        // Partitions may repeat a key.
+        // Partitions may repeat a foreign key.
         let mut shown = HashSet::new();
         let keys = target.foreign_keys.iter().filter(|key| key.demands_match());
         for reference in keys.filter(|key| shown.insert((&key.from_columns, &key.to, &key.to_columns))) {
@@ -276,13 +280,13 @@ impl Draft<'_> {
             {
                 writeln!(
                     f,
-                    "[[table.reference]]\ncolumns = {}\nto = {}\nnull_values = [\"0\"]   # the source writes 0 where there is none",
+                    "[[table.reference]]\ncolumns = {}\nto = {}\nnull_values = [\"0\"]   # the source writes 0 for no reference",
                     list(&columns),
                     string(&to)
                 )?;
             } else {
                 let rule =
-                    format!("{} must be in {to}: other rows are rejected", names(&reference.from_columns));
+                    format!("{} must exist in {to}; other rows are rejected", names(&reference.from_columns));
                 writeln!(f, "# {}", one_line(&rule))?;
             }
         }
@@ -290,14 +294,14 @@ impl Draft<'_> {
     }
 }
 
-/// ` (seen: 'D', 'M')`: some of what the target's rows have.
+/// Formats ` (seen: 'D', 'M')`: some of the values in the target's rows.
 fn seen(owners: &Owners) -> String {
     let values = owners.target.iter().flat_map(Values::keys).flatten();
     let values: Vec<String> = values.take(SEEN_MAX).map(|value| one_line(&literal(value))).collect();
     if values.is_empty() { String::new() } else { format!(" (seen: {})", values.join(", ")) }
 }
 
-/// The columns that tell when a row was written.
+/// Returns the columns that record when a row was written.
 fn written(source: &Relation) -> Vec<&Ident> {
     let tells = |column: &&Column| {
         let name = column.name.as_str().to_lowercase();
@@ -318,7 +322,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A TOML string. Whatever begins a variable in it is taken literally.
+/// Formats a TOML string. A variable reference in it is escaped and so taken literally.
 fn string(text: &str) -> String {
     toml::Value::String(text.replace("${", "$${")).to_string()
 }
@@ -328,7 +332,7 @@ fn list(names: &[&Ident]) -> String {
     format!("[{}]", names.join(", "))
 }
 
-/// A TOML key.
+/// Formats a TOML key.
 fn key(name: &Ident) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name = name.as_str();

@@ -1,4 +1,4 @@
-//! Tables that fail before anything is loaded, and what fails with them.
+//! Tables that fail before anything is loaded, and the tables that fail with them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::error::{Error, Kind, Phase};
 use crate::pg::catalog::Catalog;
 use crate::pg::name::TableName;
 
-/// The tables with errors, and all that are applied in one transaction with them, or depend on them.
+/// Returns the tables with errors, and all tables that are applied in the same transaction or depend on them.
 ///
-/// A table that fails has no plan, so that its group is found by what the config and the target's catalog say: every foreign
-/// key counts here, also one that the plan would leave to the server.
+/// A failed table has no plan, so its group is derived from the config and the target's catalog: every foreign key
+/// counts here, including those that the plan would leave to the server.
 pub(super) fn with_their_groups(
     config: &Config,
     target: &Catalog,
@@ -50,10 +50,10 @@ pub(super) fn with_their_groups(
     failed
 }
 
-/// Which entries are applied together, each led by one of them.
+/// Returns the entries that are applied together, each mapped to the leader of its set.
 fn connected(config: &Config, target: &Catalog) -> Vec<usize> {
     let mut leader: Vec<usize> = (0..config.tables.len()).collect();
-    // A row of a partition is a row of the partitioned table, too.
+    // A row of a partition is also a row of the partitioned table.
     let writes = |table: &TableConfig, name: &TableName| {
         let relation = target.relations.get(&table.name.value);
         relation.map_or(table.name.value == *name, |relation| relation.overlaps(name))
@@ -71,7 +71,7 @@ fn connected(config: &Config, target: &Catalog) -> Vec<usize> {
     leader
 }
 
-/// The table of an entry, those that it references, and those that it looks up.
+/// Returns the table of an entry, the tables it references, and those it looks up.
 fn related<'a>(table: &'a TableConfig, target: &'a Catalog) -> impl Iterator<Item = &'a TableName> {
     let keys = target.relations.get(&table.name.value).map_or(&[][..], |relation| &relation.foreign_keys);
     let declared = table.references.iter().map(|reference| &reference.to.value.0);

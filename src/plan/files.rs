@@ -1,4 +1,4 @@
-//! CSV files as a plan knows them: facts that were found out before, and how they are divided between streams.
+//! CSV files as the plan sees them: facts gathered beforehand, and their division between streams.
 
 use std::fmt;
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{Ident, list, literal};
 
-/// Less than this is not worth a stream of its own.
+/// Minimum size in bytes of a part that gets its own stream.
 const PART_BYTES_MIN: u64 = 8 << 20;
 
 /// The files of one entry of the config.
@@ -24,58 +24,58 @@ const PART_BYTES_MIN: u64 = 8 << 20;
 pub struct CsvFiles {
     /// The files in the order in which they were named.
     pub files: Vec<Arc<CsvFile>>,
-    /// How they are written.
+    /// The CSV dialect.
     pub dialect: Dialect,
-    /// What was left out, and why.
+    /// Files that were left out, and why.
     pub warnings: Vec<String>,
 }
 
 /// One file.
 #[derive(Debug, Clone)]
 pub struct CsvFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is called in messages and rejects.
+    /// Its name in messages and rejects.
     pub name: Arc<str>,
-    /// How it is compressed.
+    /// Its compression.
     pub packing: Packing,
-    /// Its encoding, by its byte order mark or else as configured.
+    /// Its encoding: from its byte order mark, else as configured.
     pub encoding: &'static Encoding,
-    /// The columns that its header names, if it has one.
+    /// The columns named by its header, if it has one.
     pub header: Option<Vec<Ident>>,
-    /// Fields of its first record.
+    /// Number of fields in its first record.
     pub fields: usize,
-    /// What may be between its fields instead, if there is only one.
+    /// Another likely delimiter, if the file has only one field per record.
     pub other_delimiter: Option<u8>,
-    /// Its size; 0 where nobody knows.
+    /// Its size in bytes; 0 if unknown.
     pub bytes: u64,
-    /// When it was last written, to tell whether it is the same when it is read.
+    /// Its modification time, to detect a change before it is read.
     pub modified: Option<SystemTime>,
-    /// Records that it is estimated to hold; 0 where nobody knows.
+    /// Estimated number of records; 0 if unknown.
     pub records: u64,
-    /// What can be read only once: the standard input, a pipe.
+    /// The stream, for an input that can be read only once: standard input or a pipe.
     pub once: Option<Once>,
 }
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// Uncompressed.
     Plain,
-    /// gzip, of one member or several.
+    /// gzip, with one or more members.
     Gzip,
-    /// Zstandard, of one frame or several.
+    /// Zstandard, with one or more frames.
     Zstd,
 }
 
 impl CsvFile {
-    /// Whether several streams can read it.
+    /// Returns whether several streams can read the file.
     #[must_use]
     pub fn is_divisible(&self) -> bool {
         self.packing == Packing::Plain && self.encoding == encoding_rs::UTF_8 && self.once.is_none()
     }
 
-    /// The byte that the `part`-th of `parts` begins with or after.
+    /// Returns the byte offset at or after which part `part` of `parts` begins.
     #[must_use]
     pub fn nominal_start(&self, part: u32, parts: u32) -> u64 {
         let bytes = u128::from(self.bytes) * u128::from(part) / u128::from(parts.max(1));
@@ -83,20 +83,20 @@ impl CsvFile {
     }
 }
 
-/// A stream of bytes that cannot be read again, with what was read of it already.
+/// A byte stream that cannot be read again, with the bytes already read from it.
 #[derive(Clone)]
 pub struct Once(Arc<Mutex<Option<Unread>>>);
 
 type Unread = (Vec<u8>, Box<dyn Read + Send>);
 
 impl Once {
-    /// Of `head`, which was read already, and the rest.
+    /// Wraps `head`, which was already read, and the rest of the stream.
     #[must_use]
     pub fn new(head: Vec<u8>, rest: Box<dyn Read + Send>) -> Self {
         Self(Arc::new(Mutex::new(Some((head, rest)))))
     }
 
-    /// All of it, the first time.
+    /// Takes the whole stream; `None` after the first call.
     #[must_use]
     pub fn take(&self) -> Option<Unread> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -110,20 +110,20 @@ impl fmt::Debug for Once {
 }
 
 impl CsvFiles {
-    /// Bytes of all files.
+    /// Returns the total bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Records of all files, as estimated; 0 if nobody knows.
+    /// Returns the estimated records of all files; 0 if unknown.
     #[must_use]
     pub fn records(&self) -> u64 {
         let is_known = self.files.iter().all(|file| file.records > 0);
         if is_known { self.files.iter().map(|file| file.records).sum() } else { 0 }
     }
 
-    /// As people write it: the first file, and how many others.
+    /// Describes the files for people: the first file's name and the number of others.
     #[must_use]
     pub fn shown(&self) -> String {
         match self.files.as_slice() {
@@ -134,11 +134,11 @@ impl CsvFiles {
     }
 }
 
-/// The columns of files, of the types that they have on the target: what a file holds is read as whatever it goes to. What
-/// goes nowhere is text.
+/// Returns the columns of files with their types on the target: a value is read as the type of the column it is
+/// loaded into. A column that is not loaded is text.
 ///
 /// # Errors
-/// [`Kind::Schema`] where there is no header and records have more fields than the target has columns.
+/// [`Kind::Schema`] if there is no header and the records have more fields than the target has columns.
 pub(super) fn columns(
     files: &CsvFiles,
     table: &TableConfig,
@@ -169,10 +169,10 @@ pub(super) fn columns(
     Ok(names.into_iter().map(typed).collect())
 }
 
-/// Staging keeps where each row comes from: the number of the file, and below so many bits the line.
+/// Staging records the origin of each row: the file's number, and below it the line in this many bits.
 pub(crate) const LINE_BITS: u32 = 40;
 
-/// The column of staging that does.
+/// Returns the staging column that records the origin.
 pub(super) fn place_column(target: &Relation) -> ColumnPlan {
     let mut name = Ident::new("bulkload_place");
     while target.column(&name).is_some() {
@@ -197,7 +197,7 @@ pub(super) fn place_column(target: &Relation) -> ColumnPlan {
     }
 }
 
-/// Where a row comes from is of interest only where it may yet be rejected when it is in staging.
+/// Returns whether the origin must be staged: only if a row may still be rejected after staging.
 pub(super) fn forget_places(table: &mut TablePlan) {
     let is_judged = |reference: &Reference| reference.on_orphan != OnOrphan::Keep;
     if table.lookups.is_empty() && !table.has_doubtful_key() && !table.references.iter().any(is_judged) {
@@ -211,7 +211,7 @@ const INT8: u32 = 20;
 /// `text` (catalog `pg_type`).
 const TEXT: u32 = 25;
 
-/// The target's columns, as many as there are fields. What the target computes itself no file holds.
+/// Returns as many target columns as there are fields. Generated columns are not in files.
 fn by_position(file: &CsvFile, table: &TableConfig, target: &Relation) -> Result<Vec<Ident>> {
     let names: Vec<&Ident> =
         target.columns.iter().filter(|column| !column.generated).map(|column| &column.name).collect();
@@ -219,17 +219,17 @@ fn by_position(file: &CsvFile, table: &TableConfig, target: &Relation) -> Result
         return Ok(names.into_iter().take(file.fields).cloned().collect());
     }
     let message = format!(
-        "{}: the first record of {} has {} fields, the target {} columns",
+        "{}: the first record of {} has {} fields, but the target has {} columns",
         table.name.value.plain(),
         file.name,
         file.fields,
         names.len()
     );
-    let hint = format!("It has {}. Is the delimiter the right one?", list(names));
+    let hint = format!("The target has {}. Check the delimiter.", list(names));
     Err(Error::new(Phase::Plan, Kind::Schema, message).at(place(table)).hint(hint))
 }
 
-/// Where the config, or the command line, names the files.
+/// Returns where the config or the command line names the files.
 fn place(table: &TableConfig) -> Location {
     match &table.from {
         From::Csv(files) => files.files.at.clone(),
@@ -237,10 +237,10 @@ fn place(table: &TableConfig) -> Location {
     }
 }
 
-/// As much of a header as is shown that is none.
+/// Maximum length of a suspicious header in a message.
 const HEADER_SHOWN: usize = 60;
 
-/// A header none of whose columns means anything is one of another dialect, or none.
+/// Refuses a header that matches no column: the dialect is wrong, or there is no header.
 fn refuse_foreign_header(
     header: &[Ident],
     file: &CsvFile,
@@ -261,12 +261,12 @@ fn refuse_foreign_header(
     let (message, hint) = match (file.other_delimiter, header) {
         (Some(other), [only]) => {
             let shown: String = only.as_str().chars().take(HEADER_SHOWN).collect();
-            let message = format!("{name}: the header of {} is one field: {shown}", file.name);
+            let message = format!("{name}: the header of {} has only one field: {shown}", file.name);
             (message, other_delimiter(other, said))
         }
         _ => {
             let message =
-                format!("{name}: no column of the header of {} is a column of the table", file.name);
+                format!("{name}: no column in the header of {} is a column of the table", file.name);
             let ours: Vec<&Ident> = target.columns.iter().map(|column| &column.name).collect();
             let (theirs, ours) = (some(&header.iter().collect::<Vec<_>>()), some(&ours));
             let none = said.setting("header", "false");
@@ -281,35 +281,35 @@ fn refuse_foreign_header(
 
 fn other_delimiter(other: u8, said: Said) -> String {
     let other = if other == b'\t' { "\\t".to_owned() } else { char::from(other).to_string() };
-    format!("Is the delimiter {other}? Say so: {}.", said.setting("delimiter", &other))
+    format!("If the delimiter is {other}: {}.", said.setting("delimiter", &other))
 }
 
 impl CsvFiles {
-    /// What may be wrong with them where records are one field each, and are taken for one column by position.
+    /// Returns a suspicion about files whose records have one field each and are matched to one column by position.
     fn doubt(&self) -> Option<String> {
         let file = self.files.first().filter(|file| file.header.is_none())?;
         Some(other_delimiter(file.other_delimiter?, self.dialect.said))
     }
 
-    /// An error of matching their columns, with what may be the reason.
+    /// Adds the suspected cause to an error from matching their columns.
     pub(super) fn doubted(&self, error: Error) -> Error {
         match self.doubt().filter(|_| error.kind() == Kind::Schema) {
-            Some(doubt) => error.hint(format!("The records of the files are one field each. {doubt}")),
+            Some(doubt) => error.hint(format!("Every record of the files has only one field. {doubt}")),
             None => error,
         }
     }
 
-    /// What the operator should know of them.
+    /// Returns warnings for the operator.
     pub(super) fn warnings(&self, target: &Relation) -> Vec<String> {
         let has_others = target.columns.iter().filter(|column| !column.generated).count() > 1;
         let doubt = self.doubt().filter(|_| has_others);
-        let doubt = doubt.map(|doubt| format!("the records of the files are one field each: {doubt}"));
+        let doubt = doubt.map(|doubt| format!("every record of the files has only one field. {doubt}"));
         self.warnings.iter().cloned().chain(doubt).collect()
     }
 }
 
 impl TablePlan {
-    /// Where a staged row comes from, as SQL: the file's name and the line, which `row` is an alias for.
+    /// Returns SQL for the origin of a staged row with alias `row`: the file's name and the line.
     pub(crate) fn place_sql(&self, row: &str) -> Option<(String, String)> {
         let csv = self.csv.as_ref()?;
         let place = self.match_columns.iter().find(|column| column.from.is_none())?;
@@ -320,24 +320,24 @@ impl TablePlan {
         Some((file, line))
     }
 
-    /// Where it is described: advice names what can be typed there.
+    /// Returns where the files are described, so that hints name settings that the user can type there.
     pub(crate) fn said(&self) -> Said {
         self.csv.as_ref().map_or(Said::Config, |csv| csv.dialect.said)
     }
 
-    /// What the fields of one of its files are called.
+    /// Returns the field names of one of its files.
     pub(crate) fn names_of_fields<'a>(&'a self, file: &'a CsvFile) -> &'a [Ident] {
         file.header.as_ref().unwrap_or(&self.source_columns)
     }
 
-    /// The columns that a field of its files is loaded into as it stands; others may be filled from it besides.
+    /// Returns the columns that a field is loaded into unchanged; other columns may also be computed from it.
     pub(crate) fn loaded_from(&self, field: &Ident) -> Option<&ColumnPlan> {
         self.extracted().find(|column| column.constant.is_none() && column.from.as_ref() == Some(field))
     }
 }
 
-/// Chunks of files: a file each, but for what is large and can be divided: by `chunk_bytes`, and so that `streams` have
-/// about the same to do.
+/// Splits files into chunks: one per file, except that a large, divisible file is split by `chunk_bytes` so that
+/// `streams` have about equal work.
 pub(super) fn chunks(files: &CsvFiles, chunk_bytes: u64, streams: usize) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for (file, facts) in files.files.iter().enumerate() {
@@ -364,7 +364,7 @@ fn parts(file: &CsvFile, chunk_bytes: u64, streams: u64) -> u32 {
 pub(crate) mod tests {
     use super::*;
 
-    /// A plain file in UTF-8.
+    /// Returns an uncompressed file in UTF-8.
     pub(crate) fn file(bytes: u64) -> CsvFile {
         CsvFile {
             path: PathBuf::from("t.csv"),

@@ -1,4 +1,4 @@
-//! How a column travels: as it is, cast by the source, or as text.
+//! How a column is sent: unchanged, cast by the source, or as text.
 
 use super::loss::oids;
 use crate::config::FormatChoice;
@@ -7,28 +7,28 @@ use crate::pg::catalog::{Catalog, Column, Oid};
 use crate::pg::format::Format;
 use crate::pg::name::Ident;
 
-/// How one column's value gets its target type.
+/// How a column's value gets its target type.
 pub(super) enum Conversion {
-    /// Both sides agree on its binary form.
+    /// Both sides agree on its binary format.
     Same,
-    /// The source casts it, after which both agree; the cast may lose something unless it is one that PostgreSQL makes
-    /// by itself.
+    /// The source casts it, after which both agree. The cast may lose information unless PostgreSQL makes it
+    /// implicitly.
     Cast { to: String, is_implicit: bool, way_out: Option<WayOut> },
-    /// Only its text form is understood on both sides; the word says why.
+    /// Only its text form is understood on both sides, with the reason.
     Text(&'static str),
 }
 
-/// What to do with values that a cast refuses: the target reads the source's text and comes to the same, so that it is the
-/// target that refuses them, row by row.
+/// Fallback for values that a cast refuses: the target reads the source's text with the same result, so that the
+/// target refuses such values row by row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WayOut {
-    /// The text is that of a number.
+    /// The text of a number.
     Number,
-    /// It may be any text.
+    /// Any text.
     Text,
 }
 
-/// Types by their OIDs: what is read from a text as the cast reads it.
+/// Types, by OID, whose input function reads a text exactly as the cast does.
 const INT8: u32 = 20;
 const INT2: u32 = 21;
 const INT4: u32 = 23;
@@ -38,12 +38,12 @@ const JSONB: u32 = 3802;
 
 const INTERVAL: u32 = 1186;
 
-/// Since this version an interval may be infinite. An older server takes the binary form of such a one for another value.
+/// Since this version an interval may be infinite. An older server misreads the binary form of an infinite interval.
 const INFINITE_INTERVALS: u32 = 170_000;
 
-/// The way out of a cast between base types that may refuse a value. A cast from a string is the input function of the other
-/// type (manual, CREATE CAST), and a smaller integer reads what a larger one writes. Others round, cut or convert, which no
-/// text does.
+/// Returns the fallback for a cast between base types that may refuse a value. A cast from a string is the other
+/// type's input function (manual, CREATE CAST), and a smaller integer type reads the text of a larger one. Other
+/// casts round, truncate or convert, which reading a text does not.
 fn way_out(from: u32, to: u32, is_to_string: bool) -> Option<WayOut> {
     match (from, to) {
         (INT8, INT2 | INT4) | (INT4, INT2) => Some(WayOut::Number),
@@ -53,30 +53,30 @@ fn way_out(from: u32, to: u32, is_to_string: bool) -> Option<WayOut> {
     }
 }
 
-/// OIDs below this mean the same type on every server.
+/// OIDs below this have the same meaning on every server.
 const FIRST_NORMAL_OID: u32 = 16_384;
 
-/// How a source column of type `from` becomes the target column `to`.
+/// Decides how a source column of type `from` becomes the target column `to`.
 ///
-/// A differing type is cast by the source if the source has such a cast, or if one of the two is a string type (then
-/// any type can be cast through its text, PostgreSQL manual, CREATE CAST). What cannot be cast there, such as a text
-/// to an enum of the target, travels as text and is read by the target's input function.
+/// The source casts a differing type if it has such a cast, or if one of the two is a string type (any type can then
+/// be cast through its text, PostgreSQL manual, CREATE CAST). A value that cannot be cast there, such as text for an
+/// enum of the target, is sent as text and read by the target's input function.
 pub(super) fn conversion(source: &Catalog, target: &Catalog, from: &Column, to: &Column) -> Conversion {
     let is_infinite = |server: &Catalog| server.server.version >= INFINITE_INTERVALS;
     if is_infinite(source) && !is_infinite(target) && target.is_made_of(to.type_oid, INTERVAL) {
-        return Conversion::Text("an interval may be infinite on the source only");
+        return Conversion::Text("only the source supports infinite intervals");
     }
     if from.type_name == to.type_name || source.base_type(from.type_oid) == target.base_type(to.type_oid) {
         let (ours, theirs) = (source.wire_signature(from.type_oid), target.wire_signature(to.type_oid));
         return match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours == theirs => Conversion::Same,
-            (Some(_), Some(_)) => Conversion::Text("its binary form differs between the servers"),
-            _ => Conversion::Text("it has no binary form that any other server understands"),
+            (Some(_), Some(_)) => Conversion::Text("its binary format differs between the servers"),
+            _ => Conversion::Text("its binary format is not portable between servers"),
         };
     }
     let known = target.base_type(to.type_oid);
     if known >= FIRST_NORMAL_OID {
-        return Conversion::Text("its type exists on the target only");
+        return Conversion::Text("its type exists only on the target");
     }
     let from_base = source.base_type(from.type_oid);
     let is_string = |catalog: &Catalog, oid| catalog.types.get(&oid).is_some_and(|t| t.category == 'S');
@@ -103,14 +103,14 @@ fn elements(catalog: &Catalog, array: Oid) -> Option<Oid> {
     kind.parts.first().map(|&element| catalog.base_type(element))
 }
 
-/// The SQL name of a target type that every server knows: built in, and travelling in binary as itself.
+/// Returns the SQL name of a target type that every server knows: built in, with a portable binary format.
 pub(super) fn shared_type(target: &Catalog, oid: u32) -> Option<String> {
     let base = target.base_type(oid);
     let known = base < FIRST_NORMAL_OID && target.wire_signature(base).is_some();
     known.then(|| target.types.get(&base).map(|kind| kind.sql_name.clone())).flatten()
 }
 
-/// Binary if every column allows it, as far as the config leaves the choice.
+/// Chooses binary if every column allows it, unless the config demands text.
 pub(super) fn choose(
     choice: FormatChoice,
     text_only: &[(Ident, &'static str)],

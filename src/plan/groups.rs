@@ -1,4 +1,4 @@
-//! Which tables are applied in one transaction, and in which order.
+//! Decides which tables are applied in one transaction, and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use super::references::entries_of;
 /// Tables that are applied in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Indexes into the plan's tables, referenced and looked-up tables before those that refer to them. Tables that do so
-    /// in a circle stand together and are inserted by one statement.
+    /// Indexes into the plan's tables, with referenced and looked-up tables before the tables that refer to them.
+    /// Tables that form a cycle stand together and are inserted by one statement.
     pub order: Vec<Vec<usize>>,
     /// References between its tables: (referencing, referenced).
     pub references: Vec<(usize, usize)>,
 }
 
 impl Group {
-    /// The tables, referenced ones first.
+    /// Iterates over the tables, referenced ones first.
     pub fn tables(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.order.iter().flatten().copied()
     }
 }
 
-/// Groups by references and lookups; `one` makes a single group of all tables.
+/// Groups tables by references and lookups; `one` puts all tables into a single group.
 ///
-/// Tables whose rows are only added to are no exception: what a group's rows refer to must be there when it is applied,
-/// and fails with it.
+/// Tables that only receive new rows are no exception: the rows that a group refers to must exist when it is applied,
+/// and the groups fail together.
 pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
     let references = references(tables);
     let edges = with_lookups(references.clone(), tables);
@@ -35,7 +35,7 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
             unite(&mut leader, child, parent);
         }
     }
-    // Two entries of one table share its locks and its rows, and so do those of a partition and of the table that it belongs to.
+    // Two entries of one table share its locks and rows, as do those of a partition and its partitioned table.
     for (i, table) in tables.iter().enumerate() {
         entries_of(tables, &table.name).into_iter().for_each(|other| unite(&mut leader, other, i));
     }
@@ -61,12 +61,13 @@ pub(super) fn find(tables: &[TablePlan], one: bool) -> Vec<Group> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// Child entry -> the entries of the tables it references, itself apart.
+/// Maps each referencing entry to the entries of the tables it references, excluding itself.
 fn references(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
     let mut edges: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (child, table) in tables.iter().enumerate() {
         let is_loaded = |name| table.is_loaded(name);
-        // What the server alone judges (a temporal key, one of a partition) it judges as soon as rows are written.
+        // References that only the server checks (a temporal key, one of a partition) are checked as soon as rows are
+        // written.
         let keys = table.live.foreign_keys.iter().filter(|key| key.is_enforced);
         let keys = keys.filter(|key| key.is_temporal || key.from_columns.iter().all(is_loaded));
         let by_server = keys.flat_map(|key| entries_of(tables, &key.to));
@@ -77,7 +78,7 @@ fn references(tables: &[TablePlan]) -> BTreeMap<usize, BTreeSet<usize>> {
     edges
 }
 
-/// The same, with the entries of the tables that it looks up.
+/// Likewise, including the entries of the tables it looks up.
 fn with_lookups(
     mut edges: BTreeMap<usize, BTreeSet<usize>>,
     tables: &[TablePlan],
@@ -104,8 +105,8 @@ pub(super) fn unite(leader: &mut [usize], a: usize, b: usize) {
     leader[a.max(b)] = a.min(b);
 }
 
-/// Strongly connected components, each after those it references (Tarjan's algorithm yields them so).
-/// Recursion is as deep as the longest chain of references between tables of one config.
+/// Returns strongly connected components, each after those it references (the order of Tarjan's algorithm). The
+/// recursion depth is the longest chain of references between the tables of one config.
 fn components(count: usize, edges: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<Vec<usize>> {
     struct Walk<'a> {
         edges: &'a BTreeMap<usize, BTreeSet<usize>>,

@@ -1,5 +1,5 @@
-//! Which tables are read from their watermark on, and from where; which are read whole although an incremental run was
-//! asked for, and why.
+//! Decides which tables are read from their watermark, and from which point, and which are read in full although an
+//! incremental run was requested, and why.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,47 +17,48 @@ use crate::pg::name::{Ident, TableName, list, literal, plain};
 use crate::report::state::LastState;
 use crate::report::{Mode, figures};
 
-/// What is known of earlier runs, and of the source besides its catalog.
+/// Facts about earlier runs, and about the source beyond its catalog.
 #[derive(Debug, Default)]
 pub struct Past {
-    /// Whether all rows are wanted or those that changed.
+    /// Whether the run is full or incremental.
     pub mode: Mode,
-    /// What the last runs recorded, per entry of the config.
+    /// The records of the last runs, per entry of the config.
     pub last: Vec<Option<LastState>>,
-    /// Where the source's transactions are, or why that is not known; only if a table is read by their numbers.
+    /// The source's position in its transaction numbers, or why it is unknown; only if a table is read by them.
     pub transactions: Option<Result<Transactions, String>>,
     /// The leading columns of the source's indexes.
     pub indexed: HashMap<TableName, Vec<Ident>>,
 }
 
-/// Where the transactions of a server are.
+/// A server's position in its transaction numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transactions {
-    /// What they belong to: numbers of another history mean nothing.
+    /// The history they belong to: numbers of another history are meaningless.
     pub history: History,
-    /// The oldest one that is open, as 64 bits.
+    /// The oldest open transaction, as 64 bits.
     pub xmin: u64,
 }
 
-/// What a run records of a table, for the next one to begin from.
+/// The record of a table from which the next run begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkPlan {
-    /// What it is taken from.
+    /// The source of the watermark.
     pub kind: WatermarkKind,
-    /// The one that is recorded.
+    /// The recorded watermark that this run begins from.
     pub last: Option<String>,
-    /// The loaded columns that tell when a row changed, on the target: of several rows with one key the newest is loaded.
+    /// The loaded columns that record when a row changed, on the target: of several rows with one key, the newest is
+    /// loaded.
     pub dated_by: Vec<Ident>,
 }
 
 impl WatermarkPlan {
-    /// The history that the recorded transaction number belongs to, where it is one.
+    /// The history of the recorded transaction number, for a watermark of that kind.
     pub(crate) fn history(&self) -> Option<History> {
         let last = self.last.as_ref().filter(|_| self.kind == WatermarkKind::Xmin)?;
         last.parse().ok().map(|mark: NumberMark| mark.history)
     }
 
-    /// When a staged row changed, as SQL; `None` if no column tells.
+    /// Returns SQL for the time when a staged row changed; `None` if no column records it.
     pub(crate) fn changed_at(&self) -> Option<String> {
         let times: Vec<String> =
             self.dated_by.iter().map(|column| format!("{column}::pg_catalog.timestamptz")).collect();
@@ -65,10 +66,10 @@ impl WatermarkPlan {
     }
 }
 
-/// What a watermark is taken from.
+/// The source of a watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatermarkKind {
-    /// The clock of the source: the start of the oldest open transaction, less this.
+    /// The source's clock: the start of the oldest open transaction, less this overlap.
     Time(Duration),
     /// The number of the oldest open transaction.
     Xmin,
@@ -78,9 +79,9 @@ pub enum WatermarkKind {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) mode: Mode,
-    /// The rows that an incremental run reads, as SQL for the source.
+    /// A predicate for the source: the rows that an incremental run reads.
     pub(super) since: Option<String>,
-    /// Whether an index finds them, so that there is no use in several streams.
+    /// Whether an index finds them, so that several streams gain nothing.
     pub(super) is_indexed: bool,
     pub(super) watermark: Option<WatermarkPlan>,
     pub(super) fingerprint: Option<String>,
@@ -88,24 +89,23 @@ pub(super) struct Reading {
     pub(super) notes: Vec<String>,
 }
 
-/// PostgreSQL's own types of columns that a time can be compared with (catalog `pg_type`).
+/// Built-in types of columns that can be compared with a time (catalog `pg_type`).
 const TIMESTAMPTZ: Oid = 1184;
 const TIMESTAMP: Oid = 1114;
 const DATE: Oid = 1082;
 
-/// How far clocks that show local time are set back at the most, with much to spare (the summer time of some places is
-/// two hours ahead).
+/// Upper bound, with a wide margin, on how far clocks that show local time are set back (some places have two hours
+/// of summer time).
 const SET_BACK: &str = "3 hours";
 
-/// Transactions after which a number of 32 bits is not to be told from an older one is 2^31; less what may begin while
-/// the run reads.
+/// 2^31 transactions after which a 32-bit number becomes ambiguous, less those that may begin during the run.
 const TRANSACTIONS_MAX: u64 = (1 << 31) - 100_000_000;
 
 /// Decides how a table is read.
 ///
 /// # Errors
-/// [`Kind::Schema`] where a column of the watermark has a type without an order in time, [`Kind::Refused`] where the rows
-/// have no transaction numbers.
+/// [`Kind::Schema`] if a watermark column has a type without an order in time, [`Kind::Refused`] if the rows have no
+/// transaction numbers.
 pub(super) fn decide(
     entry: usize,
     table: &TableConfig,
@@ -148,7 +148,7 @@ pub(super) fn decide(
     }
     let since = found.and_then(|times| {
         if table.strategy == Strategy::Replace {
-            return Err("strategy = \"replace\" needs all rows, to tell which ones are gone".to_owned());
+            return Err("strategy = \"replace\" needs all rows to find those that were deleted".to_owned());
         }
         let recorded = follows(table, reading.fingerprint.as_deref(), last)?;
         match times {
@@ -158,7 +158,9 @@ pub(super) fn decide(
     });
     match since {
         Err(reason) => {
-            reading.warnings.push(format!("read whole, although an incremental run was asked for: {reason}"));
+            reading
+                .warnings
+                .push(format!("read in full, although an incremental run was requested: {reason}"));
         }
         Ok((since, times)) => {
             reading.mode = Mode::Incremental;
@@ -176,7 +178,7 @@ pub(super) fn decide(
             });
             let looked_up = if table.lookups.is_empty() { "" } else { ", looked-up values that changed" };
             reading.notes.push(format!(
-                "rows that the source deletes or that its where leaves out by now{looked_up}, and orphans whose parent arrives later, are only seen by full runs{full}"
+                "rows that the source deletes or that its where no longer selects{looked_up}, and orphans whose parent arrives later, are seen only by full runs{full}"
             ));
         }
     }
@@ -187,13 +189,13 @@ impl Reading {
     fn warn_of_foreign_tables(&mut self, source: &Relation) {
         if source.kind == RelationKind::Foreign {
             self.warnings.push(
-                "the source is a foreign table, where open transactions of its server are not seen: only watermark_overlap covers rows that they write"
+                "the source is a foreign table, and open transactions on its server are not visible: only watermark_overlap covers the rows they write"
                     .to_owned(),
             );
         }
     }
 
-    /// Whether indexes serve the watermark; the ones to create where they do not.
+    /// Checks whether indexes serve the watermark; names the ones to create if not.
     fn judge_indexes(&mut self, times: &[Time], source: &Relation, facts: &Facts<'_>) {
         if !matches!(
             source.kind,
@@ -213,21 +215,21 @@ impl Reading {
             .map(|column| format!("create index on {} ({});", source.name.plain(), plain(column)))
             .collect();
         self.notes.push(format!(
-            "no index of the source begins with {}, so every incremental run reads all its rows there; on the source: {}",
-            missing.iter().map(|column| plain(column)).collect::<Vec<_>>().join(", nor with "),
+            "no index of the source begins with {}, so every incremental run scans the whole table; on the source: {}",
+            missing.iter().map(|column| plain(column)).collect::<Vec<_>>().join(", nor one with "),
             create.join(" ")
         ));
     }
 }
 
-/// A column that a time can be compared with.
+/// A column that can be compared with a time.
 struct Time {
     column: Ident,
     kind: Oid,
 }
 
 impl Time {
-    /// The column of the target that it is loaded into, if that tells a time as well.
+    /// The target column it is loaded into, if that can be compared with a time as well.
     fn loaded(&self, columns: &[ColumnPlan], facts: &Facts<'_>) -> Option<Ident> {
         let is_it = |column: &&ColumnPlan| column.from.as_ref() == Some(&self.column);
         let column = columns.iter().find(is_it)?;
@@ -236,12 +238,12 @@ impl Time {
     }
 }
 
-/// The columns of a watermark; the reason if the source lacks one.
+/// Returns the columns of a watermark, or the reason why the source lacks one.
 fn of_time(names: &[Ident], source: &[Column], facts: &Facts<'_>) -> Result<Result<Vec<Time>, String>> {
     let mut times = Vec::with_capacity(names.len());
     for name in names {
         let Some(column) = source.iter().find(|column| column.name == *name) else {
-            return Ok(Err(format!("the source has no column {}, which is its watermark", plain(name))));
+            return Ok(Err(format!("the source has no watermark column {}", plain(name))));
         };
         if !column.may_select {
             let message = format!("the role has no SELECT on watermark column {} of the source", plain(name));
@@ -251,12 +253,12 @@ fn of_time(names: &[Ident], source: &[Column], facts: &Facts<'_>) -> Result<Resu
         let kind = facts.source.base_type(column.type_oid);
         if ![TIMESTAMPTZ, TIMESTAMP, DATE].contains(&kind) {
             let message = format!(
-                "watermark column {} is of type {}, which is not compared with a time",
+                "watermark column {} has type {}, which cannot be compared with a time",
                 plain(name),
                 column.type_name
             );
             return Err(Error::new(Phase::Plan, Kind::Schema, message).hint(
-                "Name columns of type timestamptz, timestamp or date; or write watermark = \"xmin\", for a table without any.",
+                "Name columns of type timestamptz, timestamp or date, or use watermark = \"xmin\" for a table without such columns.",
             ));
         }
         times.push(Time { column: name.clone(), kind });
@@ -266,7 +268,7 @@ fn of_time(names: &[Ident], source: &[Column], facts: &Facts<'_>) -> Result<Resu
 
 fn refuse_without_xmin(source: Option<&Relation>) -> Result<()> {
     let why = match source {
-        None => Some("the rows come from no table".to_owned()),
+        None => Some("the rows do not come from a table".to_owned()),
         Some(relation) if relation.kind == RelationKind::MaterializedView => {
             Some(format!("{} is a materialized view", relation.name.plain()))
         }
@@ -276,13 +278,13 @@ fn refuse_without_xmin(source: Option<&Relation>) -> Result<()> {
     };
     let Some(why) = why else { return Ok(()) };
     let message = format!(
-        "watermark = \"xmin\" is not possible: {why}; only rows that the source itself stores in a heap have an xmin that tells when they were written"
+        "watermark = \"xmin\" is not possible: {why}; only rows in a heap of the source itself have an xmin that tells when they were written"
     );
     Err(Error::new(Phase::Plan, Kind::Refused, message)
-        .hint("Name columns that tell when a row changed: watermark = [\"updated_at\"]"))
+        .hint("Name columns that record when a row changed: watermark = [\"updated_at\"]"))
 }
 
-/// The recorded watermark, if a run may follow from it.
+/// Returns the recorded watermark if an incremental run may continue from it, else the reason for a full run.
 fn follows<'a>(
     table: &TableConfig,
     fingerprint: Option<&str>,
@@ -290,14 +292,14 @@ fn follows<'a>(
 ) -> Result<&'a str, String> {
     let recorded = last.and_then(|last| Some((last, last.watermark.as_deref()?)));
     let Some((last, watermark)) = recorded else {
-        return Err("no watermark is recorded yet, for this table, source and scope".to_owned());
+        return Err("no watermark is recorded yet for this table, source and scope".to_owned());
     };
     let changed = changed(last.fingerprint.as_deref(), fingerprint);
     if !changed.is_empty() {
         return Err(format!("changed since the last run: {}", changed.join(", ")));
     }
     match last.full_age {
-        None => Err("there was no full run yet".to_owned()),
+        None => Err("no full run has completed yet".to_owned()),
         Some(age) if age >= table.full_every => Err(format!(
             "the last full run was {} ago, full_every = {}",
             figures::duration(age),
@@ -311,8 +313,8 @@ fn human(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// What decides which rows a table is made of, and what they look like: when it changes, rows that did not change in the
-/// source are other rows on the target.
+/// Returns everything that decides which rows a table consists of and what they look like. When it changes, rows that
+/// are unchanged in the source become different rows on the target.
 fn fingerprint(table: &TableConfig, columns: &[ColumnPlan]) -> Value {
     let columns: serde_json::Map<String, Value> =
         columns.iter().map(|column| (column.name.as_str().to_owned(), json!(column.source))).collect();
@@ -350,7 +352,7 @@ fn fingerprint(table: &TableConfig, columns: &[ColumnPlan]) -> Value {
     })
 }
 
-/// The parts of two fingerprints that differ, by name. Of what is not recorded nothing is known to be the same.
+/// Returns the names of the parts in which two fingerprints differ. A part that was not recorded counts as different.
 fn changed(recorded: Option<&str>, now: Option<&str>) -> Vec<&'static str> {
     let parse = |text: Option<&str>| text.and_then(|text| serde_json::from_str::<Value>(text).ok());
     let (recorded, now) = (parse(recorded).unwrap_or_default(), parse(now).unwrap_or_default());
@@ -367,16 +369,16 @@ fn changed(recorded: Option<&str>, now: Option<&str>) -> Vec<&'static str> {
     .collect()
 }
 
-/// True for rows that may have been written since a time, by any of their columns.
+/// Returns a predicate for rows that may have been written since a time, according to any of their columns.
 ///
-/// `timestamp` and `date` are local time in the source's TimeZone, which goes back when summer time ends: what is
-/// written afterwards may look older than the watermark, so that the time three hours later, less three hours, counts
-/// where it is less.
+/// `timestamp` and `date` are local time in the source's TimeZone, which goes back when summer time ends. A row
+/// written afterwards may look older than the watermark, so the lower bound is the smaller of the watermark and the
+/// local time three hours later, less three hours.
 fn since_time(recorded: &str, times: &[Time]) -> Result<String, String> {
     let is_time = recorded.starts_with(|c: char| c.is_ascii_digit())
         && recorded.chars().all(|c| c.is_ascii_digit() || " :.+-TZ".contains(c));
     if !is_time {
-        return Err("what is recorded as its watermark is not a time".to_owned());
+        return Err("the recorded watermark is not a time".to_owned());
     }
     let low = format!("{}::pg_catalog.timestamptz", literal(recorded));
     let back = format!("{}::pg_catalog.interval", literal(SET_BACK));
@@ -401,9 +403,9 @@ fn since_time(recorded: &str, times: &[Time]) -> Result<String, String> {
 
 /// A recorded watermark of transaction numbers, as [`NumberMark`] writes it: number and history.
 pub(crate) struct NumberMark {
-    /// The oldest transaction that was open, as 64 bits.
+    /// The oldest open transaction, as 64 bits.
     pub(crate) xmin: u64,
-    /// What it belongs to.
+    /// The history it belongs to.
     pub(crate) history: History,
 }
 
@@ -416,38 +418,40 @@ impl fmt::Display for NumberMark {
 impl FromStr for NumberMark {
     type Err = String;
 
-    /// Errors are reasons for a full run, as clauses.
+    /// Parses the text form. Errors are reasons for a full run, as clauses.
     fn from_str(recorded: &str) -> Result<Self, String> {
         let parsed =
             recorded.split_once('@').and_then(|(xmin, rest)| Some((xmin.parse::<u64>().ok()?, rest)));
         let Some((xmin, history)) = parsed else {
-            return Err("what is recorded as its watermark is no transaction".to_owned());
+            return Err("the recorded watermark is not a transaction number".to_owned());
         };
         let history = history.parse().map_err(|()| {
-            "what is recorded as its watermark lacks the timeline and the start of the source's server, as an earlier version wrote it"
+            "the recorded watermark, written by an earlier version, lacks the timeline and the start time of the source's server"
                 .to_owned()
         })?;
         Ok(Self { xmin, history })
     }
 }
 
-/// True for rows that a transaction wrote which is not older than the recorded one.
+/// Returns a predicate for rows written by a transaction that is not older than the recorded one.
 ///
-/// `xmin` has 32 bits and goes round. `age` compares both numbers with the same present one, and gives rows of
-/// transactions that are frozen for good the greatest age there is (manual, 25.1.5).
+/// `xmin` has 32 bits and wraps around. `age` compares both numbers with the same current one, and gives rows of
+/// permanently frozen transactions the greatest possible age (manual, 25.1.5).
 fn since_xmin(recorded: &str, now: Option<&Result<Transactions, String>>) -> Result<String, String> {
     let now = match now {
         Some(now) => now.as_ref().map_err(String::clone)?,
-        None => return Err("the source's transactions were not looked at".to_owned()),
+        None => return Err("the source's transaction numbers were not read".to_owned()),
     };
     let then: NumberMark = recorded.parse()?;
     if let Some(why) = now.history.differs_from(&then.history) {
         return Err(why);
     }
     match now.xmin.checked_sub(then.xmin) {
-        None => Err("the source's transactions went back since the last run: it was restored".to_owned()),
+        None => Err("the source's transaction numbers went back since the last run: the server was restored"
+            .to_owned()),
         Some(passed) if passed >= TRANSACTIONS_MAX => {
-            Err("too many transactions lie between this run and the last one to be told apart".to_owned())
+            Err("too many transactions lie between this run and the last one to compare their numbers"
+                .to_owned())
         }
         Some(_) => Ok(format!(
             "pg_catalog.age(xmin) operator(pg_catalog.<=) pg_catalog.age('{}'::pg_catalog.xid)",
@@ -483,9 +487,9 @@ mod tests {
             (recorded("7"), here(200), "lacks the timeline"),
             (recorded(HISTORY), here(99), "went back"),
             (recorded(HISTORY), here(100 + (1 << 31)), "too many"),
-            ("2026-01-01T00:00:00Z".to_owned(), here(200), "no transaction"),
+            ("2026-01-01T00:00:00Z".to_owned(), here(200), "not a transaction"),
             (recorded(HISTORY), unknown, "a standby"),
-            (recorded(HISTORY), None, "not looked at"),
+            (recorded(HISTORY), None, "not read"),
         ] {
             let reason = since_xmin(&recorded, now.as_ref()).unwrap_err();
             assert!(reason.contains(word), "{recorded}: {reason}");

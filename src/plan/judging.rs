@@ -1,14 +1,15 @@
-//! Where references are judged and lookups are filled: while the rows stream by, or on the target when they are in staging.
+//! Decides where references are judged and lookups are filled: while rows stream by, or on the target once they are
+//! in staging.
 //!
-//! Streaming is preferred: rows that are not to be loaded never reach the target. It needs the other table's keys or
-//! values before the first row, so that
-//! - keys can be compared without the server ([`comparable_types`], no collation of their own),
-//! - the other table is *settled* once it is loaded: nothing that is done to its staging table afterwards takes a row
-//!   away or changes it. A table that refers to itself, or in a circle, is not; neither is one of which something is judged
-//!   on staging that rejects or changes rows, or with duplicates of which one stays where that is not the same to
-//!   whoever refers to it, or one whose live rows stay in part.
+//! Streaming is preferred, because rows that must not be loaded then never reach the target. It needs the other
+//! table's keys or values before the first row, so that
+//! - keys must be comparable without the server ([`comparable_types`], default collation),
+//! - the other table must be *settled* once it is loaded: nothing done to its staging table afterwards removes or
+//!   changes a row. A table is not settled if it references itself or is part of a cycle, if a rule judged on staging
+//!   rejects or changes its rows, if it has duplicates and the choice among them matters to the tables that refer to
+//!   it, or if some of its live rows stay.
 //!
-//! Everything else is judged by set-wise statements on the target, with the same result.
+//! Everything else is judged by set-based statements on the target, with the same result.
 
 use super::{Facts, Group, Lookup, Pair, Reference, TablePlan};
 use crate::config::OnOrphan;
@@ -21,34 +22,34 @@ use crate::pg::name::{Ident, TableName};
 pub enum Judged {
     /// While the rows stream by.
     Streaming {
-        /// How the values of each pair of columns are read: ours, theirs.
+        /// How the values of each pair of columns are read: referencing side, referenced side.
         kinds: Vec<(KeyKind, KeyKind)>,
-        /// Where the keys come from.
+        /// The origin of the keys.
         keys: Keys,
     },
-    /// On the target, when the rows are in staging; why, as a clause.
+    /// On the target, when the rows are in staging; the reason, as a clause.
     Staged(String),
 }
 
-/// Where the keys or values of another table come from.
+/// The origin of another table's keys or values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Keys {
     /// The rows of this entry of the plan, as they stream by.
     Entry(usize),
-    /// The live table, which no entry fills.
+    /// The live table, which no entry loads.
     Live,
 }
 
-/// So many keys of a live table are fetched however few rows refer to them: a fraction of a second.
+/// Number of keys of a live table that are always fetched, however few rows refer to them: a fraction of a second.
 const FETCHED_ROWS_MIN: f64 = 100_000.0;
 
-/// More keys than this for each referring row are not worth fetching.
+/// Maximum number of keys worth fetching per referring row.
 const FETCHED_PER_ROW: f64 = 2.0;
 
-/// What PostgreSQL writes has one form for each value, what files hold may have many: `7`, `07` and ` 7`.
-const READ_BY_SERVER: &str = "only the server knows what values of files mean";
+/// PostgreSQL writes each value in one form; files may contain several: `7`, `07` and ` 7`.
+const READ_BY_SERVER: &str = "only the server can interpret values from files";
 
-/// `text` and `varchar`: one is the other wherever it fits.
+/// `text` and `varchar` can stand in for each other.
 const STRINGS: [Oid; 2] = [25, 1043];
 
 /// Decides for every lookup and every reference. The apply methods must have been chosen.
@@ -81,13 +82,13 @@ fn keep_together(table: &mut TablePlan) {
     if table.references_interact() && table.references.iter().any(is_judged_there) {
         for reference in &mut table.references {
             if matches!(reference.judged, Judged::Streaming { .. }) {
-                reference.judged = staged("one that shares columns with it is judged there");
+                reference.judged = staged("a reference that shares columns with it is judged there");
             }
         }
     }
 }
 
-/// Whether what is staged of a table stays as it is, duplicates apart.
+/// Returns whether the staged rows of a table stay as they are, apart from duplicates.
 fn is_settled(table: &TablePlan) -> bool {
     let is_streaming = |judged: &Judged| matches!(judged, Judged::Streaming { .. });
     let is_demanded = |lookup: &Lookup| table.late_not_null().any(|name| *name == lookup.column);
@@ -104,7 +105,7 @@ fn is_settled(table: &TablePlan) -> bool {
         })
 }
 
-/// A table whose references and lookups are looked at, and what is known of the others.
+/// The table whose references and lookups are decided, and the facts about the others.
 struct Case<'a> {
     table: &'a TablePlan,
     tables: &'a [TablePlan],
@@ -116,7 +117,7 @@ impl Case<'_> {
     fn reference(&self, reference: &Reference, circle: &[usize]) -> Judged {
         let is_in_circle = |parent: &usize| circle.contains(parent);
         if reference.to == self.table.name || reference.parents.iter().any(is_in_circle) {
-            return staged("it is closed to a fixed point");
+            return staged("it is part of a cycle, which is resolved there");
         }
         if !reference.parts.is_empty() {
             return staged("only the server knows which rows go to which partition");
@@ -150,7 +151,7 @@ impl Case<'_> {
 
     fn lookup(&self, lookup: &Lookup) -> Judged {
         if lookup.is_deferred {
-            return staged("the two tables are closed to a fixed point");
+            return staged("the two tables form a cycle, which is resolved there");
         }
         if !self.table.uses_staging {
             return staged("the table is loaded without staging");
@@ -159,10 +160,10 @@ impl Case<'_> {
             return staged(READ_BY_SERVER);
         }
         if !lookup.is_unique {
-            return staged("there may be several rows for one key");
+            return staged("several rows may match one key");
         }
         if !lookup.null_values.is_empty() {
-            return staged("the server knows which of its values mean NULL");
+            return staged("only the server knows which of its values mean NULL");
         }
         let Some(kinds) = self.kinds_of_lookup(lookup) else {
             return staged("only the server can compare or convert its columns");
@@ -189,7 +190,7 @@ impl Case<'_> {
         })
     }
 
-    /// Streaming, unless something about the other table speaks against it.
+    /// Returns streaming, unless the other table rules it out.
     fn judged(
         &self,
         kinds: Vec<(KeyKind, KeyKind)>,
@@ -202,19 +203,19 @@ impl Case<'_> {
             [parent] => {
                 let other = &self.tables[parent];
                 let unsettled = if other.name != *to {
-                    Some("the rows of one are a part of the other's, of which it is a partition")
+                    Some("one table is a partition of the other")
                 } else if !other.uses_staging {
                     Some("the other table is loaded without staging")
                 } else if other.csv.is_some() {
                     Some(READ_BY_SERVER)
                 } else if !self.settled[parent] {
-                    Some("what the other table will hold is known only when it is staged")
+                    Some("the final contents of the other table are known only after staging")
                 } else {
                     None
                 };
                 (Keys::Entry(parent), unsettled.or_else(|| objection(other)))
             }
-            _ => return staged("several entries fill the other table"),
+            _ => return staged("several entries load the other table"),
         };
         match why_not {
             Some(why) => staged(why),
@@ -222,7 +223,7 @@ impl Case<'_> {
         }
     }
 
-    /// How the pairs of columns are compared; `None` if the client cannot.
+    /// Returns how the pairs of columns are compared; `None` if the client cannot.
     fn kinds_of_reference(&self, reference: &Reference) -> Option<Vec<(KeyKind, KeyKind)>> {
         let parent = self.facts.target.relations.get(&reference.to)?;
         if reference.collations.iter().any(Option::is_some) {
@@ -239,7 +240,7 @@ impl Case<'_> {
             .collect()
     }
 
-    /// The same for a lookup, whose value must travel as it is, too.
+    /// Likewise for a lookup, whose value must also be sent unchanged.
     fn kinds_of_lookup(&self, lookup: &Lookup) -> Option<Vec<(KeyKind, KeyKind)>> {
         let target = self.facts.target;
         let parent = target.relations.get(&lookup.from)?;
@@ -261,7 +262,7 @@ impl Case<'_> {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let referring = self.table.row_estimate as f64;
         (rows > FETCHED_ROWS_MIN.max(FETCHED_PER_ROW * referring))
-            .then_some("the other table has far more rows than refer to it")
+            .then_some("the other table has far more rows than there are references to it")
     }
 }
 
@@ -273,7 +274,7 @@ fn is_changed(table: &TablePlan, column: &Ident) -> bool {
     table.columns.iter().any(|known| known.name == *column && !known.is_kept)
 }
 
-/// Whether a column is NULL while rows stream by, because it is filled on staging.
+/// Returns whether a column is NULL while rows stream by because it is filled on staging.
 fn is_filled_later(table: &TablePlan, column: &Ident) -> bool {
     let fills = |lookup: &Lookup| lookup.column == *column && matches!(lookup.judged, Judged::Staged(_));
     table.lookups.iter().any(fills)
@@ -284,14 +285,14 @@ fn staged(why: &str) -> Judged {
 }
 
 impl std::fmt::Display for Judged {
-    /// Where, after "judged" or "filled".
+    /// Completes "judged" or "filled".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Streaming { keys: Keys::Entry(_), .. } => {
-                f.write_str("while streaming, by the keys of its rows in this run")
+                f.write_str("while streaming, against the keys loaded in this run")
             }
             Self::Streaming { keys: Keys::Live, .. } => {
-                f.write_str("while streaming, by the keys that the target has")
+                f.write_str("while streaming, against the keys on the target")
             }
             Self::Staged(why) => write!(f, "on the target: {why}"),
         }

@@ -1,9 +1,9 @@
-//! Columns that are filled from another table of the target, as that will be after the run.
+//! Columns filled from another table of the target, as it will be after the run.
 //!
-//! The source columns that are matched travel besides those that are loaded, into columns of staging that exist for that
-//! only: they may be columns that are not loaded at all, and they keep the type of the source, so that values are compared
-//! as PostgreSQL compares the two types and never changed by a cast beforehand. Where a loaded column holds just the same,
-//! and goes on doing so, it is matched itself ([`share`]).
+//! The source columns used for matching are sent in addition to the loaded columns, into separate staging columns.
+//! They need not be loaded at all, and they keep the source's type, so that values are compared as PostgreSQL
+//! compares the two types, without a cast. A loaded column that holds the same values and keeps them is matched
+//! directly ([`share`]).
 
 use std::collections::HashMap;
 
@@ -16,32 +16,33 @@ use crate::pg::catalog::{Catalog, Column, Relation, RelationKind};
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::pg::render::Renderer;
 
-/// A column that is filled from another table.
+/// A column filled from another table.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    /// The column of the target that is filled.
+    /// The target column that is filled.
     pub column: Ident,
-    /// The table that is looked up.
+    /// The looked-up table.
     pub from: TableName,
-    /// What must be equal. A NULL equals nothing.
+    /// The pairs of columns that must be equal. NULL never matches.
     pub pairs: Vec<Pair>,
     /// The column whose value is taken.
     pub value: Ident,
-    /// How the smallest of several values is found, as SQL after ORDER BY; `{}` stands for the value.
+    /// The ORDER BY term that finds the smallest of several values; `{}` stands for the value.
     pub value_order: &'static str,
-    /// Whether the matched columns identify a row of the looked-up table, so that there is one value at most.
+    /// Whether the matched columns identify a row of the looked-up table, so that there is at most one value.
     pub is_unique: bool,
     /// Values that are loaded as NULL.
     pub null_values: Vec<String>,
-    /// Whether a row without a match is rejected rather than given a NULL.
+    /// Whether a row without a match is rejected instead of getting NULL.
     pub rejects_missing: bool,
-    /// The entries of the plan whose rows the looked-up table will hold; none: it stays as it is.
+    /// The entries that load the looked-up table; empty if the run does not change it.
     pub parents: Vec<usize>,
-    /// The looked-up table is in one circle with this one: it is settled only after references have been judged.
+    /// Whether both tables are part of one cycle, so that the looked-up table is settled only after references have
+    /// been judged.
     pub is_deferred: bool,
-    /// Where it is filled.
+    /// Where the column is filled.
     pub judged: Judged,
-    /// Where it stands in the config.
+    /// Its location in the config.
     pub at: Location,
 }
 
@@ -50,33 +51,33 @@ pub struct Lookup {
 pub struct Pair {
     /// The source's column.
     pub source: Ident,
-    /// The column of staging that it travels in: a loaded one, or one that is there for it alone.
+    /// The staging column it is sent into: a loaded column, or one that exists only for matching.
     pub staged: Ident,
     /// The type of that column, as SQL.
     pub type_name: String,
     /// The column of the looked-up table.
     pub theirs: Ident,
-    /// How the two are compared, theirs first, as SQL.
+    /// The comparison operator, with the looked-up column on the left, as SQL.
     pub operator: String,
-    /// The collation of the comparison where it is not the type's own, as SQL: theirs.
+    /// The looked-up column's collation where it is not the type's own, as SQL.
     pub collation: Option<String>,
 }
 
-/// The lookups of one entry, and what has to travel for them.
+/// The lookups of one entry, and the columns that must be sent for them.
 pub(super) struct Found {
     pub(super) lookups: Vec<Lookup>,
-    /// The columns that only staging has.
+    /// Columns that exist only in staging.
     pub(super) matched: Vec<ColumnPlan>,
-    /// Those that can only travel as text, with the reason.
+    /// Columns that can only be sent as text, with the reason.
     pub(super) text_only: Vec<(Ident, &'static str)>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Finds the lookups of an entry; which entries fill the looked-up tables is known later.
+/// Finds the lookups of an entry. Which entries load the looked-up tables is determined later.
 ///
 /// # Errors
-/// [`Kind::Schema`] where a table or a column is missing or types cannot match, [`Kind::Refused`] and
-/// [`Kind::Permission`] where it cannot be looked up.
+/// [`Kind::Schema`] if a table or column is missing or types cannot match, [`Kind::Refused`] and [`Kind::Permission`]
+/// if the table cannot be looked up.
 pub(super) fn of_table(
     table: &TableConfig,
     source: &[Column],
@@ -90,7 +91,7 @@ pub(super) fn of_table(
         let lookup = found.lookup(table, config, source, target, facts)?;
         found.lookups.push(lookup);
     }
-    // COPY takes no column twice by its name.
+    // COPY accepts a column name only once.
     for column in &mut found.matched {
         column.is_plain = column.is_plain && !loaded.iter().any(|other| other.source == column.source);
     }
@@ -208,7 +209,7 @@ impl Found {
     }
 }
 
-/// A name that no column of the target has. Staging has only columns of the target besides.
+/// Returns a name that no target column has. All other staging columns are target columns.
 fn hidden_name(number: usize, target: &Relation) -> Ident {
     let mut name = Ident::new(format!("bulkload_match_{}", number + 1));
     while target.column(&name).is_some() {
@@ -217,7 +218,7 @@ fn hidden_name(number: usize, target: &Relation) -> Ident {
     name
 }
 
-/// The column to fill.
+/// Returns the column to fill.
 fn filled<'a>(config: &LookupConfig, target: &'a Relation) -> Result<&'a Column> {
     let at = &config.column.at;
     let name = &config.column.value;
@@ -228,13 +229,13 @@ fn filled<'a>(config: &LookupConfig, target: &'a Relation) -> Result<&'a Column>
                 format!("column {} of the target is generated and cannot be given a value", plain(name));
             Err(Error::new(Phase::Plan, Kind::Schema, message)
                 .at(at.clone())
-                .hint("Leave the lookup out: the target computes the column."))
+                .hint("Remove the lookup: the target computes the column."))
         }
         Some(column) => Ok(column),
     }
 }
 
-/// The table that is looked up.
+/// Returns the looked-up table.
 fn looked_up<'a>(config: &LookupConfig, ours: &TableName, target: &'a Catalog) -> Result<&'a Relation> {
     let (name, at) = (&config.from.value, &config.from.at);
     let refuse = |kind, message: String, hint: String| {
@@ -244,14 +245,14 @@ fn looked_up<'a>(config: &LookupConfig, ours: &TableName, target: &'a Catalog) -
         return refuse(
             Kind::Schema,
             format!("the target has no table {}", name.plain()),
-            "A lookup reads a table of the target. Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.".to_owned(),
+            "A lookup reads a table of the target. Write names as in SQL: they are folded to lower case unless double-quoted, and the schema defaults to public.".to_owned(),
         );
     };
     if !matches!(parent.kind, RelationKind::Table | RelationKind::Partitioned) {
         return refuse(
             Kind::Schema,
             format!("{} on the target is a {}, not a table", name.plain(), parent.kind.word()),
-            "Look up the table that the rows are in.".to_owned(),
+            "Look up the table that contains the rows.".to_owned(),
         );
     }
     if name == ours {
@@ -271,7 +272,7 @@ fn looked_up<'a>(config: &LookupConfig, ours: &TableName, target: &'a Catalog) -
     Ok(parent)
 }
 
-/// A column of the looked-up table, that our role may read.
+/// Returns a column of the looked-up table that our role may read.
 fn theirs<'a>(parent: &'a Relation, name: &Ident, at: &Location, role: &str) -> Result<&'a Column> {
     let column = parent.column(name).ok_or_else(|| no_column(parent, name, at))?;
     if !parent.rights.select && !column.may_select {
@@ -298,7 +299,7 @@ fn no_match(
     to: &Column,
 ) -> Error {
     let message = format!(
-        "lookup of {}: source column {} is {}, {} of {} is {}: these types cannot match",
+        "lookup of {}: source column {} is {}, {} of {} is {}: these types cannot be compared",
         plain(&config.column.value),
         plain(&from.name),
         from.type_name,
@@ -309,17 +310,16 @@ fn no_match(
     Error::new(Phase::Plan, Kind::Schema, message).at(name.at.clone()).hint(CAST_HINT)
 }
 
-/// What can be done where types differ so much that PostgreSQL does not compare them.
-pub(crate) const CAST_HINT: &str =
-    "Cast the source's column: query = \"select *, a_column::a_type as another from …\", and match that one.";
+/// The hint for types that PostgreSQL cannot compare.
+pub(crate) const CAST_HINT: &str = "Cast the source column with query = \"select *, a_column::a_type as another from …\", and match the new column.";
 
-/// Whether a unique index of the live table says that there is one row at most.
+/// Returns whether a unique index of the live table guarantees at most one row.
 fn identifies_live(parent: &Relation, pairs: &[Pair]) -> bool {
     let is_matched = |name: &Ident| pairs.iter().any(|pair| pair.theirs == *name);
     parent.unique_indexes.iter().any(|index| index.is_plain() && index.columns.iter().all(is_matched))
 }
 
-/// Finds out which entries fill the looked-up tables.
+/// Determines which entries load the looked-up tables.
 ///
 /// # Errors
 /// [`Kind::Refused`] for a cycle.
@@ -334,7 +334,7 @@ pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
         lookup.parents.iter().for_each(|&parent| is_looked_up[parent] = true);
         match *lookup.parents.as_slice() {
             [] => {}
-            // Of rows with one key one is loaded.
+            // Only one of several rows with the same key is loaded.
             [parent] => {
                 let is_matched = |name: &Ident| lookup.pairs.iter().any(|pair| pair.theirs == *name);
                 let has_key = keys[parent].as_ref().is_some_and(|key| key.iter().all(is_matched));
@@ -350,7 +350,7 @@ pub(super) fn connect(tables: &mut [TablePlan]) -> Result<()> {
     refuse_cycles(tables)
 }
 
-/// What is looked up in a table of the run is looked up among the rows that it loads.
+/// Checks that this run loads the columns that are looked up in a table of the run.
 fn refuse_unloaded(tables: &[TablePlan]) -> Result<()> {
     for (table, lookup) in tables.iter().flat_map(|table| table.lookups.iter().map(move |l| (table, l))) {
         for &parent in &lookup.parents {
@@ -364,7 +364,7 @@ fn refuse_unloaded(tables: &[TablePlan]) -> Result<()> {
                 lookup.from.plain()
             );
             return Err(Error::new(Phase::Plan, Kind::Refused, message).at(lookup.at.clone()).hint(format!(
-                "Fill the column of {} under its [table.columns], or look another one up.",
+                "Fill the column of {} under its [table.columns], or look up another column.",
                 lookup.from.plain()
             )));
         }
@@ -386,8 +386,7 @@ fn refuse_cycles(tables: &[TablePlan]) -> Result<()> {
     Ok(())
 }
 
-/// Follows lookups from the last table of `path` back to its first one. Lookups without a cycle are as deep as there are
-/// tables at most.
+/// Follows lookups from the last table of `path` back to the first. The depth is at most the number of tables.
 fn find_cycle(tables: &[TablePlan], path: &mut Vec<usize>) -> Option<Location> {
     let (first, last) = (*path.first()?, *path.last()?);
     for lookup in &tables[last].lookups {
@@ -397,7 +396,7 @@ fn find_cycle(tables: &[TablePlan], path: &mut Vec<usize>) -> Option<Location> {
                 return Some(lookup.at.clone());
             }
             if path.contains(&parent) {
-                // A cycle that does not lead back to the first table is found from one of its own.
+                // A cycle that does not lead back to the first table is found from one of its members.
                 continue;
             }
             path.push(parent);
@@ -410,8 +409,9 @@ fn find_cycle(tables: &[TablePlan], path: &mut Vec<usize>) -> Option<Location> {
     None
 }
 
-/// Has loaded columns matched where they hold what would travel besides them. References must have been found: one whose
-/// orphans become NULL changes its columns before the lookups of staging are filled, or after.
+/// Matches loaded columns directly where they hold the values that would be sent in addition. References must have
+/// been found, because a column that becomes NULL for orphans changes before or after the lookups of staging are
+/// filled.
 pub(super) fn share(tables: &mut [TablePlan]) {
     for table in tables {
         let is_nulled = |name: &Ident| {
@@ -443,7 +443,7 @@ pub(super) fn share(tables: &mut [TablePlan]) {
     }
 }
 
-/// Marks the lookups in tables that stand in one circle with the one that looks them up.
+/// Marks the lookups whose table is part of a cycle with the table being filled.
 pub(super) fn defer(tables: &mut [TablePlan], groups: &[Group]) {
     for circle in groups.iter().flat_map(|group| &group.order) {
         for &table in circle {
@@ -455,7 +455,7 @@ pub(super) fn defer(tables: &mut [TablePlan], groups: &[Group]) {
 }
 
 impl Pair {
-    /// The comparison, as SQL: the looked-up table's column as `theirs`, the row of staging as `staged`.
+    /// Returns the comparison as SQL, with the looked-up column as `theirs` and the staging row as `staged`.
     pub(crate) fn matches_sql(&self, theirs: &str, staged: &str) -> String {
         let collate = self.collation.as_ref().map(|c| format!(" collate {c}")).unwrap_or_default();
         format!("{theirs} {} {staged}.{}{collate}", self.operator, self.staged)
@@ -463,25 +463,26 @@ impl Pair {
 }
 
 impl Lookup {
-    /// The source's columns that are matched, as the source calls them.
+    /// Returns the matched source columns, under their names on the source.
     #[must_use]
     pub fn sources(&self) -> String {
         self.pairs.iter().map(|pair| pair.source.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// SQL that sorts values, the smallest first.
+    /// Returns SQL that sorts values, smallest first.
     pub(crate) fn order_sql(&self, value: &str) -> String {
         self.value_order.replace("{}", value)
     }
 
-    /// What a value is loaded as, as SQL.
+    /// Returns SQL for the loaded value, with `null_values` applied.
     pub(crate) fn loaded_sql(&self, value: &str) -> String {
         let nullif =
             |sql: String, null: &String| format!("nullif({sql}, {})", crate::pg::name::literal(null));
         self.null_values.iter().fold(value.to_owned(), nullif)
     }
 
-    /// A statement that does nothing, but that the target accepts only if the types can match and the value can be assigned.
+    /// Returns a statement without effect that the target accepts only if the types can be compared and the value can
+    /// be assigned.
     #[must_use]
     pub fn trial_sql(&self, table: &TableName) -> String {
         let nulls: Vec<String> =
@@ -505,7 +506,7 @@ impl Lookup {
 }
 
 impl std::fmt::Display for Lookup {
-    /// What is filled from where, for people.
+    /// Describes the lookup for people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pairs: Vec<String> = self
             .pairs
@@ -519,7 +520,7 @@ impl std::fmt::Display for Lookup {
             plain(&self.value),
             self.from.plain(),
             pairs.join(" and "),
-            if self.rejects_missing { "rejected where there is none" } else { "NULL where there is none" }
+            if self.rejects_missing { "rejected if there is no match" } else { "NULL if there is no match" }
         )
     }
 }

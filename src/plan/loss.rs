@@ -1,12 +1,12 @@
-//! Which casts can lose something.
+//! Decides which casts can lose information.
 //!
-//! A cast of a value `v` from type S to type T loses something where `(v::T)::S` is not `v`. [`of`] decides from the types and
-//! their modifiers whether that can happen to any value. A value that the target refuses is not lost: its row is rejected, or
-//! its table fails. What is not known to be reversible can lose.
+//! A cast of a value `v` from type S to type T loses information if `(v::T)::S` differs from `v`. [`of`] decides from
+//! the types and their modifiers whether that can happen to any value. A value that the target refuses is not lost:
+//! its row is rejected, or its table fails. A cast that is not known to be reversible counts as lossy.
 
 use crate::pg::catalog::{BareType, Catalog, Column, Oid, Type};
 
-/// PostgreSQL's own types (catalog `pg_type`).
+/// Built-in types (catalog `pg_type`).
 pub(super) mod oids {
     pub(in crate::plan) const BOOL: u32 = 16;
     pub(in crate::plan) const CHAR: u32 = 18;
@@ -60,31 +60,31 @@ use oids::{
     VARCHAR, XML,
 };
 
-/// What a cast does, as a clause whose subject is the cast.
+/// The effect of a cast, as a clause with the cast as its subject.
 type Why = &'static str;
 
 const DECIMALS: Why = "rounds to fewer decimal places";
 const WHOLE: Why = "rounds to whole numbers";
-const FLOAT_DIGITS: Why = "keeps no more digits than a floating-point number has";
+const FLOAT_DIGITS: Why = "keeps only the digits of a floating-point number";
 const NUMERIC_DIGITS: Why =
     "keeps the first 15 digits of a double precision number and the first 6 of a real one";
 const SECONDS: Why = "rounds fractions of a second";
 const FIELDS: Why = "drops fields of an interval";
-const BLANKS: Why = "drops blanks at the end of a text";
-const CUT: Why = "cuts long texts off";
-const READ: Why = "reads a text, which may have been written in another way";
+const BLANKS: Why = "drops trailing spaces";
+const CUT: Why = "truncates long strings";
+const READ: Why = "parses text that may not be in canonical form";
 const SKIPPED_HOUR: Why = "changes local times that the source's time zone skips when clocks go forward";
-const REPEATED_HOUR: Why = "drops which of two equal local times it was when clocks went back";
+const REPEATED_HOUR: Why = "cannot tell two equal local times apart when clocks go back";
 const TIME_OF_DAY: Why = "drops the time of day";
 const DAY: Why = "drops the date";
 const ZONE: Why = "drops the time zone";
-const TRUTH: Why = "makes every number but 0 true";
-const KEYS: Why = "drops spaces, duplicate keys and the order of keys";
+const TRUTH: Why = "turns every nonzero number into true";
+const KEYS: Why = "drops white space, duplicate keys and the order of keys";
 const HOST: Why = "drops the host part of addresses";
-const BOUNDS: Why = "writes the bounds of ranges in another way";
+const BOUNDS: Why = "writes the bounds of ranges in a different form";
 const UNKNOWN: Why = "is not known to be reversible";
 
-/// What the cast of a source column to the target's column can do to values, if it can lose something.
+/// Returns the possible loss of the cast of a source column to the target column's type; `None` if there is none.
 pub(super) fn of(source: &Catalog, from: &Column, target: &Catalog, to: &Column) -> Option<Why> {
     Sides { source, target }.loss(&source.bare_type(from), &target.bare_type(to), 0)
 }
@@ -96,7 +96,7 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     fn loss(&self, from: &BareType, to: &BareType, depth: u8) -> Option<Why> {
-        // Types cannot contain themselves; the bound only keeps a broken catalog from hanging us.
+        // Types cannot contain themselves; the limit only prevents an endless loop on a broken catalog.
         let (ours, theirs) = match (self.source.types.get(&from.oid), self.target.types.get(&to.oid)) {
             (Some(ours), Some(theirs)) if depth < 32 => (ours, theirs),
             _ => return Some(UNKNOWN),
@@ -128,8 +128,8 @@ impl Sides<'_> {
             _ if theirs.is_built_in() && theirs.category == 'S' => {
                 text_of_any((from.oid, ours.category), (to.oid, to.modifier))
             }
-            // An enum or another string type keeps a text as it is. What other types read is theirs to say: no other server knows
-            // how a value was written.
+            // An enum or another string type keeps a text unchanged. How other types read it is unknown: the other
+            // server does not know how a value was written.
             _ if ours.category == 'S' => None,
             _ if ours.name.name == theirs.name.name => None,
             _ => Some(UNKNOWN),
@@ -137,7 +137,7 @@ impl Sides<'_> {
     }
 }
 
-/// A part of a type under its domains. The elements of an array have the array's modifier.
+/// Returns a part of a type, with its domains resolved. The elements of an array have the array's modifier.
 fn part(catalog: &Catalog, kind: &Type, number: usize, modifier: Option<i32>) -> Option<BareType> {
     let detail = kind.details.get(number)?;
     let modifier = modifier.unwrap_or(detail.modifier);
@@ -153,7 +153,7 @@ fn is_built_in(from: Oid, to: Oid) -> bool {
     from < FIRST_NORMAL_OID && to < FIRST_NORMAL_OID
 }
 
-/// A type by its OID, with its modifier.
+/// A type's OID and modifier.
 type Typed = (u32, i32);
 
 fn is_text((oid, _): Typed) -> bool {
@@ -175,7 +175,7 @@ fn scalar(from: Typed, to: Typed) -> Option<Why> {
     }
 }
 
-/// Two modifiers of one type.
+/// Compares two modifiers of one type.
 fn same(from: Typed, to: Typed) -> Option<Why> {
     match from.0 {
         NUMERIC => rounds(scale(from.1), to.1),
@@ -186,17 +186,18 @@ fn same(from: Typed, to: Typed) -> Option<Why> {
     }
 }
 
-/// Decimal places of a numeric, if it has a limit: the low eleven bits with a sign (src/backend/utils/adt/numeric.c).
+/// Returns the scale of a numeric, if limited: the low eleven bits, signed (src/backend/utils/adt/numeric.c).
 pub(super) fn scale(modifier: i32) -> Option<i32> {
     (modifier >= 4).then(|| (((modifier - 4) & 0x7ff) ^ 1024) - 1024)
 }
 
-/// Digits of a numeric, if they have a limit.
+/// Returns the precision of a numeric in digits, if limited.
 fn digits(modifier: i32) -> Option<i32> {
     (modifier >= 4).then(|| (modifier - 4) >> 16)
 }
 
-/// Why a numeric with the modifier `to` does not keep values of `places` decimal places, `None` for any number of them; `None` if it does.
+/// Returns the loss if a numeric with the modifier `to` cannot hold values with `places` decimal places (`None`:
+/// unlimited).
 fn rounds(places: Option<i32>, to: i32) -> Option<Why> {
     let is_kept = match (places, scale(to)) {
         (_, None) => true,
@@ -206,7 +207,7 @@ fn rounds(places: Option<i32>, to: i32) -> Option<Why> {
     (!is_kept).then_some(DECIMALS)
 }
 
-/// The length of a varchar or char, if it has a limit.
+/// Returns the length limit of a varchar or char, if any.
 pub(super) fn length(modifier: i32) -> Option<i32> {
     (modifier >= 4).then(|| modifier - 4)
 }
@@ -220,12 +221,12 @@ fn texts(from: Typed, to: Typed) -> Option<Why> {
     }
 }
 
-/// The text of a value whose type is no string type.
+/// Returns the loss when a value of a non-string type is cast to a string type.
 fn text_of_any((from, category): (u32, char), to: Typed) -> Option<Why> {
     match (to.0, length(to.1)) {
         (NAME | CHAR, _) => Some(CUT),
         (_, None) => None,
-        // What these write may end with a blank; what the others write does not.
+        // The text of these types may end with a space; that of the others does not.
         (_, Some(_)) if matches!(from, JSON | XML) || matches!(category, 'S' | 'E' | 'C' | 'U') => {
             Some(BLANKS)
         }
@@ -237,7 +238,7 @@ fn is_time(oid: u32) -> bool {
     matches!(oid, DATE | TIME | TIMETZ | TIMESTAMP | TIMESTAMPTZ | INTERVAL)
 }
 
-/// Digits after the second.
+/// Returns the fractional digits of seconds.
 fn precision(modifier: i32) -> i32 {
     if modifier < 0 { 6 } else { modifier }
 }
@@ -257,8 +258,8 @@ fn times(from: Typed, to: Typed) -> Option<Why> {
     }
 }
 
-/// The high half says which fields are kept, the low one how many digits after the second
-/// (src/include/utils/timestamp.h).
+/// Returns the loss between two interval modifiers. The high half of a modifier has the fields that are kept, the low
+/// half the fractional digits of seconds (src/include/utils/timestamp.h).
 fn interval(from: i32, to: i32) -> Option<Why> {
     const ALL: i32 = 0x7fff;
     const FULL: i32 = 0xffff;
@@ -272,14 +273,14 @@ fn interval(from: i32, to: i32) -> Option<Why> {
     if theirs != ALL && theirs != ours { Some(FIELDS) } else { (coarse < fine).then_some(SECONDS) }
 }
 
-/// `None` if one of them is no number; else whether the cast can lose.
+/// Returns `None` if one of the types is not a number, else the possible loss.
 fn numbers(from: Typed, to: Typed) -> Option<Option<Why>> {
     let is_whole = |oid: u32| matches!(oid, INT2 | INT4 | INT8);
     let is_known = |oid: u32| is_whole(oid) || matches!(oid, NUMERIC | FLOAT4 | FLOAT8 | MONEY | OID);
     if !is_known(from.0) || !is_known(to.0) {
         return None;
     }
-    // A decimal number survives with at most this many digits (FLT_DIG, DBL_DIG).
+    // A decimal number with at most this many digits survives (FLT_DIG, DBL_DIG).
     let fits = |most: i32| {
         let is_short = digits(from.1).is_some_and(|digits| digits <= most);
         is_short && scale(from.1).is_some_and(|scale| scale.abs() <= 30)

@@ -1,6 +1,7 @@
-//! What the planner asks of an apply method.
+//! The planner's interface to an apply method.
 //!
-//! Each method brings its own [`Rules`]: whether it is possible for a table, whom it makes wait, what it needs.
+//! Each method provides its own [`Rules`]: whether it is possible for a table, which sessions it makes wait, and what
+//! it needs.
 
 use super::{Storage, TablePlan};
 use crate::config::{ApplyMethod, Strategy};
@@ -17,7 +18,7 @@ pub enum TableLock {
 }
 
 impl TableLock {
-    /// As LOCK TABLE writes it.
+    /// Returns its name as in LOCK TABLE.
     #[must_use]
     pub fn sql(self) -> &'static str {
         match self {
@@ -27,84 +28,84 @@ impl TableLock {
     }
 }
 
-/// What the planner asks an apply method. All answers are pure.
+/// The planner's questions to an apply method. All answers are pure.
 pub trait Rules: Sync {
-    /// Which method it is.
+    /// Returns the method.
     fn method(&self) -> ApplyMethod;
 
-    /// Why it cannot be used for this table, as a clause: "it has a scope". `None` if it can.
+    /// Returns why the method cannot be used for this table, as a clause ("it has a scope"); `None` if it can.
     fn refusal(&self, case: &Case<'_>) -> Option<String>;
 
-    /// Why `auto` leaves it to the operator to choose it for this table, although it is possible, as a clause.
+    /// Returns why `auto` does not choose the method for this table although it is possible, as a clause.
     fn reluctance(&self, _case: &Case<'_>) -> Option<String> {
         None
     }
 
-    /// What speaks against it for this table although it is possible, as a clause that its name begins: "would be slow: …".
-    /// `auto` passes it over then, if it can.
+    /// Returns why the method is a poor choice for this table although it is possible, as a clause that follows the
+    /// method's name ("would be slow: …"). `auto` then avoids it if it can.
     fn drawback(&self, _case: &Case<'_>) -> Option<String> {
         None
     }
 
-    /// The lock it takes on the live table.
+    /// Returns the lock it takes on the live table.
     fn lock(&self) -> TableLock;
 
-    /// Who waits and for how long, in words.
+    /// Returns which sessions wait and for how long, in words.
     fn waits(&self) -> &'static str;
 
-    /// Whether `auto` may choose it.
+    /// Returns whether `auto` may choose it.
     fn is_automatic(&self) -> bool;
 
-    /// Whether rows go through a staging table.
+    /// Returns whether rows go through a staging table.
     fn uses_staging(&self) -> bool;
 
-    /// Whether it compares the staged rows with the live ones by key, so that only differences are written.
+    /// Returns whether it compares the staged rows with the live ones by key and writes only differences.
     fn compares(&self) -> bool {
         false
     }
 
-    /// The strategy that it is a way of.
+    /// Returns the strategy it implements.
     fn strategy(&self) -> Strategy {
         Strategy::Replace
     }
 
-    /// Whether it leaves the old rows on disk beside the new ones until VACUUM.
+    /// Returns whether it leaves the old rows on disk next to the new ones until VACUUM.
     fn doubles_table(&self) -> bool;
 }
 
-/// A table for which a method is considered, and what the run does to the others.
+/// A table for which a method is considered, and what the run does to the other tables.
 pub struct Case<'a> {
     /// The table's plan so far.
     pub table: &'a TablePlan,
     /// The live table.
     pub target: &'a Relation,
-    /// Another entry of the config fills it, too.
+    /// Whether another entry of the config loads it too.
     pub is_shared: bool,
     /// `server_version_num` of the target.
     pub version: u32,
-    /// What the other tables of the same transaction are.
+    /// The other tables of the same transaction.
     pub others: &'a [&'a Storage],
-    /// What becomes of each table of the same group under this assumption; `None` for any other table.
+    /// Returns the fate of each table of the group under this assumption; `None` for any other table.
     pub fate: &'a dyn Fn(&TableName) -> Option<Fate>,
 }
 
-/// What the run does to a table.
+/// The effect of the run on a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fate {
-    /// The method that it gets.
+    /// Its apply method.
     pub method: ApplyMethod,
-    /// All of its rows are dealt with: the entry has no scope, and is not a partition of it.
+    /// Whether the method covers all of its rows: the entry has no scope and is not for a partition.
     pub is_whole: bool,
 }
 
 impl Case<'_> {
-    /// A table that references this one and is not dealt with by one of `methods` in the same transaction.
+    /// Returns a table that references this one and is not covered by one of `methods` in the same transaction.
     #[must_use]
     pub fn foreign_referrer(&self, methods: &[ApplyMethod]) -> Option<String> {
         self.referrer(methods, |key| key.is_enforced)
     }
 
-    /// The same, by a foreign key of whatever kind: TRUNCATE minds those, too, that are NOT ENFORCED.
+    /// Likewise, for foreign keys of any kind: TRUNCATE also respects those that are NOT ENFORCED.
     #[must_use]
     pub fn any_referrer(&self, methods: &[ApplyMethod]) -> Option<String> {
         self.referrer(methods, |_| true)

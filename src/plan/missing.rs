@@ -1,9 +1,9 @@
-//! Columns of the target that nothing fills, and those that were filled once and are not any more.
+//! Target columns that nothing fills, and columns that an earlier run filled but this one does not.
 //!
-//! What becomes of such a column depends on the method: where only differences are written, rows that stay keep their values;
-//! where all rows are written anew, they get the column's default. [`tell`] says which. A column that an earlier run filled
-//! from a column that the source has lost since is another matter: its values would grow stale, or vanish, without
-//! a word. That fails the table, unless the config says what is meant.
+//! The outcome depends on the method: where only differences are written, existing rows keep their values; where all
+//! rows are rewritten, they get the column's default. [`tell`] reports which. A column that an earlier run filled
+//! from a source column that no longer exists is different: its values would silently become stale or vanish. That
+//! fails the table unless the config chooses an outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,27 +15,27 @@ use crate::error::{Error, Kind, Phase};
 use crate::pg::catalog::{Column, Relation};
 use crate::pg::name::{Ident, plain};
 
-/// A column of the target that nothing fills.
+/// A target column that nothing fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfilled {
     /// Its name.
     pub name: Ident,
-    /// What it gets in a row that is written.
+    /// The value it gets in a row that is written.
     pub gets: Gets,
 }
 
-/// What a column gets that an INSERT does not name.
+/// The value of a column that an INSERT omits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gets {
     /// Its default.
     Default,
     /// NULL
     Null,
-    /// A fresh value of its identity.
+    /// A new identity value.
     Identity,
 }
 
-/// The columns of a table that nothing fills.
+/// Returns the columns of a table that nothing fills.
 pub(super) fn unfilled(target: &Relation, loaded: &[ColumnPlan]) -> Vec<Unfilled> {
     let is_loaded = |column: &&Column| loaded.iter().any(|loaded| loaded.name == column.name);
     let open = target.columns.iter().filter(|column| !column.generated && !is_loaded(column));
@@ -50,20 +50,20 @@ pub(super) fn unfilled(target: &Relation, loaded: &[ColumnPlan]) -> Vec<Unfilled
     .collect()
 }
 
-/// Which columns of a table are filled, and from where; kept in the state for later runs.
+/// The filled columns of a table and their origins; kept in the state for later runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Filled {
-    /// Columns of the target, each with the column of the source that it is taken from.
+    /// Target columns, each with the source column it is taken from.
     columns: BTreeMap<String, String>,
     /// Columns that the target computes from others.
     generated: BTreeSet<String>,
-    /// Columns of the source that lookups match by.
+    /// Source columns used to match lookups.
     matched: BTreeSet<String>,
 }
 
 impl Filled {
-    /// What a run fills.
+    /// Returns the columns that a run fills.
     pub(super) fn of(loaded: &[ColumnPlan], matched: &[ColumnPlan], target: &Relation) -> Self {
         let text = |name: &Ident| name.as_str().to_owned();
         let taken =
@@ -76,30 +76,30 @@ impl Filled {
         }
     }
 
-    /// What an earlier run recorded; nothing if it recorded something else.
+    /// Parses the record of an earlier run; `None` if it has another form.
     pub(super) fn recorded(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// As it is recorded.
+    /// Returns the recorded form.
     pub(super) fn text(&self) -> Option<String> {
         serde_json::to_string(self).ok()
     }
 
-    /// The columns that the source has lost since, as it called them.
+    /// Returns the columns that the source has lost since, under their names on the source.
     fn lost<'f>(&'f self, source: &[Column]) -> BTreeSet<&'f str> {
         let is_there = |name: &str| source.iter().any(|column| column.name.as_str() == name);
         let used = self.columns.values().chain(&self.matched);
         used.map(String::as_str).filter(|name| !is_there(name)).collect()
     }
 
-    /// Whether an error about a table can come of what the source has lost since.
+    /// Returns whether an error about a table may be caused by columns that the source has lost since.
     pub(super) fn explains(&self, error: &Error, source: &[Column]) -> bool {
         matches!(error.kind(), Kind::Schema | Kind::Refused) && !self.lost(source).is_empty()
     }
 
-    /// The error that columns which an earlier run filled are not filled any more, unless the config says what becomes of
-    /// them.
+    /// Returns the error for columns that an earlier run filled and that are no longer filled, unless the config
+    /// chooses an outcome.
     pub(super) fn refusal(
         &self,
         config: &TableConfig,
@@ -137,7 +137,7 @@ impl Filled {
                 if computed.len() == 1 { "it" } else { "them" }
             ),
             (lost, _) => format!(
-                "{name}: the source has lost {} that the last run loaded: {}",
+                "{name}: the source no longer has {} that the last run loaded: {}",
                 if lost.len() == 1 { "a column" } else { "columns" },
                 lost.join(", ")
             ),
@@ -151,20 +151,20 @@ impl Filled {
         let new: Vec<&Ident> = source.iter().filter(skipped).map(|column| &column.name).collect();
         if let (Some(from), Some(to)) = (new.first(), from.first()) {
             hint = format!(
-                "The source has {}, which the target lacks: if a column was renamed, say so: [table.columns] rename = {{ {} = \"{}\" }}. ",
+                "The source has {}, which the target lacks. If a column was renamed, set [table.columns] rename = {{ {} = \"{}\" }}. ",
                 columns::some(&new),
                 plain(from),
                 to.as_str()
             );
         }
         hint.push_str(
-            "If it is gone for good: missing = \"keep\" leaves the values of rows that stay, missing = \"default\" resets them.",
+            "If it is gone for good, missing = \"keep\" keeps the values of existing rows, and missing = \"default\" resets them.",
         );
         Some(Error::new(Phase::Plan, Kind::Schema, message).at(config.name.at.clone()).hint(hint))
     }
 }
 
-/// The error that `missing = "error"` makes of columns that nothing fills. An identity fills itself.
+/// Returns the error for columns that nothing fills under `missing = "error"`. An identity column fills itself.
 pub(super) fn refuse(config: &TableConfig, unfilled: &[Unfilled]) -> Option<Error> {
     let open: Vec<&Ident> =
         unfilled.iter().filter(|column| column.gets != Gets::Identity).map(|column| &column.name).collect();
@@ -178,12 +178,12 @@ pub(super) fn refuse(config: &TableConfig, unfilled: &[Unfilled]) -> Option<Erro
         columns::some(&open)
     );
     Some(Error::new(Phase::Plan, Kind::Schema, message).at(config.name.at.clone()).hint(
-        "Fill them under [table.columns] by set, default or rename; or say what becomes of them: missing = \"keep\" or \"default\".",
+        "Fill them under [table.columns] with set, default or rename, or set missing = \"keep\" or \"default\".",
     ))
 }
 
 impl TablePlan {
-    /// Why a method cannot be used that resets what the config wants to keep.
+    /// Returns why a method cannot be used that would reset columns the config wants to keep.
     pub(super) fn resets_what_is_kept(&self, method: ApplyMethod) -> Option<String> {
         let resets = matches!(
             method,
@@ -197,8 +197,8 @@ impl TablePlan {
     }
 }
 
-/// Has columns that nothing fills be loaded with their defaults where the config wants that and the method would leave them
-/// alone; then says of each what becomes of it.
+/// Loads unfilled columns with their defaults where the config asks for that and the method would leave them alone;
+/// then reports the outcome for each.
 pub(super) fn settle(tables: &mut [TablePlan], configs: &[TableConfig]) {
     for table in tables {
         let is_compared = matches!(table.apply, ApplyMethod::Delta | ApplyMethod::Upsert);
@@ -216,31 +216,31 @@ pub(super) fn settle(tables: &mut [TablePlan], configs: &[TableConfig]) {
     }
 }
 
-/// Says what becomes of each column that nothing fills.
+/// Reports the outcome for each column that nothing fills.
 fn tell(table: &mut TablePlan, said: Said) {
     for column in &table.unfilled {
         let value = match column.gets {
             Gets::Default => "its default",
             Gets::Null => "NULL",
-            Gets::Identity => "a fresh identity value",
+            Gets::Identity => "a new identity value",
         };
         let is_identity = column.gets == Gets::Identity;
         let is_reset = table.missing == Some(Missing::Default) && !is_identity;
         let (outcome, is_harmless) = match table.apply {
             ApplyMethod::Delta | ApplyMethod::Upsert if !is_reset => {
-                ("in new rows; rows that stay keep their values", is_identity)
+                ("in new rows; existing rows keep their values", is_identity)
             }
-            ApplyMethod::Insert => ("in new rows; the rows that are there are left alone", true),
+            ApplyMethod::Insert => ("in new rows; existing rows are left alone", true),
             _ => ("in every row; the values on the target are lost", false),
         };
         let name = plain(&column.name);
-        let text = format!("column {name} of the target is not in the source: {value} {outcome}");
+        let text = format!("column {name} of the target is not in the source: it gets {value} {outcome}");
         if table.missing.is_some() || is_harmless || said == Said::Flags {
             table.notes.push(text);
         } else {
             table
                 .warnings
-                .push(format!("{text} (missing = \"keep\", \"default\" or \"error\" says what is meant)"));
+                .push(format!("{text} (set missing = \"keep\", \"default\" or \"error\" to choose)"));
         }
     }
 }

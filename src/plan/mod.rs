@@ -1,8 +1,8 @@
-//! What a run will do, decided before it does anything.
+//! The plan of a run, complete before the run changes anything.
 //!
-//! [`build`] turns a config and the facts of both catalogs into a [`Plan`]. It is pure: no I/O, no clock, no
-//! randomness, so every decision can be tested without a server and printed by `bulkload plan`. The stages
-//! obey the plan and never look at the config.
+//! [`build`] turns a config and the facts of both catalogs into a [`Plan`]. It is pure: it uses no I/O, clock or
+//! randomness, so every decision can be tested without a server and printed by `bulkload plan`. The stages obey the
+//! plan and never read the config.
 
 mod casts;
 mod choice;
@@ -71,31 +71,32 @@ pub use storage::Storage;
 pub use table::source_name;
 pub use triggers::JudgedRows;
 
-/// Everything [`build`] looks at besides the config.
+/// The inputs of [`build`] besides the config.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The source's catalog; that of the target where no table needs a source.
+    /// The source's catalog; the target's if no table needs a source.
     pub source: &'a Catalog,
     /// The target's catalog.
     pub target: &'a Catalog,
     /// Cores of this machine.
     pub cores: usize,
-    /// Where rows come from, without secrets: `host:port/database`.
+    /// The source, without secrets: `host:port/database`.
     pub source_label: String,
-    /// Where rows go to, likewise.
+    /// The target, likewise.
     pub target_label: String,
-    /// Bytes of the target's database; `None` where the role may not ask.
+    /// Size of the target's database in bytes; `None` if the role may not ask.
     pub database_bytes: Option<u64>,
-    /// What earlier runs left.
+    /// Records of earlier runs.
     pub past: Past,
-    /// Per entry of the config, the files that its rows come from.
+    /// Per entry of the config, the files its rows come from.
     pub files: Vec<Option<Arc<CsvFiles>>>,
-    /// Entries whose query or `where` the source refuses by now, since a column that it names is gone.
+    /// Entries whose query or `where` the source now refuses because a column they name is gone.
     pub outdated: BTreeMap<usize, Arc<Error>>,
 }
 
 impl<'a> Facts<'a> {
-    /// What holds for a table whose rows come from files: they have the target's types, and no past.
+    /// Returns the facts for a table loaded from files: the source has the target's types, and there are no earlier
+    /// runs.
     fn of_files(&self) -> Facts<'a> {
         Facts {
             source: self.target,
@@ -110,195 +111,197 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether an earlier run loaded an entry, and remembers from which columns.
+    /// Returns whether an earlier run loaded an entry and recorded from which columns.
     #[must_use]
     pub fn was_loaded(&self, entry: usize) -> bool {
         self.past.last.get(entry).and_then(Option::as_ref).is_some_and(|last| last.filled.is_some())
     }
 }
 
-/// What a run will do.
+/// The decisions for a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// `host:port/database` of the source.
     pub source_label: String,
     /// `host:port/database` of the target.
     pub target_label: String,
-    /// COPY streams at once.
+    /// Number of concurrent COPY streams.
     pub streams: usize,
-    /// Why so many.
+    /// The reason for that number.
     pub streams_reason: String,
-    /// The most sessions that build indexes and vacuum while rows are loaded or counted; 0 where connections are scarce.
+    /// Maximum number of sessions that build indexes and vacuum while rows are loaded or counted; 0 if connections
+    /// are scarce.
     pub builders_early: usize,
-    /// The entries of the config, in its order, less those that fail.
+    /// The entries of the config, in its order, without those that fail.
     pub tables: Vec<TablePlan>,
-    /// The entries that fail before anything is loaded, in the config's order; the others do not depend on them.
+    /// The entries that fail before anything is loaded, in the config's order; no table in `tables` depends on them.
     pub failed: Vec<FailedTable>,
-    /// What is applied together, in the order in which groups may be applied.
+    /// The groups, in an order in which they may be applied.
     pub groups: Vec<Group>,
-    /// Settings that the stages obey.
+    /// Settings for the stages.
     pub run: RunConfig,
     /// The target's disk.
     pub disk: Disk,
-    /// What the operator should know about the run as a whole.
+    /// Warnings about the run as a whole.
     pub warnings: Vec<String>,
 }
 
-/// What stands for a source in plans and in the state where rows come from files.
+/// The source label in plans and in the state for tables loaded from files.
 pub const FILES: &str = "csv";
 
 impl Plan {
-    /// The number of the group that a table is applied with.
+    /// Returns the index of the group that a table is applied with.
     pub(crate) fn group_of(&self, table: usize) -> usize {
         self.groups.iter().position(|group| group.tables().any(|i| i == table)).unwrap_or(0)
     }
 
-    /// The same of a table that fails.
+    /// Returns the source label of a failed table.
     #[must_use]
     pub fn source_of_failed(&self, table: &FailedTable) -> &str {
         if table.is_of_files { FILES } else { &self.source_label }
     }
 
-    /// Where the state says that a table's rows come from, whatever else the run loads.
+    /// Returns the source label of a table in the state, whatever else the run loads.
     #[must_use]
     pub fn source_of(&self, table: &TablePlan) -> &str {
         if table.csv.is_some() { FILES } else { &self.source_label }
     }
 }
 
-/// A table that a run leaves as it is, since it fails before anything is loaded.
+/// A table that a run leaves unchanged because it fails before anything is loaded.
 #[derive(Debug, Clone)]
 pub struct FailedTable {
-    /// The number of its entry in the config, from 0.
+    /// Index of its entry in the config, from 0.
     pub entry: usize,
     /// The table on the target.
     pub name: TableName,
-    /// What the target was to look like.
+    /// The configured strategy.
     pub strategy: Strategy,
-    /// How `replace` was to get there, as configured.
+    /// The configured apply method for `replace`.
     pub apply: Option<ApplyMethod>,
-    /// The rows of the target that the entry owns.
+    /// The target rows that the entry owns.
     pub scope: Option<String>,
     /// Whether its rows come from files.
     pub is_of_files: bool,
-    /// Why it fails.
+    /// The cause of the failure.
     pub error: Arc<Error>,
 }
 
-/// What a run will do with one table.
+/// The decisions for one table.
 #[derive(Debug, Clone)]
 pub struct TablePlan {
-    /// The number of its entry in the config, from 0.
+    /// Index of its entry in the config, from 0.
     pub entry: usize,
     /// The table on the target.
     pub name: TableName,
-    /// Its OID there.
+    /// Its OID on the target.
     pub oid: Oid,
     /// Whether the target table is partitioned.
     pub is_partitioned: bool,
-    /// What the target table is.
+    /// The storage of the target table.
     pub storage: Storage,
-    /// What the target shall look like.
+    /// The strategy.
     pub strategy: Strategy,
-    /// How to get there; never `Auto`.
+    /// The apply method; never `Auto`.
     pub apply: ApplyMethod,
-    /// Why this method.
+    /// The reason for this method.
     pub apply_reason: String,
     /// Whether its rows go through a staging table.
     pub uses_staging: bool,
     /// Wire format of both COPYs.
     pub format: Format,
-    /// Why this format.
+    /// The reason for this format.
     pub format_reason: String,
-    /// The columns that are loaded, in the order in which they travel.
+    /// The loaded columns, in the order in which they are sent.
     pub columns: Vec<ColumnPlan>,
-    /// The columns of the target that nothing fills.
+    /// The target columns that nothing fills.
     pub unfilled: Vec<Unfilled>,
-    /// What becomes of them; if not said, that depends on the method.
+    /// Their treatment; if unset, it depends on the method.
     pub missing: Option<Missing>,
-    /// What is filled from where, see [`crate::report::TableReport::filled`].
+    /// The filled columns and their origins, see [`crate::report::TableReport::filled`].
     pub filled: Option<String>,
     /// The columns that identify a row on the target.
     pub key: Option<Vec<Ident>>,
-    /// Columns that only staging has: what of the source lookups are matched by.
+    /// Columns that exist only in staging: the source columns used to match lookups.
     pub match_columns: Vec<ColumnPlan>,
-    /// Which of the loaded columns are filled from other tables.
+    /// The loaded columns filled from other tables.
     pub lookups: Vec<Lookup>,
-    /// Whether other entries look up what this one loads.
+    /// Whether other entries look up the rows of this one.
     pub is_looked_up: bool,
-    /// The rows of the target that this entry owns, as SQL of the config over its columns; none: all of them.
+    /// The target rows that this entry owns, as SQL of the config over the target's columns; `None`: all rows.
     pub scope: Option<String>,
-    /// What the target's catalog says of the table.
+    /// The target's catalog entry of the table.
     pub live: Arc<Relation>,
-    /// Casts of the source that can lose something, unless the config allows it.
+    /// Casts on the source that can lose information, unless the config allows it.
     pub losses: Losses,
-    /// Columns of either side that are not loaded: those of the target, then those of the source.
+    /// Columns that are not loaded: those of the target, then those of the source.
     pub unmapped: (Vec<Ident>, Vec<Ident>),
-    /// Columns of the target that `verify` leaves out.
+    /// Target columns that `verify` ignores.
     pub verify_ignore: Vec<Ident>,
-    /// Constants that rows are given on their way: the source is not asked for them.
+    /// Constants added to rows in transit; the source does not send them.
     pub added: Vec<Added>,
-    /// Values of loaded columns that mean NULL; in files those that are written so.
+    /// Values of loaded columns that mean NULL; for files, their text in the file.
     pub null_values: Vec<(Ident, Vec<String>)>,
-    /// What must have a match.
+    /// The references of its rows.
     pub references: Vec<Reference>,
-    /// Whether several rows of the source can have one key: nothing on the source rules it out.
+    /// Whether several source rows may have the same key, because nothing on the source prevents it.
     pub may_have_duplicates: bool,
-    /// All columns of the source, in their order, for the rejects file.
+    /// All source columns, in order, for the rejects file.
     pub source_columns: Vec<Ident>,
     /// Their types in the source's catalog, in the same order.
     pub source_types: Vec<Oid>,
-    /// What the rows come from, as people write it.
+    /// The origin of the rows, for people.
     pub from: String,
-    /// Predicate that the source evaluates.
+    /// Predicate evaluated by the source.
     pub filter: Option<String>,
-    /// Whether all rows are read or those that changed.
+    /// Whether all rows are read or only changed ones.
     pub mode: Mode,
-    /// The rows that changed, as a predicate that the source evaluates.
+    /// Predicate for the changed rows, evaluated by the source.
     pub since: Option<String>,
-    /// What is recorded for the next run to begin from.
+    /// The watermark to record for the next run.
     pub watermark: Option<WatermarkPlan>,
-    /// What its rows are read by, see [`crate::report::TableReport::fingerprint`].
+    /// Fingerprint of the settings that decide its rows, see [`crate::report::TableReport::fingerprint`].
     pub fingerprint: Option<String>,
-    /// Relations to lock ACCESS SHARE on the source before the snapshot.
+    /// Relation to lock ACCESS SHARE on the source before the snapshot.
     pub source_relation: Option<TableName>,
-    /// What that relation is.
+    /// The kind of that relation.
     pub source_kind: Option<RelationKind>,
-    /// Where its rows are.
+    /// The storage of that relation.
     pub source_storage: Option<Storage>,
-    /// The files that the rows come from; `None` if they come from a database.
+    /// The files that the rows come from; `None` for a database.
     pub csv: Option<Arc<CsvFiles>>,
-    /// The chunks in the order of the source's heap.
+    /// The chunks, in the order of the source's heap.
     pub chunks: Vec<Chunk>,
-    /// Bytes in the source's heap, TOAST included; of a view or a query, which have none, in the table that it fills.
+    /// Bytes in the source's heap, TOAST included; for a view or a query, which have none, in the target table.
     pub bytes: u64,
-    /// Rows as the statistics of the same table have it; 0 where it was never analysed.
+    /// Estimated rows from the statistics of the same table; 0 if it was never analyzed.
     pub row_estimate: u64,
     /// Bytes of the live table on the target, without indexes.
     pub target_bytes: u64,
     /// Bytes of the live table's indexes.
     pub target_index_bytes: u64,
-    /// Sequences of loaded columns, to be moved past the maximum.
+    /// Sequences of loaded columns, which are moved past the maximum.
     pub sequences: Vec<Sequence>,
-    /// Guards.
+    /// Limits on rejects and shrinkage.
     pub guards: Guards,
     /// Whether the target's triggers fire.
     pub triggers: Triggers,
-    /// What the operator should know about this table.
+    /// Warnings about this table.
     pub warnings: Vec<String>,
-    /// What who reads the plan should know besides.
+    /// Notes for readers of the plan.
     pub notes: Vec<String>,
 }
 
 impl TablePlan {
-    /// Whether an INSERT must say OVERRIDING SYSTEM VALUE: an identity column that is GENERATED ALWAYS is loaded.
+    /// Returns whether an INSERT needs OVERRIDING SYSTEM VALUE: an identity column that is GENERATED ALWAYS is
+    /// loaded.
     #[must_use]
     pub fn overrides_identity(&self) -> bool {
         self.columns.iter().any(|column| column.identity == Some(Identity::Always))
     }
 
-    /// What the source sends, in the order in which it travels: the loaded columns that neither a lookup fills nor a constant
-    /// on the way nor a default in staging, then those that are there for lookups to be matched by.
+    /// Iterates over the columns the source sends, in order: the loaded columns except those filled by a lookup, a
+    /// constant in transit or a default in staging, followed by the columns used to match lookups.
     pub fn extracted(&self) -> impl Iterator<Item = &ColumnPlan> {
         let is_sent = |column: &&ColumnPlan| {
             !self.is_filled(&column.name) && self.added(&column.name).is_none() && !column.is_defaulted
@@ -306,19 +309,19 @@ impl TablePlan {
         self.columns.iter().filter(is_sent).chain(&self.match_columns)
     }
 
-    /// The constant that rows are given on their way for a column.
+    /// Returns the constant that is added to rows in transit for a column.
     #[must_use]
     pub fn added(&self, name: &Ident) -> Option<&Added> {
         self.added.iter().find(|added| added.column == *name)
     }
 
-    /// What staging has.
+    /// Iterates over the columns of staging.
     pub fn staged(&self) -> impl Iterator<Item = &ColumnPlan> {
         self.columns.iter().chain(&self.match_columns)
     }
 
-    /// Whether it matters in which order references are judged: one that sets its columns to NULL shares some with another.
-    /// They are judged in their order then, all in one place.
+    /// Returns whether the order in which references are judged matters: one that sets its columns to NULL shares
+    /// some of them with another. They are then judged in their order, all in one place.
     #[must_use]
     pub fn references_interact(&self) -> bool {
         self.references.iter().enumerate().any(|(number, nulling)| {
@@ -329,38 +332,39 @@ impl TablePlan {
         })
     }
 
-    /// Whether of several rows with one key all but one have to be found.
+    /// Returns whether duplicates must be found: several rows may have one key, and only one is loaded.
     #[must_use]
     pub fn has_doubtful_key(&self) -> bool {
         self.may_have_duplicates && self.key.is_some()
     }
 
-    /// Whether a column is filled by a lookup.
+    /// Returns whether a column is filled by a lookup.
     #[must_use]
     pub fn is_filled(&self, name: &Ident) -> bool {
         self.lookups.iter().any(|lookup| lookup.column == *name)
     }
 
-    /// Whether rows are copied straight into the table that takes the live one's place. Filling columns from lookups
-    /// writes rows again, which belongs elsewhere, and needs columns that the table has not.
+    /// Returns whether rows are copied straight into the table that takes the live table's place. Lookups rewrite
+    /// rows and need columns that this table lacks, so they require a staging table.
     #[must_use]
     pub fn fills_new_table(&self) -> bool {
         self.apply == ApplyMethod::Swap && self.lookups.is_empty() && self.match_columns.is_empty()
     }
 
-    /// Whether its rows are in a heap of the source's, so that their bytes bound their number.
+    /// Returns whether its rows are in a heap of the source, so that their bytes bound their number.
     #[must_use]
     pub fn has_own_heap(&self) -> bool {
         self.source_storage.as_ref().is_some_and(Storage::is_heap)
     }
 
-    /// Whether its rows stand in files, so that rejects tell where.
+    /// Returns whether its rows come from files, so that rejects have a file and a line.
     #[must_use]
     pub fn has_places(&self) -> bool {
         self.csv.is_some()
     }
 
-    /// The same table read without the casts that have a way out, as text; `None` if there is none.
+    /// Returns the plan for reading the table as text, without the casts that have a fallback; `None` if there are
+    /// none.
     #[must_use]
     pub fn without_casts(&self) -> Option<Self> {
         let mut plan = self.clone();
@@ -375,13 +379,13 @@ impl TablePlan {
         has_any.then_some(plan)
     }
 
-    /// The apply method, where the strategy is `replace`.
+    /// Returns the apply method if the strategy is `replace`.
     #[must_use]
     pub fn replaces_by(&self) -> Option<ApplyMethod> {
         (self.strategy == Strategy::Replace).then_some(self.apply)
     }
 
-    /// The loaded columns, quoted and comma-separated.
+    /// Returns the loaded columns, quoted and comma-separated.
     #[must_use]
     pub fn column_list(&self) -> String {
         crate::pg::name::list(self.columns.iter().map(|column| &column.name))
@@ -397,72 +401,72 @@ pub struct ColumnPlan {
     pub type_oid: Oid,
     /// The same as SQL.
     pub type_name: String,
-    /// How its values are shown where they travel in binary; none for types whose binary form means nothing elsewhere.
+    /// How its values are displayed when sent in binary; `None` for types whose binary format is not portable.
     pub renderer: Option<Renderer>,
     /// Its collation on the target where it is not the type's own, as SQL.
     pub collation: Option<String>,
-    /// What the source computes for it: a quoted column name, a cast, an expression; nothing where a lookup fills it.
+    /// The expression the source computes: a quoted column name, a cast or an expression; empty if a lookup fills it.
     pub source: String,
     /// How `verify` compares it.
     pub compared: Compared,
-    /// Whether `source` is a bare column that COPY takes by its name, which it refuses for generated ones.
+    /// Whether `source` is a bare column that COPY accepts by name; COPY refuses generated columns.
     pub is_plain: bool,
     /// Whether the target stores an equal value, as its equality goes: it does not round, cut or read it in another way.
     pub is_kept: bool,
-    /// The source column that it is taken from, if it is one.
+    /// The source column it is taken from, if it is a single column.
     pub from: Option<Ident>,
-    /// The constant that it is filled with, if it is.
+    /// The constant it is filled with, if any.
     pub constant: Option<String>,
-    /// Whether staging fills it with the default that the target has for it.
+    /// Whether staging fills it with the target's default.
     pub is_defaulted: bool,
-    /// Whether `source` is SQL of the config, whose names the role's `search_path` resolves.
+    /// Whether `source` is SQL of the config, whose names are resolved by the role's `search_path`.
     pub is_users_sql: bool,
-    /// What becomes of values that the source's cast refuses, if they need not fail the table.
+    /// The fallback for values that the source's cast refuses; `None` if such a value fails the table.
     pub way_out: Option<WayOut>,
-    /// Identity column on the target.
+    /// Its identity kind on the target.
     pub identity: Option<Identity>,
 }
 
-/// The casts of a table that can lose something.
+/// The casts of a table that can lose information.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Whether a row that changes fails the table.
+    /// Whether a row whose value changes fails the table.
     pub is_error: bool,
-    /// One for each column.
+    /// One per column.
     pub casts: Vec<Loss>,
 }
 
-/// A cast that can lose something.
+/// A cast that can lose information.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// The target's column.
     pub column: Ident,
-    /// From what to what.
+    /// Source and target type.
     pub cast: String,
-    /// A predicate over the source's columns: the row changes. `None` where the source cannot tell.
+    /// A predicate over the source's columns: the row's value changes. `None` if the source cannot tell.
     pub changes: Option<String>,
 }
 
-/// Limits that are judged before anything is applied.
+/// Limits that are checked before anything is applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guards {
-    /// Rejected rows, of those extracted.
+    /// Maximum rejected rows, relative to those extracted.
     pub max_rejects: Limit,
-    /// Rows that may vanish from the scope, of those that are there.
+    /// Maximum rows that may vanish from the scope, relative to those present.
     pub max_shrink: Limit,
-    /// What a source without rows means.
+    /// The treatment of a source without rows.
     pub on_empty: OnEmpty,
-    /// The table may be written only if it is empty then.
+    /// Whether the table may be written only if it is empty at that time.
     pub only_if_empty: bool,
 }
 
-/// Decides everything, or says in one error what stands against it.
+/// Decides everything, or returns one error with the objection.
 ///
-/// `methods` are the apply methods that exist, in order of preference for `auto`.
+/// `methods` are the apply methods that exist, in `auto`'s order of preference.
 ///
 /// # Errors
-/// [`Kind::Schema`] where a table, column or type is not as the config expects, [`Kind::Refused`] where
-/// something is not possible, [`Kind::Permission`] where a right is missing; each with the place in the config.
+/// [`Kind::Schema`] if a table, column or type differs from the config's expectation, [`Kind::Refused`] if something
+/// is not possible, [`Kind::Permission`] if a privilege is missing; each with its location in the config.
 pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules]) -> Result<Plan> {
     let mut tables = Vec::with_capacity(config.tables.len());
     let mut errors = facts.outdated.clone();
@@ -518,7 +522,7 @@ pub fn build(config: &Config, facts: &Facts<'_>, methods: &[&dyn method::Rules])
     Ok(plan)
 }
 
-/// What queries and views read from a cluster, whose tables are not known here. Tables tell for themselves.
+/// Warns about queries and views on a cluster, whose tables are not known here. Tables have their own warning.
 fn unshared_snapshot(facts: &Facts<'_>, tables: &[TablePlan]) -> Option<String> {
     let citus = facts.source.server.table_extensions.iter().find(|name| name.starts_with("Citus "))?;
     let is_unseen = |table: &&TablePlan| {
@@ -531,8 +535,8 @@ fn unshared_snapshot(facts: &Facts<'_>, tables: &[TablePlan]) -> Option<String> 
     let unseen: Vec<String> = tables.iter().filter(is_unseen).map(|table| table.name.plain()).collect();
     (!unseen.is_empty()).then(|| {
         format!(
-            "the source has {citus}, which has no snapshot that covers several nodes: what the queries and views for {} read may not be of \
-             one moment while others write",
+            "the source has {citus}, which has no snapshot across nodes: the queries and views for {} may read an inconsistent \
+             state while others write",
             unseen.join(", ")
         )
     })
@@ -541,10 +545,10 @@ fn unshared_snapshot(facts: &Facts<'_>, tables: &[TablePlan]) -> Option<String> 
 /// The most streams that `jobs = 0` opens.
 const STREAMS_MAX: usize = 8;
 
-/// Connections on each side besides the streams': snapshot, control and apply.
+/// Connections needed on each side in addition to the streams: snapshot, control and apply.
 const OTHER_CONNECTIONS: usize = 3;
 
-/// The streams that a run opens where connections are not scarce.
+/// Returns the number of streams that a run opens if connections are not scarce.
 fn streams_wanted(run: &RunConfig, cores: usize) -> usize {
     if run.jobs > 0 { run.jobs } else { cores.min(STREAMS_MAX) }
 }
@@ -584,7 +588,7 @@ fn streams(run: &RunConfig, facts: &Facts<'_>, tables: &[TablePlan]) -> Result<(
     Ok((streams, reason))
 }
 
-/// What the target has left when all other connections are open, those of a group's own builders among them.
+/// Returns the connections that remain on the target when all others are open, including a group's own builders.
 fn builders_early(free: usize, streams_wanted: usize, streams: usize) -> usize {
     free.saturating_sub(OTHER_CONNECTIONS + streams_wanted + streams).min(streams)
 }

@@ -1,25 +1,26 @@
-//! What of a target table an entry owns, and how it recognises a row there: scope, key and unique indexes.
+//! Which rows of a target table an entry owns, and how it identifies a row: scope, key and unique indexes.
 
 use super::TablePlan;
 use crate::config::Strategy;
 use crate::pg::catalog::{Relation, UniqueIndex};
 use crate::pg::name::{Ident, TableName, list};
 
-/// A column of the key and how the target compares it.
+/// A column of the key and the target's comparison for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPart {
-    /// Its place among the loaded columns.
+    /// Its index among the loaded columns.
     pub column: usize,
-    /// The equality, as SQL.
+    /// The equality operator, as SQL.
     pub operator: String,
-    /// The collation of the comparison, as SQL, where it must be named.
+    /// The collation of the comparison, as SQL, if it must be named.
     pub collation: Option<String>,
-    /// Whether two NULLs are one key.
+    /// Whether two NULLs count as equal.
     pub nulls_equal: bool,
 }
 
 impl TablePlan {
-    /// The live rows that are left alone whatever is loaded, as SQL over the target's columns. `None`: there are none.
+    /// Returns a predicate over the target's columns for the live rows that are never touched. `None`: there are
+    /// none.
     #[must_use]
     pub fn staying_rows(&self) -> Option<String> {
         match self.strategy {
@@ -28,7 +29,7 @@ impl TablePlan {
         }
     }
 
-    /// The live rows that no staged row may take the place of, likewise.
+    /// Returns a predicate for the live rows that no staged row may replace, likewise.
     #[must_use]
     pub fn untouchable_rows(&self) -> Option<String> {
         match self.strategy {
@@ -37,10 +38,10 @@ impl TablePlan {
         }
     }
 
-    /// The rows of the scope, as SQL over the target's columns; `None`: all of them.
+    /// Returns a predicate over the target's columns for the rows of the scope; `None`: all rows.
     #[must_use]
     pub fn in_scope(&self) -> Option<String> {
-        // The line break ends a comment that the user's SQL may end with.
+        // The line break ends a comment at the end of the user's SQL.
         self.scope.as_ref().map(|scope| format!("({scope}\n)"))
     }
 
@@ -48,15 +49,15 @@ impl TablePlan {
         self.in_scope().map(|scope| format!("({scope} is not true)"))
     }
 
-    /// The unique index over exactly the key's columns that tells at once whether a row is there.
+    /// Returns a unique index over exactly the key's columns that detects an existing row immediately.
     #[must_use]
     pub fn key_index(&self) -> Option<&UniqueIndex> {
         index_of(&self.live, self.key.as_ref()?)
     }
 
-    /// How rows are recognised by their key; nothing without one.
+    /// Returns how rows are identified by their key; empty without one.
     ///
-    /// Keys match as their index compares them; without an index, as the type does.
+    /// Keys match as their index compares them; without an index, as their type does.
     #[must_use]
     pub fn key_parts(&self) -> Vec<KeyPart> {
         let index = self.key_index();
@@ -76,7 +77,8 @@ impl TablePlan {
         self.key.iter().flatten().filter_map(part).collect()
     }
 
-    /// Whether the rows `a` and `b`, which have the table's columns, have one key. Without a key no rows have.
+    /// Returns SQL that is true if the rows `a` and `b`, which have the table's columns, have the same key. Without a
+    /// key it is false.
     #[must_use]
     pub fn same_key_sql(&self, a: &str, b: &str) -> String {
         let parts = self.key_parts();
@@ -93,13 +95,13 @@ impl TablePlan {
         if parts.is_empty() { "false".to_owned() } else { pairs.collect::<Vec<_>>().join(" and ") }
     }
 
-    /// Whether the target itself keeps two rows from having one key.
+    /// Returns whether the target itself prevents two rows with one key.
     #[must_use]
     pub fn has_unique_key(&self) -> bool {
         self.key_index().is_some()
     }
 
-    /// Unique indexes besides the key's that can be compared with what is loaded, those of partitions included.
+    /// Returns the other unique indexes that can be compared with the loaded columns, including those of partitions.
     pub fn other_indexes(&self) -> impl Iterator<Item = &UniqueIndex> {
         let of_key = self.key_index().map(|index| &index.name);
         let own = self.live.unique_indexes.iter().filter(move |index| Some(&index.name) != of_key);
@@ -109,11 +111,11 @@ impl TablePlan {
         })
     }
 
-    /// Unique indexes and exclusion constraints, the key's apart, whose values can move between rows that are updated one after
-    /// the other. Those that are checked at the end of a statement mind nothing in between.
+    /// Returns unique indexes and exclusion constraints, except the key's, whose values can move between rows that
+    /// are updated one after the other. Those checked at the end of a statement ignore intermediate states.
     pub fn exchangeable(&self) -> impl Iterator<Item = &UniqueIndex> {
         let of_key = self.key_index().map(|index| &index.name);
-        // What a generated column is made of may be loaded.
+        // A generated column may depend on loaded columns.
         let changes = |name: &Ident| {
             self.is_loaded(name) || self.live.column(name).is_some_and(|column| column.generated)
         };
@@ -122,7 +124,7 @@ impl TablePlan {
         own.chain(others).filter(move |index| index.is_immediate && index.uses.iter().any(changes))
     }
 
-    /// Whether a column of the target is loaded.
+    /// Returns whether a target column is loaded.
     #[must_use]
     pub fn is_loaded(&self, name: &Ident) -> bool {
         self.columns.iter().any(|column| column.name == *name)
@@ -137,12 +139,12 @@ fn index_of<'a>(target: &'a Relation, key: &[Ident]) -> Option<&'a UniqueIndex> 
     target.unique_indexes.iter().find(|index| index.is_plain() && same_columns(&index.columns, key))
 }
 
-/// Why a key cannot tell an INSERT whether its row is there, and what to do about it. `None` if it can.
+/// Returns why the key cannot tell an INSERT whether its row exists, and the hint. `None` if it can.
 pub(super) fn unusable_key(target: &Relation, key: Option<&[Ident]>) -> Option<(String, String)> {
     let Some(key) = key else {
         return Some((
-            "it has no key: no unique index without NULLs whose columns are all loaded".to_owned(),
-            "Name the key's columns with key, and have a unique index on them.".to_owned(),
+            "it has no key: it has no unique index on NOT NULL columns that are all loaded".to_owned(),
+            "Name the key columns with key, and create a unique index on them.".to_owned(),
         ));
     };
     if index_of(target, key).is_some() {
@@ -159,17 +161,17 @@ pub(super) fn unusable_key(target: &Relation, key: Option<&[Ident]>) -> Option<(
         }
         Some(index) if index.is_partial => {
             format!(
-                "the unique index {} on the key is partial, so that rows outside it may share a key",
+                "the unique index {} on the key is partial, so rows outside it may share a key",
                 index.name
             )
         }
         Some(index) if !index.is_immediate => {
             format!(
-                "the unique constraint {} on the key is deferrable, so that it does not tell at once",
+                "the unique constraint {} on the key is deferrable, so it is not checked immediately",
                 index.name
             )
         }
-        _ => format!("no unique index is on the key ({})", list(key)),
+        _ => format!("there is no unique index on the key ({})", list(key)),
     };
     Some((why, format!("On the target: {create}")))
 }

@@ -1,4 +1,4 @@
-//! What must have a match: the target's foreign keys, tuned or joined by those that the config declares.
+//! References of loaded rows: the target's foreign keys, tuned or extended by those that the config declares.
 
 use super::{Compared, Facts, Judged, TablePlan};
 use crate::config::{OnOrphan, ReferenceConfig, TableConfig};
@@ -6,36 +6,36 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, ForeignKey, Partition};
 use crate::pg::name::{Ident, TableName, list, literal, plain};
 
-/// A reference of a table's loaded rows to a table of the target, as that will be after the run.
+/// A reference from a table's loaded rows to a table of the target, as it will be after the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// The constraint's name, or `table(columns)` where the config declares it.
+    /// The constraint's name, or `table(columns)` if the config declares it.
     pub name: String,
-    /// Whether it is the config's, not the catalog's.
+    /// Whether the config declares it, rather than the catalog.
     pub is_declared: bool,
-    /// The partitions whose rows it concerns, where their keys are their own; empty: every row of the table.
+    /// The partitions whose rows it applies to, for foreign keys of partitions; empty: every row of the table.
     pub parts: Vec<Part>,
     /// The referencing columns.
     pub columns: Vec<Ident>,
     /// The referenced table.
     pub to: TableName,
-    /// Its columns.
+    /// The referenced columns.
     pub to_columns: Vec<Ident>,
-    /// How each pair is compared, as SQL: the constraint's own operators where there is one.
+    /// The comparison operator of each pair, as SQL: the constraint's operators if there is a constraint.
     pub operators: Vec<String>,
     /// The collation of each comparison where it is not the type's own, as SQL: the referenced column's.
     pub collations: Vec<Option<String>>,
-    /// MATCH FULL: some NULLs among non-NULLs are an orphan.
+    /// MATCH FULL: a mix of NULL and non-NULL columns is an orphan.
     pub match_full: bool,
-    /// What happens to an orphan.
+    /// The treatment of an orphan.
     pub on_orphan: OnOrphan,
-    /// The entries of the plan whose rows the referenced table will hold, or some of them; none: it stays as it is.
+    /// The entries that load the referenced table or some of its rows; empty if the run does not change it.
     pub parents: Vec<usize>,
     /// Where it is judged.
     pub judged: Judged,
 }
 
-/// A partition with a foreign key of its own.
+/// A partition with its own foreign key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// The constraint's name.
@@ -44,16 +44,17 @@ pub struct Part {
     pub partition: Partition,
 }
 
-/// The entries of the plan that write rows of a table: into itself, a partition of it, or a partitioned table above it.
+/// Returns the entries that write rows of a table: into the table, one of its partitions, or a partitioned table
+/// above it.
 pub(super) fn entries_of(tables: &[TablePlan], table: &TableName) -> Vec<usize> {
     let writes = |(_, entry): &(usize, &TablePlan)| entry.live.overlaps(table);
     tables.iter().enumerate().filter(writes).map(|(i, _)| i).collect()
 }
 
-/// Finds the references of every table, and makes `null_values` NULL where the source reads them.
+/// Finds the references of every table, and turns `null_values` into NULL where the source reads them.
 ///
 /// # Errors
-/// [`Kind::Schema`] where a declared reference names what is not there, [`Kind::Refused`] where it cannot work.
+/// [`Kind::Schema`] if a declared reference names a missing table or column, [`Kind::Refused`] if it cannot work.
 pub(super) fn find(tables: &mut [TablePlan], configs: &[TableConfig], facts: &Facts<'_>) -> Result<()> {
     let mut found = Vec::with_capacity(tables.len());
     for table in tables.iter() {
@@ -77,7 +78,7 @@ fn of_table(
 ) -> Result<Vec<Reference>> {
     let keys = &table.live.foreign_keys;
     let mut references: Vec<Reference> = Vec::new();
-    // Those of the whole table first: one that a partition repeats says nothing more.
+    // Foreign keys of the whole table come first: one that a partition repeats adds nothing.
     let (of_partitions, of_table): (Vec<&ForeignKey>, Vec<&ForeignKey>) =
         keys.iter().filter(|key| is_judged(table, key)).partition(|key| part(table, key).is_some());
     for key in of_table.into_iter().chain(of_partitions) {
@@ -120,22 +121,22 @@ fn of_table(
     Ok(references)
 }
 
-/// The partition that a foreign key is declared on, if it is one of this table's.
+/// Returns the partition that a foreign key is declared on, if it belongs to this table.
 fn part(table: &TablePlan, key: &ForeignKey) -> Option<Part> {
     let partition = table.live.partition(&key.from)?.clone();
     Some(Part { constraint: key.name.clone(), partition })
 }
 
-/// Whether it is known before rows are applied which of them a foreign key refuses.
+/// Returns whether orphans of a foreign key are found before rows are applied.
 ///
-/// One over columns that are not loaded is left to the constraint itself, and so is a temporal one, and one of a partition where
-/// it takes a column that is not loaded to tell which rows go there.
+/// The constraint itself checks a foreign key over columns that are not loaded, a temporal one, and one of a
+/// partition if routing depends on a column that is not loaded.
 fn is_judged(table: &TablePlan, key: &ForeignKey) -> bool {
     let routing = table.live.partition(&key.from).map_or(&[][..], |partition| &partition.columns);
     key.demands_match() && key.from_columns.iter().chain(routing).all(|column| table.is_loaded(column))
 }
 
-/// What the operator is told of foreign keys of partitions that are left to the constraint itself.
+/// Notes the foreign keys of partitions that are left to the constraint itself.
 fn unjudged(table: &TablePlan) -> Vec<String> {
     let mut warnings = Vec::new();
     for key in table.live.foreign_keys.iter().filter(|key| key.demands_match()) {
@@ -153,7 +154,7 @@ fn unjudged(table: &TablePlan) -> Vec<String> {
     warnings
 }
 
-/// Whether a `[[table.reference]]` tunes this foreign key.
+/// Returns whether a `[[table.reference]]` tunes this foreign key.
 fn is_about(tuned: &ReferenceConfig, key: &ForeignKey) -> bool {
     let (to, to_columns) = &tuned.to.value;
     let pairs = |columns: &[Ident], to: &[Ident]| {
@@ -178,7 +179,7 @@ fn declare(
         return missing(
             format!("the target has no table {}", to.plain()),
             &declared.to.at,
-            "A reference is to a table of the target. Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.".to_owned(),
+            "A reference names a table of the target. Write names as in SQL: they are folded to lower case unless double-quoted, and the schema defaults to public.".to_owned(),
         );
     };
     if let Some(column) = to_columns.iter().find(|name| parent.column(name).is_none()) {
@@ -194,7 +195,7 @@ fn declare(
         return missing(
             format!("{}: referencing column {} is not loaded", table.name.plain(), plain(column)),
             &declared.columns.at,
-            format!("Loaded are {}.", list(table.columns.iter().map(|column| &column.name))),
+            format!("The loaded columns are {}.", list(table.columns.iter().map(|column| &column.name))),
         );
     }
     Ok(Reference {
@@ -213,7 +214,8 @@ fn declare(
     })
 }
 
-/// Two columns of different collations cannot be compared without naming one: the referenced column's, as a foreign key does.
+/// Returns the collation with which to compare two columns of different collations: the referenced column's, as a
+/// foreign key does.
 fn collations(
     target: &Catalog,
     to: &TableName,
@@ -282,7 +284,7 @@ fn check(
     Ok(())
 }
 
-/// Values that mean "no reference" become NULL where the source, or the file, reads them.
+/// Turns values that mean "no reference" into NULL where the source, or the file, is read.
 fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
     if tuned.null_values.is_empty() {
         return;
@@ -300,21 +302,21 @@ fn nullify(table: &mut TablePlan, tuned: &ReferenceConfig) {
 }
 
 impl Reference {
-    /// Whether a row that satisfies this one satisfies the other, too, as far as both concern it.
+    /// Returns whether a row that satisfies this reference also satisfies the other, as far as both apply to it.
     fn demands(&self, other: &Self) -> bool {
         self.to == other.to
             && (&self.columns, &self.to_columns) == (&other.columns, &other.to_columns)
             && (&self.operators, self.match_full) == (&other.operators, other.match_full)
     }
 
-    /// The condition of the rows that it concerns, as SQL over the table's columns, which are not qualified. `None`: every row.
+    /// Returns the predicate for the rows it applies to, over the table's unqualified columns. `None`: every row.
     pub(crate) fn concerns_sql(&self) -> Option<String> {
         let parts: Vec<String> =
             self.parts.iter().map(|part| format!("({})", part.partition.constraint)).collect();
         (!parts.is_empty()).then(|| format!("({})", parts.join(" or ")))
     }
 
-    /// The name of the constraint that refuses a row, as SQL over the row's columns, which are not qualified.
+    /// Returns SQL over the row's unqualified columns for the name of the constraint that refuses a row.
     pub(crate) fn constraint_sql(&self) -> String {
         match self.parts.as_slice() {
             [] => literal(&self.name),
@@ -332,7 +334,7 @@ impl Reference {
         }
     }
 
-    /// The comparison, as SQL: the referenced table as `p`, the referencing row as `s`.
+    /// Returns the comparison as SQL: the referenced table as `p`, the referencing row as `s`.
     pub(crate) fn matches_sql(&self) -> String {
         let pairs = self.columns.iter().zip(&self.to_columns);
         let matches: Vec<String> = pairs
@@ -345,7 +347,7 @@ impl Reference {
         matches.join(" and ")
     }
 
-    /// A statement that does nothing, but that the target accepts only if the types can be compared.
+    /// Returns a statement without effect that the target accepts only if the types can be compared.
     pub(crate) fn trial_sql(&self, table: &TablePlan) -> String {
         let ours = table.columns.iter().filter(|column| self.columns.contains(&column.name));
         let nulls: Vec<String> =
@@ -360,7 +362,7 @@ impl Reference {
 }
 
 impl std::fmt::Display for Reference {
-    /// `columns -> table(columns)` and what happens to orphans, for people.
+    /// Writes `columns -> table(columns)` and the treatment of orphans, for people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = |columns: &[Ident]| columns.iter().map(plain).collect::<Vec<_>>().join(", ");
         write!(f, "{} -> {}({})", names(&self.columns), self.to.plain(), names(&self.to_columns))?;

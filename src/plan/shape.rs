@@ -1,23 +1,23 @@
-//! Whether the parts of two types mean the same.
+//! Compares the structure of a source type and a target type.
 //!
-//! A composite value travels by position, in binary and in text, and so do the bounds of a range: what the source calls
-//! `street` becomes whatever the target has in its place. Labels of enums travel as texts. [`difference`] finds where source and
-//! target disagree, through domains, arrays and composites within composites.
+//! A composite value is sent by position, in binary and in text, and so are the bounds of a range: the source's
+//! `street` becomes whatever attribute the target has in its place. Enum labels are sent as text. [`difference`]
+//! finds where source and target disagree, through domains, arrays and nested composites.
 
 use super::loss::oids::depends_on_zone;
 use crate::pg::catalog::{Catalog, Oid, Part, Type};
 
-/// How two types differ.
+/// A difference between two types.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// Values would become others. The clause says where.
+    /// Values would change their meaning. The clause says where.
     Parts(String),
-    /// Values arrive as they are, but sort in another order.
+    /// Values arrive unchanged but sort in a different order.
     Order(String),
 }
 
-/// How a source column's type differs from that of the target's column, where both are made of parts. A type that is read from
-/// a text, and one that is written as a text, has no parts to compare.
+/// Returns how a source column's structured type differs from the target column's. A type that is read from text or
+/// written as text has no parts to compare.
 pub(super) fn difference(source: &Catalog, from: Oid, target: &Catalog, to: Oid) -> Option<Difference> {
     Sides { source, target }.compare(from, to, 0, false).err()
 }
@@ -27,7 +27,7 @@ struct Sides<'a> {
     target: &'a Catalog,
 }
 
-/// The first refusal, else the first other order.
+/// Returns the first difference in parts, else the first difference in order.
 fn worst(found: impl Iterator<Item = Result<(), Difference>>) -> Result<(), Difference> {
     let mut order = Ok(());
     for outcome in found {
@@ -41,10 +41,11 @@ fn worst(found: impl Iterator<Item = Result<(), Difference>>) -> Result<(), Diff
 }
 
 impl Sides<'_> {
-    /// `is_part`: the two stand at the same place of a composite or a range, where nothing casts one to the other.
+    /// Compares two types. With `is_part`, they are at the same position of a composite or a range, where nothing
+    /// casts one to the other.
     fn compare(&self, from: Oid, to: Oid, depth: u8, is_part: bool) -> Result<(), Difference> {
         let (from, to) = (self.source.base_type(from), self.target.base_type(to));
-        // Types cannot contain themselves; the bound only keeps a broken catalog from hanging us.
+        // Types cannot contain themselves; the limit only prevents an endless loop on a broken catalog.
         let (ours, theirs) = match (self.source.types.get(&from), self.target.types.get(&to)) {
             (Some(ours), Some(theirs)) if depth < 32 => (ours, theirs),
             _ => return Ok(()),
@@ -101,7 +102,7 @@ impl Sides<'_> {
     }
 }
 
-/// Whether two types of no parts are one.
+/// Returns whether two types without parts are the same.
 fn is_same(ours: &Type, theirs: &Type) -> bool {
     match (ours.is_built_in(), theirs.is_built_in()) {
         (true, true) => ours.oid == theirs.oid,
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
     use crate::pg::name::{Ident, TableName};
 
-    /// A type of the user's own: what it is made of, with names.
+    /// Returns a user-defined type with named parts.
     fn kind(oid: Oid, letter: char, parts: &[(&str, Oid)], labels: &[&str]) -> Type {
         let details = parts.iter().map(|(name, _)| Part {
             name: (*name).to_owned(),
@@ -177,7 +178,7 @@ mod tests {
     const ENUM: Oid = 20_004;
     const RANGE: Oid = 20_005;
 
-    /// An address in a domain over an array of it, in another composite.
+    /// Returns an address in a domain over an array of it, in another composite.
     fn nested(address: &[(&str, Oid)]) -> Catalog {
         catalog(vec![
             kind(ADDRESS, 'c', address, &[]),

@@ -1,4 +1,4 @@
-//! The plan for people and, as JSON, for scripts.
+//! Displays the plan, as text for people and as JSON for scripts.
 
 use std::fmt;
 
@@ -14,20 +14,21 @@ use crate::report::{Mode, figures};
 pub struct DiskNeed {
     /// Staging tables, until the run ends.
     pub staging_bytes: u64,
-    /// New rows and their index entries beside the old ones, until VACUUM has reclaimed those.
+    /// New rows and their index entries next to the old ones, until VACUUM reclaims those.
     pub apply_bytes: u64,
-    /// Write-ahead log, until the next checkpoint, or longer where a replication slot holds it.
+    /// Write-ahead log, until the next checkpoint, or longer if a replication slot retains it.
     pub wal_bytes: u64,
 }
 
 impl Plan {
-    /// What the run will need on the target's disk.
+    /// Returns the run's need of disk space on the target.
     ///
-    /// Staging is UNLOGGED and writes no WAL; a table that takes the live one's place is staging and new rows in one. What is applied is written to the heap, to the indexes and to the WAL.
+    /// Staging is UNLOGGED and writes no WAL; with `swap` one table is both staging and new rows. Applied rows are
+    /// written to the heap, the indexes and the WAL.
     #[must_use]
     pub fn disk_need(&self) -> DiskNeed {
         let rows: u64 = self.tables.iter().map(|table| table.bytes).sum();
-        // Filling a column in staging writes its rows again.
+        // Filling a column in staging rewrites its rows.
         let times = |table: &TablePlan| {
             1 + table.lookups.iter().filter(|lookup| matches!(lookup.judged, Judged::Staged(_))).count()
                 as u64
@@ -51,7 +52,7 @@ impl fmt::Display for Plan {
         let need = self.disk_need();
         writeln!(
             f,
-            "disk     on the target about {} for staging, {} for the new rows beside the old ones, {} of WAL",
+            "disk     about {} on the target for staging, {} for new rows next to the old ones, {} of WAL",
             figures::bytes(need.staging_bytes),
             figures::bytes(need.apply_bytes),
             figures::bytes(need.wal_bytes)
@@ -96,12 +97,11 @@ impl fmt::Display for Plan {
 }
 
 impl TablePlan {
-    /// What either side's table is where it is no heap, a line each.
+    /// Describes the tables on either side that are not heaps, one per line.
     pub(crate) fn engines(&self) -> impl Iterator<Item = String> {
         let source = self.source_storage.as_ref();
         let source = source.filter(|storage| !storage.is_heap() && **storage != Storage::View);
-        let source =
-            source.map(|storage| format!("source   {storage}: read through its name, by one stream"));
+        let source = source.map(|storage| format!("source   {storage}: read by name, in one stream"));
         let target = Some(&self.storage).filter(|storage| !storage.is_heap());
         let target = target.map(|storage| format!("target   {storage}: not written by ctid, not swapped"));
         source.into_iter().chain(target)
@@ -139,7 +139,7 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     }
     if let Some(watermark) = table.watermark.as_ref().filter(|_| table.mode == Mode::Incremental) {
         let last = watermark.last.as_deref().unwrap_or_default();
-        writeln!(f, "    reads    incrementally, what was written since {last}")?;
+        writeln!(f, "    reads    incrementally, rows written since {last}")?;
     }
     let by = table.replaces_by().map_or_else(String::new, |method| format!(" by {}", method.name()));
     writeln!(f, "    method   {}{by} ({})", table.strategy.name(), table.apply_reason)?;
@@ -152,14 +152,14 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
             let key: Vec<String> = key.iter().map(plain).collect();
             writeln!(f, "    key      {}", key.join(", "))?;
         }
-        None => writeln!(f, "    key      none: every row is loaded, duplicates too")?,
+        None => writeln!(f, "    key      none: every row is loaded, including duplicates")?,
     }
     if table.key.is_some() && table.may_have_duplicates {
         let is_dated = table.watermark.as_ref().is_some_and(|watermark| !watermark.dated_by.is_empty());
         let which = if is_dated { "newest" } else { "greatest" };
         writeln!(
             f,
-            "             the source does not rule out duplicates: of rows with one key the {which} is loaded"
+            "             the source may have duplicates: of rows with one key, the {which} is loaded"
         )?;
     }
     for lookup in &table.lookups {
@@ -181,7 +181,7 @@ fn show_table(f: &mut fmt::Formatter<'_>, table: &TablePlan) -> fmt::Result {
     Ok(())
 }
 
-/// How much a table brings, as far as it is known: `, 1.28 GB, about 6,000,000 rows`.
+/// Returns the expected size of a table, as far as it is known: `, 1.28 GB, about 6,000,000 rows`.
 fn size(table: &TablePlan) -> String {
     let mut size = String::new();
     if table.bytes > 0 {
@@ -191,7 +191,7 @@ fn size(table: &TablePlan) -> String {
         size += &format!(", about {}", figures::counted(table.row_estimate, "row"));
     }
     if table.csv.is_none() && !size.is_empty() && !table.has_own_heap() {
-        size += " if it is as large as what it replaces";
+        size += " if it is as large as the table it replaces";
     }
     size
 }
@@ -223,12 +223,12 @@ impl Serialize for Plan {
             from: &'a str,
             #[serde(rename = "where")]
             filter: Option<&'a str>,
-            /// What the source's table is; nothing for a query or files.
+            /// The source table's storage; `None` for a query or files.
             source_storage: Option<&'static str>,
-            /// What the target's table is.
+            /// The target table's storage.
             target_storage: &'static str,
             mode: &'static str,
-            /// Where an incremental run begins.
+            /// The watermark from which an incremental run reads.
             since: Option<&'a str>,
             strategy: &'static str,
             apply: Option<&'static str>,

@@ -1,9 +1,9 @@
-//! What a table is: where its rows are, and so which shortcuts hold for it.
+//! The storage of a table: where its rows are, and which shortcuts are valid for it.
 //!
-//! PostgreSQL's catalog shows a table of Citus or TimescaleDB as an ordinary one whose heap is empty, and columnar or foreign rows
-//! have no `ctid` or `xmin` to rely on. `ONLY`, ranges of `ctid`, `tableoid`, `xmin`, sizes in pages, and another table that
-//! takes the place of this one mean what the manual says where [`Storage::is_heap`] alone. Every decision that takes such a
-//! shortcut asks it; all other tables are read and written the plain way, through their names.
+//! PostgreSQL's catalog shows a table of Citus or TimescaleDB as an ordinary table with an empty heap, and columnar
+//! or foreign rows have no reliable `ctid` or `xmin`. `ONLY`, `ctid` ranges, `tableoid`, `xmin`, sizes in pages and
+//! replacing a table with another work as documented only where [`Storage::is_heap`]. Every decision that takes such
+//! a shortcut checks it; all other tables are read and written by name, without shortcuts.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ const HEAP: &str = "heap";
 /// The access method of Citus and its descendants.
 const COLUMNAR: &str = "columnar";
 
-/// TRUNCATE takes foreign tables since 14 (release notes of 14).
+/// TRUNCATE accepts foreign tables since 14 (release notes of 14).
 const TRUNCATES_FOREIGN_SINCE: u32 = 140_000;
 
 /// Where the rows of a relation are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
-    /// In a heap of this server, and in those of the tables that inherit from it.
+    /// In a heap of this server, and in those of its inheriting tables.
     Heap,
     /// In partitions, each a heap of this server.
     Partitioned,
@@ -30,16 +30,16 @@ pub enum Storage {
     View,
     /// On another server.
     Foreign,
-    /// Some of them in this partition or inheriting table, which is a foreign one.
+    /// Partly in this partition or inheriting table, which is a foreign table.
     ForeignPart(TableName),
-    /// Some or all of them in this access method.
+    /// Partly or entirely in this access method.
     AccessMethod(String),
-    /// As an extension keeps them.
+    /// In a layout managed by an extension.
     Managed(Managed),
 }
 
 impl Storage {
-    /// What a relation is, by the facts of the catalog alone.
+    /// Determines the storage of a relation from the catalog alone.
     #[must_use]
     pub fn of(relation: &Relation) -> Self {
         let managed = relation.leaves.iter().map(|leaf| &leaf.managed);
@@ -61,14 +61,14 @@ impl Storage {
         if relation.kind == RelationKind::Partitioned { Self::Partitioned } else { Self::Heap }
     }
 
-    /// Whether all rows are in heaps of this server. Only then each row has a `ctid`, `tableoid` and `xmin` of its own, a leaf
-    /// can be read by itself, and the sizes of the catalog are those of the rows.
+    /// Returns whether all rows are in heaps of this server. Only then does each row have its own `ctid`, `tableoid`
+    /// and `xmin`, can a leaf be read by itself, and are the catalog's sizes those of the rows.
     #[must_use]
     pub fn is_heap(&self) -> bool {
         matches!(self, Self::Heap | Self::Partitioned)
     }
 
-    /// Whether Citus keeps it.
+    /// Returns whether Citus manages it.
     #[must_use]
     pub fn is_citus(&self) -> bool {
         matches!(
@@ -79,7 +79,7 @@ impl Storage {
         )
     }
 
-    /// Whether a unique index of it holds for all of its rows, and not only for those of one inheriting table.
+    /// Returns whether a unique index holds for all rows, and not only for those of one inheriting table.
     #[must_use]
     pub fn has_whole_indexes(&self, relation: &Relation) -> bool {
         matches!(self, Self::Managed(Managed::Hypertable { .. }))
@@ -87,13 +87,13 @@ impl Storage {
             || !relation.has_children
     }
 
-    /// Why rows of it cannot be written by their place, as a clause; `None` if they can.
+    /// Returns why its rows cannot be written by `ctid`, as a clause; `None` if they can.
     #[must_use]
     pub fn place_refusal(&self) -> Option<String> {
-        (!self.is_heap()).then(|| format!("it is {self}, whose rows have no lasting ctid to be written by"))
+        (!self.is_heap()).then(|| format!("it is {self}, whose rows have no stable ctid"))
     }
 
-    /// Why another table cannot take its place, as a clause; `None` if one can.
+    /// Returns why another table cannot take its place, as a clause; `None` if one can.
     #[must_use]
     pub fn swap_refusal(&self) -> Option<String> {
         match self {
@@ -103,28 +103,28 @@ impl Storage {
         }
     }
 
-    /// Why a server of a version cannot truncate it, as a clause; `None` if it can.
+    /// Returns why a server of the given version cannot truncate it, as a clause; `None` if it can.
     pub(crate) fn truncate_refusal(&self, version: u32) -> Option<String> {
         let is_refused = matches!(self, Self::ForeignPart(_)) && version < TRUNCATES_FOREIGN_SINCE;
         is_refused.then(|| format!("it is {self}, which a server before version 14 cannot truncate"))
     }
 
-    /// Why its rows cannot be deleted in one transaction with writes to tables of the kinds `others`, as a clause; `None` if
-    /// they can.
+    /// Returns why its rows cannot be deleted in one transaction with writes to tables of the kinds `others`, as a
+    /// clause; `None` if they can.
     pub(crate) fn delete_refusal<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Option<String> {
         match self {
             Self::AccessMethod(method) if method == COLUMNAR => {
                 Some(format!("it is {self}, which cannot delete rows"))
             }
             _ if self.is_citus() && others.into_iter().any(Self::is_citus) => Some(format!(
-                "it is {self}, and Citus runs DELETE in parallel on connections of its own, beside which no other of its \
-                 tables can be written in the same transaction"
+                "it is {self}, and Citus runs DELETE in parallel on separate connections, so the same transaction cannot \
+                 write another Citus table"
             )),
             _ => None,
         }
     }
 
-    /// Why a transaction number tells nothing of when its rows were written, as a clause; `None` if it does.
+    /// Returns why a transaction number does not tell when its rows were written, as a clause; `None` if it does.
     pub(crate) fn xmin_refusal(&self) -> Option<String> {
         match self {
             Self::Heap | Self::Partitioned => None,
@@ -134,19 +134,19 @@ impl Storage {
                 "it is {self}, whose rows have the transaction numbers of the nodes that store them"
             )),
             Self::ForeignPart(part) => {
-                Some(format!("the rows of {}, which is a foreign table, have none", part.plain()))
+                Some(format!("the rows of {}, a foreign table, have no xmin", part.plain()))
             }
             other => Some(format!("it is {other}")),
         }
     }
 
-    /// What one snapshot of this server does not cover, as a sentence for the operator of a source.
+    /// Returns which rows one snapshot of a source server does not cover, as a sentence for the operator.
     pub(crate) fn snapshot_caveat(&self) -> Option<String> {
         match self {
             Self::Managed(Managed::CitusDistributed) | Self::Managed(Managed::CitusReference) => {
                 Some(format!(
-                    "the source table is {self}: Citus has no snapshot that covers several nodes, so what is written during the run \
-                 may arrive in part; stop writers for the run, or read a standby or copy that stands still"
+                    "the source table is {self}: Citus has no snapshot across nodes, so only some of the rows written during the run \
+                 may arrive; stop writers during the run, or read a standby or copy that does not change"
                 ))
             }
             Self::ForeignPart(part) => Some(format!(
@@ -157,19 +157,19 @@ impl Storage {
         }
     }
 
-    /// What a transaction on this server does not cover, as a sentence for the operator of a target.
+    /// Returns which rows a transaction on a target server does not cover, as a sentence for the operator.
     pub(crate) fn transaction_caveat(&self) -> Option<String> {
         match self {
             Self::ForeignPart(part) => Some(format!(
-                "the rows of {}, a foreign table, are committed by its own server: if this server fails at that moment, they stay \
-                 changed while the others do not",
+                "the rows of {}, a foreign table, are committed by its own server: if this server fails at that moment, their \
+                 changes persist and all others are lost",
                 part.plain()
             )),
             _ => None,
         }
     }
 
-    /// Its name in the plan's JSON.
+    /// Returns its name in the plan's JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -190,7 +190,7 @@ impl Storage {
 }
 
 impl fmt::Display for Storage {
-    /// With its article: "a Citus distributed table".
+    /// Writes it with its article: "a Citus distributed table".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Heap => f.write_str("a table"),
@@ -272,7 +272,7 @@ mod tests {
         }
     }
 
-    /// Every kind but the two.
+    /// Every kind except the two heaps.
     fn others() -> Vec<Storage> {
         vec![
             Storage::View,

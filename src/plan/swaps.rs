@@ -1,10 +1,10 @@
-//! What the operator should know of tables that are swapped.
+//! Notes and warnings about swapped tables.
 
 use super::{Group, TablePlan};
 use crate::config::ApplyMethod;
 use crate::pg::catalog::Catalog;
 
-/// The publication by which Supabase Realtime learns of changes.
+/// The publication through which Supabase Realtime receives changes.
 const REALTIME: &str = "supabase_realtime";
 
 /// Adds notes and warnings to tables that are swapped.
@@ -17,7 +17,7 @@ pub(super) fn tell(tables: &mut [TablePlan], groups: &[Group], target: &Catalog)
             tell_of(&mut tables[table], target);
             if swapped.len() < members.len() {
                 tables[table].notes.push(
-                    "everyone waits for what is done to the other tables of the transaction, too: it follows the exchange"
+                    "everyone also waits while the other tables of the transaction are applied, which follows the exchange"
                         .to_owned(),
                 );
             }
@@ -27,10 +27,10 @@ pub(super) fn tell(tables: &mut [TablePlan], groups: &[Group], target: &Catalog)
 
 fn tell_of(table: &mut TablePlan, target: &Catalog) {
     let attachments = table.live.attachments.clone();
-    table.notes.push("what others write into the table during the run is overwritten".to_owned());
+    table.notes.push("rows that others write into the table during the run are overwritten".to_owned());
     let bound = [attachments.keys, attachments.dependants].concat();
     if !bound.is_empty() {
-        table.notes.push(format!("to be bound to the new table: {}", bound.join(", ")));
+        table.notes.push(format!("re-pointed to the new table: {}", bound.join(", ")));
     }
     let triggers = &target.server.event_triggers;
     if !triggers.is_empty() {
@@ -42,7 +42,7 @@ fn tell_of(table: &mut TablePlan, target: &Catalog) {
     }
     if attachments.publications.iter().any(|name| name == REALTIME) {
         table.warnings.push(
-            "Supabase Realtime notices the new table within 60 s, and tells nobody of changes to it before that"
+            "Supabase Realtime notices the new table within 60 s and sends no changes to it before that"
                 .to_owned(),
         );
     }

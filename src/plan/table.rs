@@ -1,4 +1,4 @@
-//! One entry of the config against both catalogs.
+//! Plans one entry of the config against both catalogs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::report::Mode;
 
-/// The name of the source relation that an entry reads, if it reads one.
+/// Returns the name of the source relation that an entry reads, if any.
 #[must_use]
 pub fn source_name(table: &TableConfig) -> Option<&TableName> {
     match &table.from {
@@ -23,11 +23,11 @@ pub fn source_name(table: &TableConfig) -> Option<&TableName> {
     }
 }
 
-/// What comes of planning one entry.
+/// The outcome of planning one entry.
 pub(super) enum Planned {
-    /// It can be loaded.
+    /// The table can be loaded.
     Table(Box<TablePlan>),
-    /// It fails, and others go on.
+    /// The table fails; the others go on.
     Failed(Error),
 }
 
@@ -35,7 +35,7 @@ pub(super) enum Planned {
 pub(super) fn plan(entry: usize, table: &TableConfig, config: &Config, facts: &Facts<'_>) -> Result<Planned> {
     let target = target_relation(table, facts.target)?;
     let last = facts.past.last.get(entry).and_then(Option::as_ref);
-    // Files that the command line names are others every time.
+    // Files named on the command line may differ every time.
     let last = last.filter(|_| said(table) == Said::Config);
     let recorded = last.and_then(|last| Filled::recorded(last.filled.as_deref()?));
     let csv = facts.files.get(entry).and_then(Option::clone);
@@ -54,7 +54,7 @@ pub(super) fn plan(entry: usize, table: &TableConfig, config: &Config, facts: &F
     }
     let sides = Sides { target, source, source_columns, csv };
     match plan_columns(entry, table, config, facts, &sides) {
-        // What the source has lost may be named in the config, too.
+        // The config may name columns that the source has lost.
         Err(error) if recorded.is_some_and(|filled| filled.explains(&error, source_columns)) => {
             Ok(Planned::Failed(error))
         }
@@ -62,7 +62,7 @@ pub(super) fn plan(entry: usize, table: &TableConfig, config: &Config, facts: &F
     }
 }
 
-/// Both ends of an entry.
+/// Both sides of an entry.
 struct Sides<'a> {
     target: &'a Relation,
     source: Option<&'a Relation>,
@@ -91,7 +91,7 @@ fn plan_columns(
     let found = lookups::of_table(table, source_columns, target, &matched.columns, facts)?;
     let text_only = [matched.text_only, found.text_only].concat();
     let (wire, format_reason) = match &csv {
-        Some(_) => (Format::Text, "files hold text".to_owned()),
+        Some(_) => (Format::Text, "files contain text".to_owned()),
         None => format::choose(table.format, &text_only, &table.name.at)?,
     };
     let storage = Storage::of(target);
@@ -203,7 +203,7 @@ fn plan_columns(
     })))
 }
 
-/// Columns of the target that nothing fills, and columns of the source that fill none and that no lookup is matched by.
+/// Returns the target columns that nothing fills, and the source columns that fill nothing and match no lookup.
 fn unmapped(
     table: &TableConfig,
     target: &Relation,
@@ -235,7 +235,8 @@ fn verify_ignore(table: &TableConfig, target: &Relation) -> Result<Vec<Ident>> {
     Ok(table.verify_ignore.iter().map(|name| name.value.clone()).collect())
 }
 
-/// A run that reads what changed may well find nothing. What removes nothing tells nothing by how few rows it brings.
+/// Returns the guards. An incremental run may legitimately find no rows, and a strategy that deletes nothing needs no
+/// check for shrinkage.
 fn guards(table: &TableConfig, mode: Mode) -> Guards {
     let max_shrink = match table.strategy {
         Strategy::Replace => table.max_shrink,
@@ -249,8 +250,8 @@ fn guards(table: &TableConfig, mode: Mode) -> Guards {
     Guards { max_rejects: table.max_rejects, max_shrink, on_empty, only_if_empty }
 }
 
-/// Bytes and rows to expect. Those of a query, a view, or a table that is no heap are unknown before they are read: what
-/// the last run left in the table that they fill is the best guess.
+/// Returns the expected bytes and rows. They are unknown in advance for a query, a view, or a table that is not a
+/// heap; the estimate is then the contents of the target table after the last run.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, never negative")]
 fn size(source: Option<(&Relation, &Storage)>, target: &Relation) -> (u64, u64) {
     let measured = source.filter(|(_, storage)| storage.is_heap()).map_or(target, |(relation, _)| relation);
@@ -267,13 +268,13 @@ fn target_relation<'a>(table: &TableConfig, target: &'a Catalog) -> Result<&'a R
     if !matches!(relation.kind, RelationKind::Table | RelationKind::Partitioned) {
         let message =
             format!("{} on the target is a {}, not a table", name.value.plain(), relation.kind.word());
-        return refuse(Kind::Schema, message, "Name the table that the rows shall go to.".to_owned());
+        return refuse(Kind::Schema, message, "Name the table that the rows are loaded into.".to_owned());
     }
     if relation.rights.rows_hidden {
         return Err(hidden(&name.value, "target", &name.at));
     }
     match Storage::of(relation) {
-        // Its chunks inherit from it, and it writes to them itself.
+        // Its chunks inherit from it, and TimescaleDB itself writes to them.
         Storage::Managed(Managed::Hypertable { .. }) => {}
         Storage::Managed(Managed::Chunk) => {
             let message =
@@ -331,20 +332,21 @@ fn source<'a>(table: &TableConfig, source: &'a Catalog) -> Result<(Option<&'a Re
     }
 }
 
-/// What a statement does to a table it does to the tables that inherit from it, whose rows belong to others.
+/// Refuses a table with inheriting tables: a statement on the table affects them too, and their rows belong to
+/// others.
 fn has_inheritors(relation: &Relation) -> String {
     let others = relation.leaves.iter().map(|leaf| &leaf.name).filter(|name| **name != relation.name);
     let others: Vec<String> = others.map(TableName::plain).collect();
     format!("{} on the target has tables that inherit from it: {}", relation.name.plain(), others.join(", "))
 }
 
-const HINT_INHERITORS: &str = "Their rows would vanish with its own. Partitions can be loaded through their parent, inheriting tables only \
-     each by itself.";
+const HINT_INHERITORS: &str = "Its rows and theirs would be deleted together. Partitions can be loaded through their parent, but inheriting tables only \
+     one by one.";
 
 fn absent(name: &TableName, side: &str, at: &Location) -> Error {
     Error::new(Phase::Plan, Kind::Schema, format!("the {side} has no table {}", name.plain()))
         .at(at.clone())
-        .hint("Names are written as in SQL: folded to lower case unless in double quotes; the schema defaults to public.")
+        .hint("Write names as in SQL: they are folded to lower case unless double-quoted, and the schema defaults to public.")
 }
 
 fn hidden(name: &TableName, side: &str, at: &Location) -> Error {
@@ -357,7 +359,8 @@ fn hidden(name: &TableName, side: &str, at: &Location) -> Error {
     .hint("Connect as the table's owner, or as a role with BYPASSRLS.")
 }
 
-/// The key: as configured, else the primary key if it is loaded whole, else a unique index without NULLs.
+/// Returns the key: as configured, else the primary key if all its columns are loaded, else a unique index on NOT
+/// NULL columns.
 fn key(
     table: &TableConfig,
     target: &Relation,
@@ -371,7 +374,7 @@ fn key(
                 format!("{}: key column {} is not loaded", table.name.value.plain(), plain(missing)),
             )
             .at(key.at.clone())
-            .hint(format!("Loaded are the columns that both sides have: {}.", {
+            .hint(format!("The loaded columns are those that both sides have: {}.", {
                 list(target.columns.iter().map(|c| &c.name).filter(|name| loaded(name)))
             })));
         }
@@ -386,11 +389,12 @@ fn key(
         .map(|index| index.columns.clone()))
 }
 
-/// A unique index that no key is taken from, since its columns may be NULL, refuses duplicates all the same.
+/// Warns about a unique index that cannot serve as the key because its columns may be NULL: it refuses duplicates all
+/// the same.
 fn unique_without_key(target: &Relation, loaded: impl Fn(&Ident) -> bool, said: Said) -> Option<String> {
     let is_nullable = |index: &&UniqueIndex| index.is_plain() && index.columns.iter().all(&loaded);
     let index = target.unique_indexes.iter().find(is_nullable)?;
-    // A name that SQL has in double quotes stands in a literal string of TOML.
+    // A name that SQL writes in double quotes goes into a literal string of TOML.
     let quoted = |name: String| if name.contains('"') { format!("'{name}'") } else { format!("\"{name}\"") };
     let names = index.columns.iter().map(plain);
     let key = match said {
@@ -398,13 +402,13 @@ fn unique_without_key(target: &Relation, loaded: impl Fn(&Ident) -> bool, said: 
         Said::Flags => format!("--key {}", names.collect::<Vec<_>>().join(",")),
     };
     Some(format!(
-        "there is no key, since the columns of the unique index {} may be NULL: duplicates in them fail the table, \
-         unless {key}",
+        "there is no key because the columns of the unique index {} may be NULL: duplicates in them fail the table \
+         unless you set {key}",
         plain(&index.name),
     ))
 }
 
-/// Where an entry is described.
+/// Returns where an entry is described.
 pub(super) fn said(table: &TableConfig) -> Said {
     match &table.from {
         From::Csv(files) => files.dialect.said,
@@ -412,7 +416,7 @@ pub(super) fn said(table: &TableConfig) -> Said {
     }
 }
 
-/// `upsert` and `insert` find out by the key whether a row is there, which takes a unique index on it.
+/// Checks that `upsert` and `insert` have a unique index on the key, by which they find out whether a row exists.
 fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ident]>) -> Result<()> {
     if table.strategy == Strategy::Replace {
         return Ok(());
@@ -427,8 +431,8 @@ fn refuse_unusable_key(table: &TableConfig, target: &Relation, key: Option<&[Ide
     Err(Error::new(Phase::Plan, Kind::Refused, message).at(at.clone()).hint(hint))
 }
 
-/// Whether the source itself sees to it that no two rows have one key: a unique index over columns that travel as they
-/// are. A key that compares otherwise on the target (another type, another collation, fewer digits) is not covered by it.
+/// Returns whether the source itself prevents two rows with one key: it has a unique index over columns that are sent
+/// unchanged. This does not hold for a key that compares differently on the target (another type or collation, or fewer digits).
 fn is_unique(key: &[Ident], columns: &[ColumnPlan], source: Option<&Relation>, table: &TableConfig) -> bool {
     let Some(source) = source.filter(|relation| Storage::of(relation).has_whole_indexes(relation)) else {
         return false;
@@ -458,7 +462,7 @@ pub(super) mod tests {
     use super::*;
     use crate::pg::catalog::{Attachments, Rights};
 
-    /// A table of `public` with columns of OID 23, for tests of the planner.
+    /// Returns a table of `public` with columns of OID 23, for tests of the planner.
     pub(in crate::plan) fn relation(name: &str, columns: &[&str]) -> Relation {
         let column = |name: &&str| Column::bare(Ident::new(*name), 23, "integer".to_owned());
         Relation {

@@ -1,4 +1,4 @@
-//! The triggers of the target that a run sets off, and what that means for it.
+//! The target's triggers that a run fires, and the consequences.
 
 use super::TablePlan;
 use crate::config::{ApplyMethod, Triggers};
@@ -6,21 +6,22 @@ use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Event, Trigger};
 use crate::pg::name::plain;
 
-/// The rows of which NOT NULL and CHECK can be judged before they are written: a trigger may mend the others.
+/// The rows whose NOT NULL and CHECK constraints can be judged before they are written; a trigger may change the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JudgedRows {
     /// Every row.
     All,
-    /// Those that will be inserted.
+    /// Rows that will be inserted.
     Inserted,
-    /// Those that will update a live row.
+    /// Rows that will update a live row.
     Updated,
-    /// None: the target speaks when they are applied.
+    /// None: the target checks them when they are applied.
     None,
 }
 
 impl TablePlan {
-    /// What its apply method does with the live table.
+    /// Returns the events that the apply method causes on the live table.
     fn events(&self) -> &'static [Event] {
         match self.apply {
             ApplyMethod::Delta => &[Event::Insert, Event::Update, Event::Delete],
@@ -32,18 +33,18 @@ impl TablePlan {
         }
     }
 
-    /// Whether a trigger fires for an event on this table.
+    /// Returns whether a trigger fires for an event on this table.
     fn fires_for(&self, trigger: &Trigger, event: Event) -> bool {
         let is_ours = trigger.table == self.live.name;
         trigger.events.contains(&event)
-            // A statement on the table is none on its partitions, but TRUNCATE is.
+            // A statement on the table is not a statement on its partitions, except TRUNCATE.
             && (trigger.for_each_row || is_ours || event == Event::Truncate)
             && (event != Event::Update
                 || trigger.update_of.is_empty()
                 || trigger.update_of.iter().any(|column| self.is_loaded(column)))
     }
 
-    /// The triggers that are set off when the table is applied, partitions' copies apart.
+    /// Returns the triggers that fire when the table is applied, without partitions' copies.
     pub fn firing(&self) -> impl Iterator<Item = &Trigger> {
         self.live.triggers.iter().filter(|trigger| {
             self.triggers == Triggers::Fire
@@ -53,14 +54,14 @@ impl TablePlan {
         })
     }
 
-    /// Those that may change the rows of an event before they are written.
+    /// Returns the triggers that may change the rows of an event before they are written.
     fn mending(&self, event: Event) -> impl Iterator<Item = &Trigger> {
         let is_done = self.events().contains(&event);
         self.firing()
             .filter(move |trigger| is_done && trigger.may_change_rows() && self.fires_for(trigger, event))
     }
 
-    /// Those that may change what a row holds, before it is written or afterwards.
+    /// Returns the triggers that may change a row's values, before or after it is written.
     pub fn changing(&self) -> impl Iterator<Item = &Trigger> {
         let before = [Event::Insert, Event::Update].map(|event| self.mending(event).next().is_some());
         let is_before = before.contains(&true);
@@ -72,7 +73,7 @@ impl TablePlan {
         })
     }
 
-    /// The rows of which NOT NULL and CHECK can be judged in staging.
+    /// Returns the rows whose NOT NULL and CHECK constraints can be judged in staging.
     #[must_use]
     pub fn judged_rows(&self) -> JudgedRows {
         let mends = |event| self.mending(event).next().is_some();
@@ -86,10 +87,10 @@ impl TablePlan {
     }
 }
 
-/// Says which triggers fire and what follows from that. The apply methods must have been chosen.
+/// Reports which triggers fire and the consequences. The apply methods must have been chosen.
 ///
 /// # Errors
-/// [`Kind::Refused`] where triggers are to be off and the role may not disable them.
+/// [`Kind::Refused`] if triggers are to be off and the role may not disable them.
 pub(super) fn tell(tables: &mut [TablePlan], at: &[Location], event_triggers: &[String]) -> Result<()> {
     for number in 0..tables.len() {
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
@@ -107,7 +108,7 @@ pub(super) fn tell(tables: &mut [TablePlan], at: &[Location], event_triggers: &[
                         .collect();
                     if !written.is_empty() {
                         warnings.push(format!(
-                            "trigger {} writes to {}, which this run loads, too; triggers = \"off\" keeps it from that",
+                            "trigger {} writes to {}, which this run also loads; triggers = \"off\" prevents that",
                             plain(&trigger.name),
                             written.join(", ")
                         ));
@@ -121,10 +122,10 @@ pub(super) fn tell(tables: &mut [TablePlan], at: &[Location], event_triggers: &[
     Ok(())
 }
 
-/// What is known of a trigger that fires.
+/// Describes a trigger that fires.
 fn firing(trigger: &Trigger) -> String {
     let effect = if trigger.may_change_rows() {
-        "it may change rows or keep them out"
+        "it may change or suppress rows"
     } else if trigger.is_before {
         "it may write to other tables"
     } else {
@@ -133,7 +134,7 @@ fn firing(trigger: &Trigger) -> String {
     format!("trigger {trigger} fires: {effect}")
 }
 
-/// Which rows are left to the target.
+/// Notes which rows are left to the target.
 fn judged(table: &TablePlan) -> Option<String> {
     let (which, event) = match table.judged_rows() {
         JudgedRows::All => return None,
@@ -144,12 +145,12 @@ fn judged(table: &TablePlan) -> Option<String> {
     let names: Vec<String> = table.mending(event).map(|trigger| plain(&trigger.name)).collect();
     let which = if which.is_empty() { String::new() } else { format!(" {which}") };
     Some(format!(
-        "NOT NULL and CHECK{which} are left to the target, since {} may mend them: one bad row fails the transaction",
+        "NOT NULL and CHECK{which} are left to the target because {} may change them: one bad row fails the transaction",
         names.join(", ")
     ))
 }
 
-/// What disabling triggers takes.
+/// Checks what disabling triggers requires.
 fn disabled(table: &TablePlan, at: &Location, event_triggers: &[String]) -> Result<Option<String>> {
     if table.apply == ApplyMethod::Swap || table.live.triggers.is_empty() {
         return Ok(None);
@@ -164,8 +165,8 @@ fn disabled(table: &TablePlan, at: &Location, event_triggers: &[String]) -> Resu
         return Err(Error::new(Phase::Plan, Kind::Refused, message)
             .at(at.clone())
             .hint(
-                "Connect as the table's owner, before PostgreSQL 13 as a superuser where a partition has a copy of the \
-                 trigger; or leave triggers out and have them fire.",
+                "Connect as the table's owner (before PostgreSQL 13, as a superuser if a partition has a copy of the \
+                 trigger), or remove triggers = \"off\" and let them fire.",
             ));
     }
     let mut names: Vec<String> = table
@@ -181,7 +182,7 @@ fn disabled(table: &TablePlan, at: &Location, event_triggers: &[String]) -> Resu
     }
     let heard = match event_triggers {
         [] => String::new(),
-        names => format!(", which event triggers hear ({})", names.join(", ")),
+        names => format!(", which fires event triggers ({})", names.join(", ")),
     };
     Ok(Some(format!(
         "ALTER TABLE disables {} within the transaction and restores them{heard}",

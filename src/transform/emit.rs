@@ -1,34 +1,34 @@
-//! How a row that passes is put together: slices of the input, constants, values that were looked up.
+//! Assembles the output row from slices of the input, constants and looked-up values.
 
 use super::codec::Codec;
 use super::lookup::Found;
 use super::resolve::{Row, State};
 use super::rules::{Output, Rules};
 
-/// A step in putting a row together.
+/// A step in assembling a row.
 #[derive(Debug)]
 enum Segment {
-    /// Bytes that are the same in every row: the row's beginning, constants.
+    /// Bytes that are the same in every row: the row's header, constants.
     Literal(Vec<u8>),
-    /// The items of neighbouring fields.
+    /// The items of adjacent fields.
     Run {
         first: usize,
         end: usize,
-        /// In text, whether the last of them ends with its row's newline, where a tab is needed.
+        /// Whether, in text, the last of them ends with its row's newline although a tab is needed.
         ends_row: bool,
     },
-    /// A value that was looked up.
+    /// A looked-up value.
     Lookup(usize),
 }
 
-/// Puts rows together.
+/// Assembles rows.
 #[derive(Debug)]
 pub(super) struct Emitter {
     segments: Vec<Segment>,
     columns: u16,
-    /// Whether rows go out as they come in.
+    /// Whether rows are output unchanged.
     is_verbatim: bool,
-    /// Bytes that a row may become longer by, lookups apart.
+    /// Maximum bytes by which a row may grow, lookups excluded.
     growth: usize,
 }
 
@@ -73,12 +73,12 @@ impl Emitter {
         Self { segments, columns, is_verbatim, growth }
     }
 
-    /// Whether rows go out as they come in, unless something in them was set to NULL.
+    /// Returns whether rows are output unchanged, unless a column was set to NULL.
     pub(super) fn is_verbatim(&self) -> bool {
         self.is_verbatim
     }
 
-    /// The fields at which it cuts rows, in any order.
+    /// Returns the fields at which it splits rows, in any order.
     pub(super) fn cuts(&self) -> impl Iterator<Item = usize> {
         self.segments.iter().flat_map(|segment| match segment {
             Segment::Run { first, end, .. } => [*first, *end],
@@ -86,7 +86,7 @@ impl Emitter {
         })
     }
 
-    /// Room that a batch will need, roughly.
+    /// Returns the approximate space that a batch needs.
     pub(super) fn room(&self, data: usize, rows: u64) -> usize {
         data + self.growth * rows as usize
     }
@@ -115,7 +115,7 @@ impl Emitter {
         C::end_row(out);
     }
 
-    /// Column by column: for the few rows in which something was set to NULL.
+    /// Appends a row column by column, for the few rows with a column set to NULL.
     fn emit_by_column<C: Codec>(&self, rules: &Rules, row: Row<'_>, state: &State<'_>, out: &mut Vec<u8>) {
         C::begin_row(self.columns, out);
         for column in 0..rules.output.len() {

@@ -1,17 +1,17 @@
-//! Rows change and are judged on their way through: the synchronous core, without I/O.
+//! Transforms and filters rows in transit: the synchronous core, without I/O.
 //!
 //! ```text
 //! pieces of a COPY stream ─▶ RowCutter ─▶ Rows, in any order, on any thread ─▶ Program::run ─▶ COPY data + rejects
 //! ```
 //!
-//! 1. A [`RowCutter`] sees a stream in order, strips header and trailer, and cuts it between rows.
-//! 2. A [`Program`], compiled once per table from [`Rules`], works on batches of [`Rows`] independently of each other:
-//!    it fills lookups, judges references, and appends the rows that pass to an output buffer. Fields stay slices of the
-//!    batch; fields that stay together are copied together; nothing is allocated per row.
-//! 3. Keys and values of the rows that pass are collected into a [`KeySetBuilder`] or a [`LookupBuilder`] for the tables
-//!    that depend on this one; rows that do not pass are written to a [`RejectBuffer`].
+//! 1. A [`RowCutter`] reads a stream in order, strips header and trailer, and splits it between rows.
+//! 2. A [`Program`], compiled once per table from [`Rules`], processes batches of [`Rows`] independently: it fills
+//!    lookups, judges references, and appends the rows that pass to an output buffer. Fields stay slices of the
+//!    batch, adjacent fields are copied together, and nothing is allocated per row.
+//! 3. Keys and values of the rows that pass are collected into a [`KeySetBuilder`] or a [`LookupBuilder`] for
+//!    dependent tables; rows that do not pass are written to a [`RejectBuffer`].
 //!
-//! Whoever writes a stream puts [`header`] before it and [`trailer`] after it; in between, rows may come in any order.
+//! The writer of a stream puts [`header`] before it and [`trailer`] after it; in between, rows may come in any order.
 
 mod codec;
 mod emit;

@@ -1,7 +1,7 @@
-//! Which rows look as if the target would refuse them: a glance, not a judgement.
+//! Detects rows that look as if the target would refuse them.
 //!
-//! Who looks at a row here may be wrong either way; the server decides. It is worth a look because a bad row that is found by
-//! the server alone costs all the rows that were sent with it.
+//! The check may be wrong in either direction; the server decides. It pays off because a bad row found only by the
+//! server costs all the rows that were sent with it.
 
 use std::ops::RangeInclusive;
 
@@ -11,35 +11,36 @@ use super::resolve::{Row, State};
 use super::rules::Rules;
 use crate::pg::format::Format;
 
-/// What a column of the output should look like.
+/// The expected appearance of an output column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Position in the output.
     pub column: usize,
-    /// It has no NULL.
+    /// Whether it is NOT NULL.
     pub is_not_null: bool,
-    /// Its values look like this.
+    /// The appearance of its values.
     pub look: Option<Look>,
 }
 
-/// What a type's values look like. But for strings only where they travel as text: in binary the source has seen to it.
+/// The appearance of a type's values. Except for strings it is checked only in text format: in binary the source
+/// guarantees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
     /// An integer in a range.
     Integer(RangeInclusive<i64>),
-    /// A number, with at most so many digits before the point.
+    /// A number, with an optional limit on the digits before the decimal point.
     Number(Option<usize>),
-    /// true or false
+    /// true or false.
     Boolean,
     /// A UUID.
     Uuid,
-    /// A date, perhaps with a time.
+    /// A date, optionally with a time.
     Date,
-    /// A string of at most so many characters.
+    /// A string, with an optional limit on its characters.
     Characters(Option<usize>),
 }
 
-/// Whether a row looks bad.
+/// Returns whether a row looks bad.
 pub(super) fn is_suspect<C: Codec>(
     checks: &[Check],
     rules: &Rules,
@@ -62,8 +63,8 @@ pub(super) fn is_suspect<C: Codec>(
 }
 
 impl Look {
-    /// What values of a type look like, by its OID and its name with length or precision; `None` if nobody can tell but the
-    /// server.
+    /// Returns the appearance of a type's values, from its OID and its name with length or precision; `None` if only
+    /// the server can tell.
     #[must_use]
     pub fn of_type(oid: u32, name: &str) -> Option<Self> {
         let modifiers = modifiers(name);
@@ -99,7 +100,8 @@ impl Look {
     }
 }
 
-/// The numbers in `numeric(5,2)`; none of a type without, or with a negative scale.
+/// Returns the digits before the decimal point in `numeric(5,2)`; `None` without a precision or with a negative
+/// scale.
 fn modifiers(name: &str) -> Vec<usize> {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(inner, _)| inner);
     let numbers = inner.into_iter().flat_map(|inner| inner.split(',')).map(|number| number.trim().parse());
@@ -109,7 +111,7 @@ fn modifiers(name: &str) -> Vec<usize> {
 fn is_integer(value: &[u8], range: &RangeInclusive<i64>) -> bool {
     match std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok()) {
         Some(number) => range.contains(&number),
-        // 16 and later read 0x10 and 1_000 too.
+        // Servers from 16 on also read 0x10 and 1_000.
         None => {
             let unsigned = value.strip_prefix(b"-").or_else(|| value.strip_prefix(b"+")).unwrap_or(value);
             let is_grouped =
@@ -143,7 +145,7 @@ fn is_boolean(value: &[u8]) -> bool {
             || matches!(lower.as_slice(), b"on" | b"of" | b"off" | b"1" | b"0"))
 }
 
-/// `2026-11-21…` with such a month and day; words and other orders are left to the server.
+/// Checks a date such as `2026-11-21…` for a valid month and day; words and other orders are left to the server.
 fn is_date(value: &[u8]) -> bool {
     let Some(first) = value.first() else { return false };
     if !first.is_ascii_digit() {
@@ -157,12 +159,12 @@ fn is_date(value: &[u8]) -> bool {
     match (year.len(), number(year), number(month), number(day)) {
         (4.., Some(year), Some(month), Some(day)) => (1..=days(year, month)).contains(&day),
         (4.., Some(_), _, _) => false,
-        // 21/11/2026, 20261121: the server knows.
+        // 21/11/2026, 20261121: left to the server.
         _ => true,
     }
 }
 
-/// Days of a month; 0 if there is no such month.
+/// Returns the days of a month; 0 if there is no such month.
 fn days(year: u32, month: u32) -> u32 {
     let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
@@ -173,7 +175,8 @@ fn days(year: u32, month: u32) -> u32 {
     }
 }
 
-/// UTF-8 without NUL, and short enough: what is too long may be so by blanks, which the server cuts off.
+/// Checks for UTF-8 without NUL and for the length; excess trailing spaces are allowed, because the server removes
+/// them.
 fn is_string(value: &[u8], characters_max: Option<usize>) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let is_short =

@@ -1,4 +1,4 @@
-//! A table's rules, compiled: what is done to a batch of rows.
+//! The compiled rules of a table, which process batches of rows.
 
 use super::codec::{Binary, Codec, Offsets, Text, malformed};
 use super::emit::Emitter;
@@ -15,48 +15,48 @@ use super::trace::{Trace, Traced};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::format::Format;
 
-/// Bytes of a value that a reason shows; the rejects file has the whole value in its column.
+/// Maximum bytes of a value in a reason; the rejects file has the whole value in its column.
 const REASON_VALUE_BYTES_MAX: usize = 60;
 
-/// Columns of a COPY: its field count has 16 bits.
+/// Maximum columns of a COPY, whose field count has 16 bits.
 const COLUMNS_MAX: usize = i16::MAX as usize;
 
-/// What is done to a table's rows. Shared read-only by all workers; each brings its own [`Scratch`].
+/// The compiled rules of a table. Shared read-only by all workers; each has its own [`Scratch`].
 #[derive(Debug)]
 pub struct Program {
     pub(super) rules: Rules,
-    /// Columns of the output, and the keys that mean NULL in them.
+    /// Output columns, and the keys that mean NULL in them.
     pub(super) null_values: Vec<(KeyColumn, Vec<Key>)>,
-    /// Columns of the output that have no NULL.
+    /// Output columns that are NOT NULL.
     pub(super) not_null: Vec<NotNull>,
-    /// What a row that is traced should look like.
+    /// The expected appearance of a traced row.
     checks: Vec<Check>,
     emitter: Emitter,
 }
 
-/// A column of the output that has no NULL.
+/// An output column that is NOT NULL.
 #[derive(Debug, Clone)]
 pub struct NotNull {
     /// Its position.
     pub column: usize,
-    /// What rows with NULL in it are counted under.
+    /// The label for counting rows with NULL in it.
     pub kind: String,
-    /// What is said of them.
+    /// The reason for rejecting them.
     pub text: String,
 }
 
-/// A worker's buffers, kept from batch to batch.
+/// A worker's buffers, reused from batch to batch.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Those that are asked for of a row that passes.
+    /// The positions needed for a row that passes.
     offsets: Offsets,
-    /// All of them.
+    /// All positions.
     pub(super) all_offsets: Offsets,
     pub(super) reader: KeyReader,
     sinks: Vec<Sink>,
 }
 
-/// What a worker collects, in the order of [`Rules::collect`].
+/// The collected keys and values, in the order of [`Rules::collect`].
 #[derive(Debug)]
 enum Sink {
     Keys(KeySink),
@@ -67,7 +67,7 @@ impl Program {
     /// Compiles a table's rules.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if the rules contradict themselves: a column that is not there, a value that is none.
+    /// [`Kind::Internal`] if the rules are inconsistent: they name a missing column or an invalid value.
     pub fn compile(rules: Rules) -> Result<Self> {
         check(&rules)?;
         // Checked to be far less.
@@ -85,27 +85,27 @@ impl Program {
         Ok(Self { rules, null_values, not_null: Vec::new(), checks: Vec::new(), emitter })
     }
 
-    /// The same, but rows are rejected that have NULL in one of these columns.
+    /// Adds NOT NULL columns: rows with NULL in one of them are rejected.
     #[must_use]
     pub fn refusing_nulls(mut self, columns: Vec<NotNull>) -> Self {
         self.not_null = columns;
         self
     }
 
-    /// The same; rows that do not look so are suspects where they are traced.
+    /// Adds expected appearances; rows that differ from them are suspects if they are traced.
     #[must_use]
     pub fn suspecting(mut self, checks: Vec<Check>) -> Self {
         self.checks = checks;
         self
     }
 
-    /// What it was compiled from.
+    /// Returns the rules it was compiled from.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// Buffers for one worker.
+    /// Returns the buffers for one worker.
     #[must_use]
     pub fn scratch(&self) -> Scratch {
         let sink = |collect: &Collect| match collect {
@@ -121,11 +121,11 @@ impl Program {
         }
     }
 
-    /// The last field whose beginning is asked for as long as rows pass. Of the fields after it, which may be most of them, nobody
-    /// need know more than where the row ends.
+    /// Returns the last field whose start is needed as long as rows pass. For the fields after it, which may be most
+    /// of them, only the end of the row matters.
     fn last_position(&self) -> usize {
         let Rules { input, output, lookups, references, collect, .. } = &self.rules;
-        // These ask for any field.
+        // These need every field.
         let sets_null = !self.null_values.is_empty()
             || references.iter().any(|reference| reference.on_orphan == OnOrphan::Null);
         if self.rules.format == Format::Text || sets_null || !self.checks.is_empty() {
@@ -148,18 +148,18 @@ impl Program {
         };
         let values = looked_up.chain(referring.chain(not_null).chain(collected).filter_map(field_of));
         let positions = values.flat_map(|field| [field, field + 1]).chain(self.emitter.cuts());
-        // Where the last field ends is where the row does.
+        // The last field ends where the row does.
         positions.filter(|&position| position < input.len()).max().unwrap_or(0)
     }
 
-    /// Works on a batch: appends the rows that pass to `out` and the others to `rejects`.
+    /// Processes a batch: appends the rows that pass to `out` and the others to `rejects`.
     ///
-    /// Keys and values are handed over at the end: a batch that fails leaves none behind. A batch that is worked on
-    /// twice collects the same twice, which changes nothing.
+    /// Keys and values are submitted at the end: a batch that fails leaves none behind. A batch that is processed
+    /// twice submits the same keys twice, which changes nothing.
     ///
     /// # Errors
-    /// [`Kind::Guard`] for an orphan that shall not be; [`Kind::Internal`] if the rows are not what the rules say. `out` and
-    /// `rejects` are of no use then.
+    /// [`Kind::Guard`] for an orphan under `on_orphan = "fail"`; [`Kind::Internal`] if the rows do not match the
+    /// rules. `out` and `rejects` are then invalid.
     pub fn run(
         &self,
         rows: &Rows,
@@ -170,8 +170,8 @@ impl Program {
         self.run_traced(rows, scratch, out, rejects, None)
     }
 
-    /// The same, telling which row of the output is which of the input. The batch has this number, and the output may hold
-    /// rows of batches before it.
+    /// Likewise, recording which input row each output row comes from. The batch has this number, and the output may
+    /// contain rows of earlier batches.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -222,7 +222,7 @@ impl Program {
             return Err(malformed(format_args!("{} rows where {} were cut", tally.rows_in, rows.count())));
         }
         let mut state = State::new(&self.rules);
-        // Rows that go out as they came in are copied together.
+        // Adjacent unchanged rows are copied together.
         let mut verbatim = 0..0;
         if self.rules.emits {
             out.reserve(self.emitter.room(data.len(), tally.rows_in));
@@ -265,7 +265,7 @@ impl Program {
         Ok(tally)
     }
 
-    /// Remembers a row that passes.
+    /// Collects the keys and values of a row that passes.
     fn collect<C: Codec>(
         &self,
         row: Row<'_>,
@@ -341,7 +341,7 @@ impl Program {
         Ok(())
     }
 
-    /// A reason without values, and the constraint that it is about.
+    /// Returns a reason without values, and the constraint it concerns.
     pub(super) fn kind_of(&self, cause: Cause) -> (String, Option<&str>) {
         let names = self.names(cause);
         match cause {
@@ -360,7 +360,7 @@ impl Program {
         }
     }
 
-    /// A reason with the row's values.
+    /// Writes a reason with the row's values.
     fn reason<C: Codec>(&self, cause: Cause, row: Row<'_>, state: &State<'_>) -> Result<Vec<u8>> {
         let (columns, to) = match cause {
             Cause::PartlyNull(_) => return Ok(self.kind_of(cause).0.into_bytes()),
@@ -426,7 +426,7 @@ impl Program {
     }
 }
 
-/// Rows of one batch on their way into a trace.
+/// Rows of one batch being added to a trace.
 struct Tracing<'t> {
     batch: u32,
     trace: &'t mut Trace,
@@ -440,7 +440,7 @@ impl Tracing<'_> {
     }
 }
 
-/// Cuts what was appended since `start`, between two characters.
+/// Truncates the text appended since `start`, at a character boundary.
 fn shorten(text: &mut Vec<u8>, start: usize) {
     if text.len() - start <= REASON_VALUE_BYTES_MAX {
         return;
@@ -454,14 +454,10 @@ fn shorten(text: &mut Vec<u8>, start: usize) {
     text.extend_from_slice("…".as_bytes());
 }
 
-/// Makes sure that the rules fit together, so that nothing is out of bounds later.
+/// Checks that the rules are consistent, so that no later access is out of bounds.
 fn check(rules: &Rules) -> Result<()> {
     let wrong = |what: &str| {
-        Err(Error::new(
-            Phase::Plan,
-            Kind::Internal,
-            format!("{}: rules that contradict themselves: {what}", rules.table),
-        ))
+        Err(Error::new(Phase::Plan, Kind::Internal, format!("{}: inconsistent rules: {what}", rules.table)))
     };
     let (inputs, outputs) = (rules.input.len(), rules.output.len());
     if inputs == 0 || inputs > COLUMNS_MAX || outputs > COLUMNS_MAX || (rules.emits && outputs == 0) {

@@ -1,4 +1,4 @@
-//! Rows that passed and are rejected nevertheless: only the server knew what is wrong with them.
+//! Rejects rows that passed but were refused by the server.
 
 use super::codec::{Binary, Codec, Text, malformed};
 use super::program::{Program, Scratch};
@@ -9,24 +9,25 @@ use super::tally::Tally;
 use crate::error::Result;
 use crate::pg::format::Format;
 
-/// A row that only the server knew to be bad.
+/// A row that only the server found to be bad.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
-    /// What it is counted under, without values.
+    /// The label it is counted under, without values.
     pub kind: &'a str,
-    /// Why, in full.
+    /// The full reason.
     pub text: &'a str,
-    /// The constraint that it violates.
+    /// The violated constraint.
     pub constraint: Option<&'a str>,
-    /// The column that something is wrong with, if it is one.
+    /// The column at fault, if it is a single one.
     pub column: Option<&'a str>,
 }
 
 impl Program {
-    /// Rejects rows that passed, for reasons that only the server knows: their numbers in the batch, from 0, and why. Returns
-    /// what they were counted as when they passed.
+    /// Rejects rows that passed, for reasons found only by the server: their numbers in the batch, from 0, and the
+    /// reasons. Returns how they were counted when they passed.
     ///
     /// # Errors
+    /// As [`Program::run`].
     /// As [`Program::run`].
     pub fn refuse<'r>(
         &self,

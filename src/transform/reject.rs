@@ -1,24 +1,24 @@
-//! Rejected rows on their way to the rejects file: CSV lines, reasons counted, a few kept to be shown.
+//! Rejected rows on their way to the rejects file: CSV lines, counted reasons, and a few samples.
 
 use super::rules::Render;
 use crate::error::Result;
 use crate::pg::format::Format;
 
-/// Reasons that are kept to be shown.
+/// Number of reasons kept as samples.
 pub const SAMPLES_MAX: usize = 3;
 
-/// Kinds of reasons that are told apart; there is one per rule, so that more means that the rules are many.
+/// Maximum number of kinds of reasons that are counted separately; normally there is one per rule.
 const REASONS_MAX: usize = 1000;
 
-/// What became of rejects, without the rows themselves; small, whatever their number.
+/// A summary of rejects without the rows themselves; small, whatever their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejects {
-    /// How many.
+    /// Number of rejects.
     pub count: u64,
-    /// How many per constraint, or per kind of reason where there is none ("loc_id has no match in public.locmaster").
-    /// Without values of rows, fit for logs.
+    /// Number per constraint, or per kind of reason without one ("loc_id has no match in public.locmaster"). Contains
+    /// no values of rows, so it is fit for logs.
     pub reasons: Vec<(String, u64)>,
-    /// The first ones: constraint or kind, and the reason in full, with values of rows.
+    /// The first rejects: constraint or kind, and the full reason, with values of rows.
     pub samples: Vec<(String, String)>,
 }
 
@@ -34,7 +34,7 @@ impl Rejects {
         }
     }
 
-    /// Adds what somebody else has counted.
+    /// Adds another summary.
     pub fn add(&mut self, other: &Self) {
         let before = self.count;
         for (kind, count) in &other.reasons {
@@ -46,46 +46,46 @@ impl Rejects {
     }
 }
 
-/// Collects rejected rows as lines of CSV. What it holds is bounded by whoever takes the lines away, after every batch.
+/// Collects rejected rows as lines of CSV. Its size stays bounded if the caller takes the lines after every batch.
 #[derive(Debug, Default)]
 pub struct RejectBuffer {
     lines: Vec<u8>,
-    /// Of each line the row's ordinal and where it begins.
+    /// For each line, the row's ordinal and where the line begins.
     rows: Vec<(u64, usize)>,
     rejects: Rejects,
-    /// A value before it is quoted.
+    /// A value before quoting.
     scratch: Vec<u8>,
 }
 
-/// One reject's beginning.
+/// The beginning of a reject.
 #[derive(Debug)]
 pub struct Reason<'a> {
-    /// What it is counted under, without values.
+    /// The label it is counted under, without values.
     pub kind: &'a str,
-    /// With values.
+    /// The full reason, with values.
     pub text: &'a [u8],
-    /// The constraint that the row violates.
+    /// The violated constraint.
     pub constraint: Option<&'a str>,
     /// The row's ordinal in its stream, from 1.
     pub row: u64,
-    /// Where it stands; for every row of a source that is made of files, for none of another one.
+    /// The row's location; present exactly if the source is files.
     pub place: Option<Place<'a>>,
 }
 
-/// Where a row stands in the file that it comes from.
+/// The location of a row in its file.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// The file, as people name it.
+    /// The file's name for people.
     pub file: &'a str,
     /// The physical line where its record begins, from 1.
     pub line: u64,
-    /// The column that something is wrong with, if it is one.
+    /// The column at fault, if it is a single one.
     pub column: Option<&'a str>,
-    /// The record as it is in the file.
+    /// The record as it stands in the file.
     pub raw: &'a [u8],
 }
 
-/// The columns that a rejects file begins with; the source's own follow.
+/// The first columns of a rejects file; the source's columns follow.
 #[must_use]
 pub fn own_columns(has_places: bool) -> &'static [&'static str] {
     const ALL: &[&str] = &["reason", "constraint", "row", "file", "line", "column", "raw"];
@@ -93,7 +93,7 @@ pub fn own_columns(has_places: bool) -> &'static [&'static str] {
 }
 
 impl RejectBuffer {
-    /// The file's first line, for a source with these columns of its own.
+    /// Returns the header line for a source with these columns.
     #[must_use]
     pub fn header<'a>(has_places: bool, columns: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
         let mut line = own_columns(has_places).join(",").into_bytes();
@@ -105,20 +105,20 @@ impl RejectBuffer {
         line
     }
 
-    /// Takes the lines that were written since the last time.
+    /// Takes the lines written since the last call.
     #[must_use]
     pub fn take_lines(&mut self) -> Vec<u8> {
         self.rows.clear();
         std::mem::take(&mut self.lines)
     }
 
-    /// The lines that were written since they were last taken.
+    /// Returns the lines written since they were last taken.
     #[must_use]
     pub fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// Puts the lines in the order of their rows.
+    /// Sorts the lines by their rows' ordinals.
     pub fn sort(&mut self) {
         if self.rows.is_sorted_by_key(|&(row, _)| row) {
             return;
@@ -136,13 +136,13 @@ impl RejectBuffer {
         self.lines = lines;
     }
 
-    /// What was counted.
+    /// Returns the summary.
     #[must_use]
     pub fn rejects(&self) -> &Rejects {
         &self.rejects
     }
 
-    /// Begins a line. The values of the source's own columns follow, then its end.
+    /// Begins a line. The values of the source's columns follow, then the end of the line.
     pub fn begin(&mut self, reason: &Reason<'_>) {
         self.rejects.count(reason.kind, 1);
         if self.rejects.samples.len() < SAMPLES_MAX {
@@ -173,10 +173,10 @@ impl RejectBuffer {
         quote(place.raw, &mut self.lines);
     }
 
-    /// Adds a value, `None` for NULL, which is an empty field; an empty string is a pair of quotes.
+    /// Adds a value: `None` for NULL, which is an empty field; an empty string is a pair of quotes.
     ///
     /// # Errors
-    /// The renderer's.
+    /// Errors of the renderer.
     pub fn value(&mut self, value: Option<&[u8]>, format: Format, render: Option<&Render>) -> Result<()> {
         self.lines.push(b',');
         let Some(value) = value else { return Ok(()) };
@@ -195,7 +195,7 @@ impl RejectBuffer {
     }
 }
 
-/// Appends a value as people read it.
+/// Appends a value in readable form.
 pub(super) fn write_value(
     value: &[u8],
     format: Format,
@@ -218,7 +218,7 @@ pub(super) fn write_value(
     Ok(())
 }
 
-/// Appends a field of CSV (RFC 4180), in quotes where it needs them.
+/// Appends a CSV field (RFC 4180), quoted if necessary.
 pub(crate) fn quote(field: &[u8], out: &mut Vec<u8>) {
     if !field.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         out.extend_from_slice(field);

@@ -1,4 +1,4 @@
-//! One row on its way through a program: its values, its keys, the verdict.
+//! One row in a program: its values, its keys and the verdict.
 
 use super::codec::{Codec, Offsets, malformed};
 use super::key::{KEY_COLUMNS_MAX, Key, KeyReader, composite};
@@ -12,23 +12,23 @@ use crate::error::{Error, Kind, Phase, Result};
 pub(super) struct Row<'a> {
     /// The batch.
     pub(super) data: &'a [u8],
-    /// Where its items begin, perhaps only the first of them, and where the last one ends.
+    /// Where its items begin, possibly only the first of them, and where the last one ends.
     pub(super) offsets: &'a [u32],
-    /// How many items it has.
+    /// Its number of items.
     pub(super) columns: usize,
 }
 
 impl<'a> Row<'a> {
-    /// The items of fields `first..end`, as one slice.
+    /// Returns the items of fields `first..end` as one slice.
     #[inline]
     pub(super) fn items(self, first: usize, end: usize) -> &'a [u8] {
         &self.data[self.position(first)..self.position(end)]
     }
 
-    /// Where the item of a field begins, or where the last one ends.
+    /// Returns where the item of a field begins, or where the last one ends.
     ///
     /// # Panics
-    /// If that is not kept: what is asked for was not said when the program was compiled.
+    /// If that position is not kept, because it was not requested when the program was compiled.
     #[inline]
     fn position(self, field: usize) -> usize {
         let last = self.offsets.len() - 1;
@@ -36,7 +36,7 @@ impl<'a> Row<'a> {
         self.offsets[field.min(last)] as usize
     }
 
-    /// The same row with the position of every item, in buffers for them.
+    /// Returns the same row with the position of every item, using the given buffers.
     pub(super) fn whole<C: Codec>(self, offsets: &'a mut Offsets) -> Result<Self> {
         if self.offsets.len() > self.columns {
             return Ok(self);
@@ -48,55 +48,55 @@ impl<'a> Row<'a> {
         Ok(Self { data, offsets, ..self })
     }
 
-    /// The value of a field.
+    /// Returns the value of a field.
     #[inline]
     pub(super) fn value<C: Codec>(self, field: usize) -> Option<&'a [u8]> {
         C::value(self.items(field, field + 1))
     }
 }
 
-/// What is known about the row at hand. One for a batch, its buffers are reused from row to row.
+/// Facts about the current row. There is one per batch, and its buffers are reused from row to row.
 #[derive(Debug)]
 pub(super) struct State<'p> {
-    /// Per lookup what it found.
+    /// The result of each lookup.
     pub(super) found: Vec<Option<Found<'p>>>,
-    /// Per column of the output whether it was set to NULL; all false unless `is_nulled`.
+    /// For each output column, whether it was set to NULL; all false unless `is_nulled`.
     pub(super) nulled: Vec<bool>,
     /// Whether any column was set to NULL.
     pub(super) is_nulled: bool,
-    /// The references that the row breaks although it passes.
+    /// The references that the row violates although it passes.
     pub(super) orphan_of: Vec<usize>,
 }
 
 /// Whether a row is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is.
+    /// The row is loaded.
     Pass,
-    /// It is not.
+    /// The row is not loaded.
     Reject(Cause),
 }
 
 /// Why a row is not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A lookup found nothing.
+    /// A lookup has no match.
     Missing(usize),
     /// A reference has no match.
     Orphan(usize),
-    /// A reference that is MATCH FULL is NULL in part.
+    /// A MATCH FULL reference is partly NULL.
     PartlyNull(usize),
-    /// A column that has no NULL is NULL, by its number among those.
+    /// A NOT NULL column is NULL, by its number among those.
     Null(usize),
 }
 
-/// A key of several columns of a row.
+/// The key that several columns of a row form.
 pub(super) enum RowKey {
     /// No column is NULL.
     Whole(Key),
     /// Some columns are NULL, or all.
     Null {
-        /// All are.
+        /// All columns are NULL.
         all: bool,
     },
 }
@@ -124,7 +124,7 @@ impl<'p> State<'p> {
         self.is_nulled = true;
     }
 
-    /// The value of a column of the output.
+    /// Returns the value of an output column.
     #[inline]
     pub(super) fn output<'a, C: Codec>(
         &'a self,
@@ -143,7 +143,7 @@ impl<'p> State<'p> {
     }
 }
 
-/// The key that the columns of a row make.
+/// Returns the key that the columns of a row form.
 #[inline]
 pub(super) fn row_key<'a>(
     columns: &[KeyColumn],
@@ -171,7 +171,7 @@ pub(super) fn row_key<'a>(
 }
 
 impl Program {
-    /// Judges a row. `state` afterwards holds what was found out about it.
+    /// Judges a row. Afterwards `state` holds the facts about it.
     #[inline]
     pub(super) fn judge<'p, C: Codec>(
         &'p self,
@@ -224,13 +224,13 @@ impl Program {
         Ok(Verdict::Pass)
     }
 
-    /// The error for an orphan that shall not be. It names columns, not values: errors end up in logs.
+    /// Returns the error for an orphan under `on_orphan = "fail"`. It names columns, not values, because errors are
+    /// logged.
     fn refused(&self, cause: Cause, ordinal: u64) -> Error {
         let (kind, constraint) = self.kind_of(cause);
         let constraint = constraint.map(|name| format!(" (constraint {name})")).unwrap_or_default();
         let message = format!("row {ordinal}: {kind}{constraint}");
-        Error::new(Phase::Load, Kind::Guard, message).hint(
-            "The reference has on_orphan = \"fail\"; \"reject\" would leave such rows behind and go on.",
-        )
+        Error::new(Phase::Load, Kind::Guard, message)
+            .hint("The reference has on_orphan = \"fail\"; \"reject\" would reject such rows and go on.")
     }
 }

@@ -1,7 +1,7 @@
-//! Cuts a stream of COPY data, which arrives in pieces that end anywhere, into batches of whole rows.
+//! Splits a stream of COPY data, which arrives in arbitrary pieces, into batches of whole rows.
 //!
-//! This is the cheap pass that has to see the stream in order: it strips header and trailer, counts rows, and completes
-//! a row that two or more pieces share. What it hands out can be worked on in any order.
+//! This is the cheap pass that must see the stream in order: it strips header and trailer, counts rows, and completes
+//! a row that spans several pieces. Its output can be processed in any order.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::batch::{Batch, BatchPool, Origin};
 use crate::error::Result;
 use crate::pg::format::Format;
 
-/// Longest header extension that is skipped. PostgreSQL writes none.
+/// Maximum length of a header extension that is skipped. PostgreSQL writes none.
 const EXTENSION_BYTES_MAX: usize = 1 << 20;
 
 /// Whole rows, without COPY's header and trailer.
@@ -25,7 +25,7 @@ pub struct Rows {
     range: Range<usize>,
     first: u64,
     rows: u64,
-    /// Whether each row is one of the batch's messages.
+    /// Whether each message of the batch is one row.
     are_messages: bool,
 }
 
@@ -42,66 +42,66 @@ impl Rows {
         self.first
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.rows
     }
 
-    /// Where each of them ends, if that is known.
+    /// Where each row ends, if known.
     pub(super) fn ends(&self) -> Option<&[u32]> {
         self.are_messages.then(|| &self.batch.ends[..self.rows as usize])
     }
 
-    /// Where they come from, if that is a file: one place for each of them.
+    /// The rows' locations if they come from a file, one per row.
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.batch.origin.as_ref()
     }
 
-    /// The batch that they are in, to be given back to its pool.
+    /// The batch that contains them, to be returned to its pool.
     #[must_use]
     pub fn into_batch(self) -> Batch {
         self.batch
     }
 }
 
-/// Cuts one stream. Feed it every piece in order with [`RowCutter::cut`], then [`RowCutter::finish`].
+/// Splits one stream. Pass it every piece in order with [`RowCutter::cut`], then call [`RowCutter::finish`].
 #[derive(Debug)]
 pub struct RowCutter {
     format: Format,
     columns: usize,
-    /// The header so far, while it has not arrived whole.
+    /// The header so far, until it is complete.
     header: Option<Vec<u8>>,
-    /// The last piece, if it ends within a row or there was one before it that did: its rows end where `range` ends.
+    /// The last piece, if it or an earlier one ends within a row; its whole rows end where `range` ends.
     pending: Option<Rows>,
-    /// In the row that `pending` ends with: how much of it was looked at.
+    /// How much of the row at the end of `pending` was inspected.
     partial: Partial,
     /// The ordinal of the next row.
     next: u64,
     ended: bool,
 }
 
-/// How far the row that is cut was understood, so that a row in many pieces is looked at once.
+/// How far the current row was parsed, so that a row in many pieces is inspected only once.
 #[derive(Debug, Clone, Copy, Default)]
 struct Partial {
-    /// Relative to the row's beginning: where the next item starts; 0 if its field count was not read yet.
+    /// Start of the next item, relative to the row; 0 if the field count was not read yet.
     at: usize,
-    /// Items to go.
+    /// Items left.
     left: usize,
 }
 
-/// What a look at a row that began in an earlier piece brought.
+/// The result of inspecting a row that began in an earlier piece.
 enum Look {
-    /// It needs so many bytes more before there is anything new to see.
+    /// It needs this many more bytes before inspection can continue.
     More(usize),
     /// It is complete.
     Row,
-    /// It was no row, but the end of the rows.
+    /// It was not a row but the trailer.
     End,
 }
 
 impl RowCutter {
-    /// For a stream of rows of `columns` fields.
+    /// Returns a splitter for a stream of rows with `columns` fields.
     #[must_use]
     pub fn new(format: Format, columns: usize) -> Self {
         Self {
@@ -115,12 +115,13 @@ impl RowCutter {
         }
     }
 
-    /// Takes the next piece and appends what can be worked on to `ready`: nothing, an earlier piece, this one, or both.
+    /// Takes the next piece and appends complete batches to `ready`: none, an earlier piece, this one, or both.
     ///
-    /// A piece's last row is completed with the head of the next piece, so that only the bytes of that row are copied.
+    /// The last row of a piece is completed with the head of the next piece, so that only the bytes of that row are
+    /// copied.
     ///
     /// # Errors
-    /// If the stream is not COPY data of this format with so many fields.
+    /// The stream is not COPY data of this format with this number of fields.
     pub fn cut(&mut self, batch: Batch, pool: &BatchPool, ready: &mut Vec<Rows>) -> Result<()> {
         let mut start = self.take_header(batch.data())?;
         let are_messages =
@@ -150,14 +151,14 @@ impl RowCutter {
         Ok(())
     }
 
-    /// Ends the stream: what is left in it, and the number of rows that it had.
+    /// Ends the stream. Returns the remaining rows and the total number of rows.
     ///
     /// # Errors
-    /// If it ends in the middle of something.
+    /// The stream ends within a row or before its trailer.
     pub fn finish(&mut self) -> Result<(Option<Rows>, u64)> {
         let rows = self.next - 1;
         let Some(pending) = self.pending.take() else {
-            // A source that has nothing to say in text sends nothing at all.
+            // A source without rows sends nothing at all in text format.
             let is_complete = self.ended || self.format == Format::Text;
             return if is_complete {
                 Ok((None, rows))
@@ -174,7 +175,7 @@ impl RowCutter {
         Err(malformed("it ends within a row"))
     }
 
-    /// Bytes of `data` that belong to the header.
+    /// Returns the number of bytes of `data` that belong to the header.
     fn take_header(&mut self, data: &[u8]) -> Result<usize> {
         let Some(header) = &mut self.header else { return Ok(0) };
         let before = header.len();
@@ -194,7 +195,7 @@ impl RowCutter {
         }
     }
 
-    /// Moves the rest of `pending`'s last row from `data` to it. `None` if it is not complete even so.
+    /// Moves the rest of `pending`'s last row from `data` to it. `None` if the row is still incomplete.
     fn complete(&mut self, pending: &mut Rows, data: &[u8]) -> Result<Option<usize>> {
         let mut taken = 0;
         loop {
@@ -244,9 +245,9 @@ impl RowCutter {
         }
     }
 
-    /// The same where it is known without a look at the rows: a server sends a message for each of them (manual, 55.2.6 "COPY
-    /// Operations"). If it did not, the source says in the end that its rows were others than these, if whoever splits them
-    /// does not find out before.
+    /// Likewise, if row boundaries are known without inspection: a server sends one message per row (manual, 55.2.6
+    /// "COPY Operations"). If it did not, the splitting of the rows fails, or the row count of the source differs in
+    /// the end.
     fn whole_messages(&mut self, batch: &Batch) -> (usize, u64) {
         self.partial = Partial::default();
         let (end, rows) = (batch.len(), batch.ends.len() as u64);
@@ -258,7 +259,7 @@ impl RowCutter {
         (end, rows)
     }
 
-    /// Where the last whole row of `data` ends, and how many there are from `start` on.
+    /// Returns where the last whole row of `data` ends, and the number of rows from `start` on.
     fn whole_rows(&mut self, data: &[u8], start: usize) -> Result<(usize, u64)> {
         match self.format {
             Format::Binary => self.whole_binary(data, start),
@@ -316,10 +317,10 @@ impl RowCutter {
 }
 
 fn after_the_end() -> crate::Error {
-    malformed("something follows the end of the rows")
+    malformed("data after the end of the rows")
 }
 
-/// A row in text is complete with the first newline of what follows.
+/// A row in text is complete at the first newline.
 fn look_text(row: &[u8], more: &[u8]) -> Look {
     match row.last() {
         Some(b'\n') if row == text::END_MARKER => Look::End,
@@ -328,7 +329,7 @@ fn look_text(row: &[u8], more: &[u8]) -> Look {
     }
 }
 
-/// How long the header is, as far as that can be told from its beginning.
+/// Returns the length of the header, as far as its beginning tells.
 fn header_bytes(header: &[u8]) -> Result<usize> {
     let known = header.len().min(SIGNATURE_BYTES);
     if header[..known] != HEADER[..known] {
@@ -337,7 +338,7 @@ fn header_bytes(header: &[u8]) -> Result<usize> {
     let word = |at: usize| {
         header.get(at..at + LENGTH_BYTES).and_then(|word| word.try_into().ok()).map(u32::from_be_bytes)
     };
-    // The upper half of the flags are critical ones; bit 16 is the OIDs of old servers.
+    // The upper half of the flags are critical ones; bit 16 marks the OIDs of old servers.
     if word(SIGNATURE_BYTES).is_some_and(|flags| flags >> 16 != 0) {
         return Err(malformed("critical flags in the header of binary COPY"));
     }

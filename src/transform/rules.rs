@@ -1,4 +1,4 @@
-//! What a table's rows go through, as the planner states it.
+//! The rules for a table's rows, as stated by the planner.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ pub use crate::config::OnOrphan;
 use crate::error::Result;
 use crate::pg::format::Format;
 
-/// Appends the text form of a value, or says why it cannot.
+/// Appends the text form of a value, or reports why it cannot.
 type Write = dyn Fn(&[u8], &mut Vec<u8>) -> Result<()> + Send + Sync;
 
-/// Writes a binary value as PostgreSQL would write it in text.
+/// Writes a binary value in PostgreSQL's text form.
 #[derive(Clone)]
 pub struct Render(Arc<Write>);
 
 impl Render {
-    /// From a function that appends the text form of the value, or says why it cannot.
+    /// Wraps a function that appends the text form of a value, or reports why it cannot.
     pub fn new(write: impl Fn(&[u8], &mut Vec<u8>) -> Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(write))
     }
@@ -35,62 +35,61 @@ impl fmt::Debug for Render {
     }
 }
 
-/// Everything that happens to the rows of one table. Positions count from 0.
+/// All rules for the rows of one table. Positions count from 0.
 ///
-/// Per row: lookups are resolved from the input; the output's columns are put together; values that mean NULL become
-/// NULL; references are judged in their order, each seeing what the ones before it have set to NULL; what passes is
+/// For each row: lookups are resolved from the input; the output's columns are assembled; values that mean NULL
+/// become NULL; references are judged in order, each seeing the NULLs set by the ones before it; rows that pass are
 /// collected and written.
 #[derive(Debug)]
 pub struct Rules {
-    /// The table, as people write it.
+    /// The table's name for people.
     pub table: String,
-    /// Of input, output and all values in these rules.
+    /// The format of input, output and all values in these rules.
     pub format: Format,
-    /// What the source sends, in its order.
+    /// The columns that the source sends, in order.
     pub input: Vec<InputColumn>,
-    /// What is loaded, in the order of the COPY into staging.
+    /// The columns that are loaded, in the order of the COPY into staging.
     pub output: Vec<OutputColumn>,
-    /// Columns to be filled from other tables.
+    /// The lookups.
     pub lookups: Vec<Lookup>,
     /// Values that are loaded as NULL.
     pub null_values: Vec<NullValues>,
-    /// What rows must refer to.
+    /// The references.
     pub references: Vec<Reference>,
-    /// What is remembered of the rows that pass.
+    /// The keys and values collected from rows that pass.
     pub collect: Vec<Collect>,
-    /// The columns of the rejects file after its own three, as positions in the input; `None` stays empty.
+    /// The source's columns in the rejects file, as positions in the input; `None` stays empty.
     pub reject_columns: Vec<Option<usize>>,
-    /// Whether rows are written at all; if not, the program only collects.
+    /// Whether rows are written; if not, the program only collects.
     pub emits: bool,
 }
 
-/// A column of the input.
+/// An input column.
 #[derive(Debug, Clone)]
 pub struct InputColumn {
     /// Its name in the source.
     pub name: String,
-    /// How its values are written in the rejects file when rows travel in binary; without it they are written in
-    /// hexadecimal.
+    /// How its binary values are displayed in the rejects file; hexadecimal without it.
     pub render: Option<Render>,
 }
 
-/// A column of the output.
+/// An output column.
 #[derive(Debug, Clone)]
 pub struct OutputColumn {
     /// Its name on the target.
     pub name: String,
-    /// Where its values come from.
+    /// The origin of its values.
     pub value: Output,
-    /// How its values are written in a reason, as for [`InputColumn::render`].
+    /// How its values are displayed in a reason, as for [`InputColumn::render`].
     pub render: Option<Render>,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// A column of the input.
+    /// An input column.
     Field(usize),
-    /// The same for every row, as COPY has it: in text with its escapes, in binary without its length. `None`: NULL.
+    /// A constant in COPY format: in text with its escapes, in binary without its length. `None`: NULL.
     Constant(Option<Vec<u8>>),
     /// One of [`Rules::lookups`].
     Lookup(usize),
@@ -108,70 +107,70 @@ pub struct KeyColumn {
 /// A value from another table.
 #[derive(Debug)]
 pub struct Lookup {
-    /// That table, as people write it.
+    /// The other table's name for people.
     pub from: String,
-    /// Columns of the input, in the order of the map's keys.
+    /// Input columns, in the order of the map's keys.
     pub columns: Vec<KeyColumn>,
-    /// Its values, in the format of these rules.
+    /// The map of its values, in the format of these rules.
     pub values: Arc<LookupMap>,
-    /// What to do where there is none; a NULL among the columns has none.
+    /// The treatment of a row without a match; a NULL in its columns never matches.
     pub on_missing: OnMissing,
 }
 
-/// What to do where a lookup finds nothing.
+/// The treatment of a row without a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
-    /// The column is NULL.
+    /// The column becomes NULL.
     Null,
     /// The row is rejected.
     Reject,
 }
 
-/// Values of a column that stand for NULL.
+/// Values of a column that mean NULL.
 #[derive(Debug, Clone)]
 pub struct NullValues {
-    /// The column of the output; [`KeyKind::Text`] compares bytes, and so fits every type.
+    /// The output column; [`KeyKind::Text`] compares bytes, and so fits every type.
     pub column: KeyColumn,
-    /// The values as COPY has them.
+    /// The values in COPY format.
     pub values: Vec<Vec<u8>>,
 }
 
 /// A foreign key.
 #[derive(Debug)]
 pub struct Reference {
-    /// The referenced table, as people write it.
+    /// The referenced table's name for people.
     pub to: String,
-    /// The constraint's name, if it has one.
+    /// The constraint's name, if any.
     pub constraint: Option<String>,
-    /// Columns of the output, in the order of the set's keys.
+    /// Output columns, in the order of the set's keys.
     pub columns: Vec<KeyColumn>,
     /// The keys that the referenced table will have.
     pub keys: Arc<KeySet>,
-    /// MATCH FULL: a key is NULL altogether or not at all. Otherwise one NULL makes it no reference.
+    /// MATCH FULL: a key is entirely NULL or not at all. Otherwise a single NULL means no reference.
     pub is_match_full: bool,
-    /// What to do with an orphan.
+    /// The treatment of an orphan.
     pub on_orphan: OnOrphan,
-    /// The columns of the output that become NULL where `on_orphan` says so.
+    /// The output columns that become NULL if `on_orphan` asks for it.
     pub nulled: Vec<usize>,
 }
 
-/// What is remembered of the rows that pass. Keys with a NULL in them are not.
+/// Keys or values collected from rows that pass. Keys with a NULL are not collected.
 #[derive(Debug)]
 pub enum Collect {
     /// Keys, for references to this table.
     Keys {
-        /// Columns of the output.
+        /// Output columns.
         columns: Vec<KeyColumn>,
-        /// The set that they go to.
+        /// The set they are added to.
         into: Arc<KeySetBuilder>,
     },
     /// Values, for lookups in this table.
     Values {
-        /// Columns of the output.
+        /// Output columns.
         columns: Vec<KeyColumn>,
-        /// The column of the output whose values are looked up.
+        /// The output column whose values are looked up.
         value: usize,
-        /// The map that they go to.
+        /// The map they are added to.
         into: Arc<LookupBuilder>,
     },
 }

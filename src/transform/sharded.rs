@@ -1,4 +1,4 @@
-//! Something that many workers fill at once: split into shards, each behind a lock that is taken once per batch.
+//! A structure that many workers fill concurrently: split into shards, each with a lock that is taken once per batch.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -6,27 +6,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use super::key::Key;
 use crate::error::Result;
 
-/// Two per core of a machine with eight: workers seldom meet in one.
+/// Two shards per core of an eight-core machine: workers seldom meet in one.
 pub(super) const SHARDS: usize = 16;
 
-/// A number that spreads what it multiplies over all bits: 2^64 divided by the golden ratio.
+/// A multiplier that spreads its argument over all bits: 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Keys of one page of an integer set: neighbours stay together, in one shard.
+/// Keys of one page of an integer set: adjacent keys stay in the same shard.
 const PAGE_BITS: u32 = 16;
 
-/// A shard's share of what one worker collected.
+/// A shard's part of the data that one worker collected.
 pub(super) trait Shard: Default + Send {
-    /// What a worker collects for one shard.
+    /// The data a worker collects for one shard.
     type Share: Default + Send;
 
-    /// Whether a share is empty.
+    /// Returns whether the data is empty.
     fn is_empty(share: &Self::Share) -> bool;
 
-    /// Takes a share in and empties it.
+    /// Absorbs the data and empties it.
     fn absorb(&mut self, share: &mut Self::Share) -> Result<()>;
 
-    /// Bytes of memory that it holds.
+    /// Returns the memory use in bytes.
     fn bytes(&self) -> usize;
 }
 
@@ -43,7 +43,7 @@ impl<S: Shard> Sharded<S> {
         Self { shards, bytes: AtomicUsize::new(0) }
     }
 
-    /// Takes in what a worker collected. Shards that somebody else is at are left for last.
+    /// Absorbs the data a worker collected. Shards locked by other workers are left for last.
     pub(super) fn absorb(&self, shares: &mut [S::Share; SHARDS]) -> Result<()> {
         for patience in [false, true] {
             for (shard, share) in self.shards.iter().zip(shares.iter_mut()) {
@@ -65,12 +65,12 @@ impl<S: Shard> Sharded<S> {
         Ok(())
     }
 
-    /// Works on the shard of a key.
+    /// Runs a function on the shard of a key.
     pub(super) fn with<T>(&self, key: Key, work: impl FnOnce(&mut S) -> T) -> T {
         work(&mut lock(&self.shards[shard_of(key)]))
     }
 
-    /// Bytes of memory that all of them hold, as of the last [`Sharded::absorb`].
+    /// Returns the memory use of all shards in bytes, as of the last [`Sharded::absorb`].
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -84,11 +84,11 @@ impl<S: Shard> Sharded<S> {
 }
 
 fn lock<S>(shard: &Mutex<S>) -> MutexGuard<'_, S> {
-    // What a panicking worker left behind belongs to a table that has failed.
+    // A shard left by a panicking worker belongs to a table that has failed.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shard that a key belongs to.
+/// Returns the shard of a key.
 #[inline]
 pub(super) fn shard_of(key: Key) -> usize {
     // From the middle of the hash: tables take their buckets from its low and their tags from its high bits.

@@ -1,17 +1,17 @@
-//! What became of rows, in figures.
+//! Row counts of a program.
 
-/// What became of rows.
+/// Row counts of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Rows that came in.
+    /// Rows read.
     pub rows_in: u64,
     /// Rows that passed.
     pub rows_out: u64,
-    /// Rows that did not: `rows_in - rows_out`.
+    /// Rows that did not pass: `rows_in - rows_out`.
     pub rejected: u64,
-    /// Per reference the orphans that passed, set to NULL or as they were; empty if there were none at all.
+    /// For each reference, the orphans that passed, set to NULL or unchanged; empty if there were none.
     pub orphans: Vec<u64>,
-    /// Per lookup the rows that passed without finding anything; empty if there were none at all.
+    /// For each lookup, the rows that passed without a match; empty if there were none.
     pub missing: Vec<u64>,
 }
 
@@ -26,7 +26,7 @@ impl Tally {
         }
     }
 
-    /// Rows that were counted as passed did not pass after all: what they were counted as.
+    /// Subtracts rows that were counted as passed and then rejected, with their counts.
     pub fn take_back(&mut self, refused: &Self) {
         self.rows_out -= refused.rejected;
         self.rejected += refused.rejected;
@@ -36,7 +36,7 @@ impl Tally {
     }
 }
 
-/// Counts under a number; counters are made as they are needed.
+/// Counts under an index; counters are created on demand.
 pub(super) fn count_at(counts: &mut Vec<u64>, number: usize, count: u64) {
     if counts.len() <= number {
         counts.resize(number + 1, 0);

@@ -1,4 +1,4 @@
-//! What files there are, and what their first bytes say: found out before anything is planned.
+//! Finds the files of an entry and inspects their first bytes, before anything is planned.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -15,18 +15,19 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::Ident;
 use crate::plan::{CsvFile, CsvFiles, Once, Packing};
 
-/// As much of a file is looked at first: many times the longest header, which has 1,600 names of 63 bytes.
+/// Number of bytes inspected first: many times the longest header, which has 1,600 names of 63 bytes.
 const HEAD_BYTES: usize = 512 * 1024;
 
-/// The standard input, among files.
+/// The file name that means standard input.
 const STDIN: &str = "-";
 
-/// Finds the files of an entry and looks at each. Reads their first bytes.
+/// Finds the files of an entry and inspects the first bytes of each.
 ///
 /// # Errors
-/// [`Kind::Config`] where a file is missing, empty or no CSV, or where files do not go together, with the place in the config.
+/// [`Kind::Config`] if a file is missing, empty or not CSV, or if the files do not match each other; with the
+/// location in the config.
 pub(crate) fn survey(config: &CsvConfig) -> Result<CsvFiles> {
-    // A place without a line is the file itself, which the message names.
+    // A location without a line is the file itself, which the message names.
     let at = |error: Error| if config.files.at.line == 0 { error } else { error.at(config.files.at.clone()) };
     let mut files: Vec<Arc<CsvFile>> = Vec::new();
     let (mut warnings, mut known) = (Vec::new(), Vec::new());
@@ -52,14 +53,14 @@ pub(crate) fn survey(config: &CsvConfig) -> Result<CsvFiles> {
     Ok(CsvFiles { files, dialect: config.dialect.clone(), warnings })
 }
 
-/// What makes a file itself, whatever the way to it.
+/// Returns the identity of a file, whatever path leads to it.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(path).ok().filter(|_| path != Path::new(STDIN))?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// The files that a pattern means, in the order of their names. What is a file's name is that file, whatever it means as a
-/// pattern. Hidden ones are meant only where the pattern says so.
+/// Returns the files that match a pattern, sorted by name. An existing file is taken by its name even if the name is
+/// also a pattern. Hidden files match only a pattern that names them.
 fn expand(pattern: &str, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if pattern == STDIN || path.exists() {
@@ -72,7 +73,7 @@ fn expand(pattern: &str, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
         );
     }
     let found =
-        glob::glob(pattern).map_err(|e| bad(format!("{pattern} is no pattern of paths: {}", e.msg)))?;
+        glob::glob(pattern).map_err(|e| bad(format!("{pattern} is not a valid glob pattern: {}", e.msg)))?;
     let mut files = Vec::new();
     for path in found {
         let path = path.map_err(|e| unreadable(&e))?;
@@ -93,10 +94,10 @@ fn expand(pattern: &str, warnings: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A path that nobody lets us look at may well lead to a file.
+/// Refuses a path that cannot be inspected, because it may lead to a file.
 ///
 /// # Errors
-/// [`Kind::Config`] if that is so.
+/// [`Kind::Config`] if access is denied.
 pub(crate) fn refuse_hidden_away(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -106,12 +107,13 @@ pub(crate) fn refuse_hidden_away(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether a file does not show in a folder: a copy that somebody works on, or what macOS writes beside files (`._x.csv`).
+/// Returns whether a file is hidden: an editor's working copy, or a file that macOS writes next to others
+/// (`._x.csv`).
 pub(crate) fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// What a pattern of paths met on its way.
+/// Returns the error for a path that a pattern could not read.
 pub(crate) fn unreadable(error: &glob::GlobError) -> Error {
     bad(format!("cannot read {}: {}", error.path().display(), words(error.error())))
 }
@@ -120,10 +122,10 @@ fn bad(message: String) -> Error {
     Error::new(Phase::Config, Kind::Config, message)
 }
 
-/// Looks at one file.
+/// Inspects one file.
 fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
     let is_stdin = path == Path::new(STDIN);
-    let name = if is_stdin { "the standard input".to_owned() } else { path.display().to_string() };
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |e: &io::Error| bad(format!("cannot read {name}: {}", words(e)));
     let (mut source, metadata): (Box<dyn Read + Send>, _) = if is_stdin {
         (Box::new(io::stdin()), None)
@@ -141,13 +143,13 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
     let first = loop {
         head.grow(&mut source, dialect.encoding).map_err(|e| match e {
             Unreadable::Source(e) => failed(&e),
-            Unreadable::Packed(e) => bad(format!("cannot unpack {name}: {}", words(&e))),
-            Unreadable::Foreign(what) => bad(format!("{name} is a {what} file, which cannot be read"))
-                .hint("Unpack it first, or pack it with gzip or zstd."),
-            Unreadable::Encoded(Wide::Utf32) => bad(format!("{name} is UTF-32, which cannot be read"))
-                .hint("Write it anew: iconv -f UTF-32 -t UTF-8."),
+            Unreadable::Packed(e) => bad(format!("cannot decompress {name}: {}", words(&e))),
+            Unreadable::Foreign(what) => bad(format!("{name} is a {what} file, which is not supported"))
+                .hint("Decompress it first, or compress it with gzip or zstd."),
+            Unreadable::Encoded(Wide::Utf32) => bad(format!("{name} is UTF-32, which is not supported"))
+                .hint("Convert it: iconv -f UTF-32 -t UTF-8."),
             Unreadable::Encoded(Wide::Utf16(encoding)) => bad(format!("{name} looks like UTF-16"))
-                .hint(format!("If it is: {}.", dialect.said.setting("encoding", encoding))),
+                .hint(format!("If it is UTF-16: {}.", dialect.said.setting("encoding", encoding))),
         })?;
         if head.is_empty() {
             return Err(bad(format!("{name} is empty")));
@@ -159,7 +161,7 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
             None => {
                 let message =
                     format!("{name}: its first record is longer than {} MiB", RECORD_BYTES_MAX >> 20);
-                return Err(bad(message).hint("Is it CSV, and is the quote the right one?"));
+                return Err(bad(message).hint("Check that the file is CSV and that the quote is right."));
             }
         }
     };
@@ -187,22 +189,22 @@ fn look(path: &Path, dialect: &Dialect) -> Result<CsvFile> {
     })
 }
 
-/// What the operating system has to say, without its number.
+/// Returns the operating system's message without the error number.
 pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// The beginning of a file, as much of it as was needed.
+/// The beginning of a file, as far as it was needed.
 struct Head {
     raw: Vec<u8>,
-    /// The same unpacked and decoded, where that is something else.
+    /// The decompressed and decoded beginning, if different.
     text: Option<Vec<u8>>,
     packing: Packing,
     encoding: &'static Encoding,
-    /// The text is that of the whole file.
+    /// Whether the text is that of the whole file.
     is_all: bool,
-    /// Bytes that were wanted.
+    /// Number of bytes requested.
     wanted: usize,
 }
 
@@ -221,14 +223,15 @@ enum Unreadable {
     Encoded(Wide),
 }
 
-/// What a file is encoded in whose characters take more than a byte each.
+/// An encoding in which every character takes more than one byte.
 #[derive(Debug, PartialEq, Eq)]
 enum Wide {
     Utf16(&'static str),
     Utf32,
 }
 
-/// What text has zeros where ASCII in such an encoding has them, unless a mark or the config says so.
+/// Returns the encoding of text that has zero bytes where ASCII in such an encoding has them, unless a byte order
+/// mark or the config gives it.
 fn wide(head: &[u8], configured: &'static Encoding) -> Option<Wide> {
     const LOOKED_AT_BYTES: usize = 4096;
     if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") {
@@ -242,7 +245,7 @@ fn wide(head: &[u8], configured: &'static Encoding) -> Option<Wide> {
     }
     let (fours, _) = head[..head.len().min(LOOKED_AT_BYTES)].as_chunks::<4>();
     let zeros = |at: usize| fours.iter().filter(|four| four[at] == 0).count();
-    // Other characters than ASCII are between the ends of lines and the delimiters, which are.
+    // Non-ASCII characters occur between line ends and delimiters, which are ASCII.
     let are_many = |zeros: usize| 2 * zeros > fours.len();
     match [zeros(0), zeros(1), zeros(2), zeros(3)].map(are_many) {
         [true, true, true, false] | [false, true, true, true] => Some(Wide::Utf32),
@@ -253,7 +256,7 @@ fn wide(head: &[u8], configured: &'static Encoding) -> Option<Wide> {
 }
 
 impl Head {
-    /// Reads on, and understands what there is.
+    /// Reads on, decompresses and decodes.
     fn grow(&mut self, source: &mut impl Read, configured: &'static Encoding) -> Result<(), Unreadable> {
         self.wanted = (4 * self.wanted).max(HEAD_BYTES);
         let missing = self.wanted - self.raw.len();
@@ -287,7 +290,7 @@ impl Head {
         let unpacked = unpacked(Cursor::new(self.raw.clone()), self.packing)
             .and_then(|unpacked| unpacked.take(self.wanted as u64).read_to_end(&mut plain));
         match unpacked {
-            // What is cut off cannot be unpacked to its end.
+            // Truncated data cannot be decompressed to its end.
             Err(error) if is_whole || plain.is_empty() => Err(error),
             _ => Ok(plain),
         }
@@ -302,20 +305,20 @@ impl Head {
     }
 }
 
-/// The names that a header has.
+/// Returns the names in a header.
 fn header(file: &str, names: &[Vec<u8>], said: Said) -> Result<Vec<Ident>> {
     let none = format!("If it has no header: {}.", said.setting("header", "false"));
     let mut header: Vec<Ident> = Vec::with_capacity(names.len());
     for (number, name) in names.iter().enumerate() {
         let name = String::from_utf8(name.clone()).map_err(|_| {
             bad(format!("{file}: its header is not UTF-8"))
-                .hint(format!("Say what it is, for instance: {}.", said.setting("encoding", "windows-1252")))
+                .hint(format!("Set the encoding, for example: {}.", said.setting("encoding", "windows-1252")))
         })?;
         if name.contains('\0') {
             return Err(bad(format!("{file}: its header has a NUL byte in column {}", number + 1)));
         }
         if name.is_empty() {
-            let message = format!("{file}: the column {} of its header has no name", number + 1);
+            let message = format!("{file}: column {} of its header has no name", number + 1);
             return Err(bad(message).hint(none));
         }
         let name = Ident::new(name);
@@ -327,16 +330,16 @@ fn header(file: &str, names: &[Vec<u8>], said: Said) -> Result<Vec<Ident>> {
     Ok(header)
 }
 
-/// What else than the delimiter may be between the fields of a record that is one field.
+/// Guesses the delimiter of a record that has only one field.
 fn other_delimiter(record: &[u8], dialect: &Dialect) -> Option<u8> {
     const USUAL: [u8; 4] = [b';', b'\t', b'|', b','];
     let count = |byte: u8| record.iter().filter(|&&other| other == byte).count();
     let others = USUAL.into_iter().filter(|&byte| byte != dialect.characters.delimiter && count(byte) > 0);
-    // Of equals the first.
+    // Of equal counts, the first one.
     others.rev().max_by_key(|&byte| count(byte))
 }
 
-/// Records of a file, by how long the lines of its beginning are.
+/// Estimates the records of a file from the length of the lines at its beginning.
 fn estimate(text: &[u8], bytes: u64, is_all: bool) -> u64 {
     let lines = super::split::line_ends(text) + u64::from(text.last().is_some_and(|&last| last != b'\n'));
     if is_all {
@@ -345,7 +348,7 @@ fn estimate(text: &[u8], bytes: u64, is_all: bool) -> u64 {
     bytes * lines / (text.len() as u64).max(1)
 }
 
-/// All files of a table have the same columns, in whatever order.
+/// Checks that all files of a table have the same columns, in any order.
 fn refuse_different(files: &[Arc<CsvFile>]) -> Result<()> {
     let Some((first, others)) = files.split_first() else { return Ok(()) };
     let sorted = |file: &CsvFile| {

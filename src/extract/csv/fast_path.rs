@@ -1,6 +1,6 @@
-//! The quick way through a record: no quotes, no escapes, no NULL, nothing to be escaped.
+//! The fast path for records without quotes, escapes, NULLs and characters to escape.
 //!
-//! Such a record becomes a row by putting tabs for delimiters. Eight bytes are looked at in one go.
+//! Such a record becomes a row when its delimiters are replaced by tabs. Eight bytes are inspected at a time.
 
 use super::fields::Record;
 
@@ -19,21 +19,21 @@ fn equal(word: u64, pattern: u64) -> u64 {
     !(((difference & LOW) + LOW) | difference | LOW)
 }
 
-/// The record at `start`, if it is a plain one, is whole, and is not the last thing in `data`. Anything else is left to
-/// whoever knows more.
+/// Converts the record at `start` if it is plain, complete and not the last one in `data`. All other records are left
+/// to the general path.
 #[inline]
 pub(super) fn record(data: &[u8], start: usize, delimiter: u8, quote: u8) -> Option<Record> {
     let (delimiters, quotes) = (all(delimiter), all(quote));
     let mut at = start;
-    // As counts of eight bytes each, which the length of what is plain keeps from running over.
+    // Counts, one per byte of the word; the limit on the length of a plain record prevents overflow.
     let mut counts = 0;
-    // In the lowest byte, whether a field begins with the word.
+    // The lowest byte tells whether a field begins at the word.
     let mut begins = 0x80;
     let longest = WORD * usize::from(u8::MAX);
     for word in data.get(start..)?.as_chunks::<WORD>().0.iter().take(longest / WORD) {
         let word = u64::from_le_bytes(*word);
         let found = equal(word, delimiters);
-        // Below 0x20 are ends of lines, tabs, and whatever else is rare.
+        // Bytes below 0x20 are line ends, tabs, and rare characters.
         let stops = equal(word, quotes) | equal(word, all(b'\\')) | equal(word & all(0xe0), 0);
         if stops == 0 {
             if found & ((found << 8) | begins) != 0 {
@@ -47,7 +47,7 @@ pub(super) fn record(data: &[u8], start: usize, delimiter: u8, quote: u8) -> Opt
         let before = stops.trailing_zeros() as usize / WORD;
         let kept = (1_u64 << (8 * before)) - 1;
         let found = found & kept;
-        // What stops may be the end of the line, where no field may be empty either.
+        // The stop may be the end of the line, where a field must not be empty either.
         if ((found << 8) | begins) & (found | (0x80 << (8 * before))) != 0 {
             return None;
         }

@@ -1,7 +1,8 @@
-//! One record: its fields, and the row of text COPY that it becomes.
+//! Parses one record and writes it as a row in COPY text format.
 //!
-//! RFC 4180, read as generously as can be without guessing: a quote opens a field only at its beginning and is itself
-//! everywhere else, what follows a closing quote belongs to the field, and lines end with `\n`, `\r\n` or `\r`.
+//! The dialect is RFC 4180, read as tolerantly as possible without guessing: a quote opens a field only at the
+//! field's beginning and is literal everywhere else, text after a closing quote belongs to the field, and lines end
+//! with `\n`, `\r\n` or `\r`.
 
 use memchr::{memchr2, memchr3};
 
@@ -10,28 +11,28 @@ use super::sink::Sink;
 use super::split::{field_end, line_ends};
 use crate::config::{Characters, Dialect};
 
-/// What stands for NULL in text COPY (PostgreSQL manual, COPY, "Text Format").
+/// NULL in COPY text format (PostgreSQL manual, COPY, "Text Format").
 const NULL: &[u8] = b"\\N";
 
-/// What becomes of a record's fields. Rows have the loaded fields in the file's order, then what is added.
+/// The layout of a row: the loaded fields in the file's order, then added values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Per field of the file whether it is loaded.
+    /// For each field of the file, whether it is loaded.
     pub(crate) is_loaded: Vec<bool>,
-    /// Fields of which some values are loaded as NULL, quoted or not, with these.
+    /// Fields with values, quoted or not, that are loaded as NULL.
     pub(crate) null_values: Vec<(usize, Vec<String>)>,
-    /// What is added to every row.
+    /// Values added to every row.
     pub(crate) added: Vec<Added>,
 }
 
-/// A value that is added to a row.
+/// A value added to a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// The same in every row, as text COPY has it.
+    /// The same value in every row, in COPY text format.
     Constant(Vec<u8>),
-    /// A field of the file once more.
+    /// A copy of a field of the file.
     Field(usize),
-    /// The place that [`Fields::read`] is given.
+    /// The origin of the row, as passed to [`Fields::read`].
     Place,
 }
 
@@ -41,42 +42,42 @@ pub(super) struct Fields {
     characters: Characters,
     null: Vec<u8>,
     layout: Layout,
-    /// Whether fields are needed again after all of them were read.
+    /// Whether fields are needed again after the whole record was read.
     repeats: bool,
-    /// The delimiter and the quote, where records that hold neither quotes nor NULLs become rows as they are.
+    /// The delimiter and the quote, if records that contain neither quotes nor NULLs become rows unchanged.
     quick: Option<(u8, u8)>,
 }
 
-/// A field as it stands in the file.
+/// A field's position in the file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// After the closing quote; 0 if it is not quoted.
+    /// The end after the closing quote; 0 if the field is not quoted.
     closed: usize,
 }
 
 /// A record that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
-    /// After its end of line.
+    /// The end, after its line end.
     pub(super) end: usize,
-    /// The same without it.
+    /// The end, before its line end.
     pub(super) content_end: usize,
-    /// How many fields it has.
+    /// Its number of fields.
     pub(super) fields: usize,
-    /// Whether ends of lines can be within it.
+    /// Whether it may contain line ends.
     pub(super) is_quoted: bool,
 }
 
-/// What was found where a record should begin.
+/// The content at a position where a record should begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// One.
+    /// A complete record.
     Record(Record),
-    /// The beginning of one.
+    /// The beginning of a record.
     Incomplete,
-    /// One whose last quotes are not closed before the file's end.
+    /// A record whose last quote is not closed before the end of the file.
     Unclosed,
 }
 
@@ -90,7 +91,7 @@ impl Fields {
             && layout.null_values.is_empty()
             && delimiter >= b' '
             && delimiter != b'\\';
-        // Where there are no quotes, what ends lines is looked for twice.
+        // Without quotes, both line end characters are searched for.
         let quick = is_quick.then_some((delimiter, quote.unwrap_or(b'\n')));
         Self {
             characters: dialect.characters,
@@ -101,14 +102,13 @@ impl Fields {
         }
     }
 
-    /// Fields that a record must have.
+    /// Returns the number of fields that a record must have.
     pub(super) fn expected(&self) -> usize {
         self.layout.is_loaded.len()
     }
 
-    /// Reads the record at `start`, and writes it as a row. Of a record that turns out to be none, or to have other than
-    /// the expected number of fields, what was written is of no use. `place` is what [`Added::Place`] adds. `spans` is
-    /// scratch.
+    /// Reads the record at `start` and writes it as a row. If no complete record is found, or the number of fields is
+    /// wrong, the caller discards the output. `place` is the value for [`Added::Place`]; `spans` is scratch space.
     pub(super) fn read(
         &self,
         (data, is_last): (&[u8], bool),
@@ -159,7 +159,7 @@ impl Fields {
         }
     }
 
-    /// What is added to a row, and its end.
+    /// Writes the added values and the end of a row.
     fn add(&self, data: &[u8], place: u64, spans: &[Span], out: &mut impl Sink) {
         for added in &self.layout.added {
             match added {
@@ -176,7 +176,7 @@ impl Fields {
         out.set_last(b'\n');
     }
 
-    /// The field that begins at `at`.
+    /// Returns the field that begins at `at`.
     fn span(&self, data: &[u8], at: usize, is_last: bool) -> Result<Span, Found> {
         let after = match self.characters.quote {
             Some(quote) if data.get(at) == Some(&quote) => self.closing(data, at + 1, is_last)?,
@@ -192,7 +192,7 @@ impl Fields {
         }
     }
 
-    /// After the quote that closes the quotes which were opened before `at`.
+    /// Returns the position after the quote that closes a quoted section opened before `at`.
     fn closing(&self, data: &[u8], mut at: usize, is_last: bool) -> Result<usize, Found> {
         let open = if is_last { Found::Unclosed } else { Found::Incomplete };
         loop {
@@ -212,7 +212,7 @@ impl Fields {
         }
     }
 
-    /// The next quote or escape.
+    /// Returns the next quote or escape.
     fn special(&self, bytes: &[u8]) -> Option<usize> {
         match (self.characters.quote, self.characters.escape) {
             (Some(quote), Some(escape)) => memchr2(quote, escape, bytes),
@@ -221,7 +221,7 @@ impl Fields {
         }
     }
 
-    /// Whether the value of a field is one that is loaded as NULL.
+    /// Returns whether the value of a field is loaded as NULL.
     fn means_null(&self, field: usize, data: &[u8], span: Span) -> bool {
         let value = match span.closed {
             0 => &data[span.start..span.end],
@@ -232,7 +232,7 @@ impl Fields {
         of_field.any(|(_, values)| values.iter().any(|null| null.as_bytes() == value))
     }
 
-    /// Writes a field as a value of text COPY.
+    /// Writes a field as a value in COPY text format.
     fn write(&self, data: &[u8], span: Span, out: &mut impl Sink) {
         if span.closed > 0 {
             self.write_quoted(&data[span.start + 1..span.closed - 1], out);
@@ -257,12 +257,13 @@ impl Fields {
         escape(rest, out);
     }
 
-    /// Whether a line that begins so is no record.
+    /// Returns whether a line with this beginning is not a record (a comment or an empty line).
     pub(super) fn is_comment(&self, first: u8) -> bool {
         self.characters.comment == Some(first)
     }
 
-    /// Calls `each` with the number and the span of each field of the record that begins at `at`, as far as they can be told.
+    /// Calls `each` with the number and the span of each field of the record at `at`, as far as they can be
+    /// determined.
     pub(super) fn each_span(&self, data: &[u8], mut at: usize, mut each: impl FnMut(usize, Span)) {
         for number in 0.. {
             let Ok(span) = self.span(data, at, true) else { return };
@@ -274,7 +275,7 @@ impl Fields {
         }
     }
 
-    /// The values of a record as text COPY has them, as far as they can be told; `None` for NULL.
+    /// Returns the values of a record in COPY text format, as far as they can be determined; `None` for NULL.
     pub(super) fn values(&self, raw: &[u8]) -> Vec<Option<Vec<u8>>> {
         let mut values = Vec::new();
         self.each_span(raw, 0, |_, span| {
@@ -287,7 +288,7 @@ impl Fields {
 }
 
 impl Record {
-    /// Ends of lines that belong to it, its own included.
+    /// Counts the line ends of a record, including its own.
     pub(super) fn line_ends(&self, data: &[u8], start: usize) -> u64 {
         if self.is_quoted {
             line_ends(&data[start..self.end])
@@ -297,9 +298,9 @@ impl Record {
     }
 }
 
-/// Appends text with the escapes of text COPY.
+/// Appends text, escaped for COPY text format.
 fn escape(text: &[u8], out: &mut impl Sink) {
-    // Searches do not look far beyond what they find.
+    // A search does not look far beyond its match.
     const PIECE_BYTES: usize = 1024;
     for mut piece in text.chunks(PIECE_BYTES) {
         while let Some(at) = escaped(piece) {
@@ -316,9 +317,9 @@ fn escape(text: &[u8], out: &mut impl Sink) {
     }
 }
 
-/// Where the next byte is that text COPY must not see as it is.
+/// Returns the position of the next byte that COPY text format must escape.
 fn escaped(text: &[u8]) -> Option<usize> {
-    // Most fields are shorter than a search would pay for.
+    // Most fields are too short for a vectorized search to pay off.
     const SHORT: usize = 16;
     if text.len() <= SHORT {
         return text.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r'));

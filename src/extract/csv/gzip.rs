@@ -1,23 +1,24 @@
-//! gzip as gzip itself reads it: member after member, and zeros after the last one, which tapes and some writers pad with.
+//! A gzip reader with the behavior of gzip itself: it reads all members, and ignores trailing zeros, with which tapes
+//! and some writers pad files.
 
 use std::io::{self, BufRead, Chain, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// What every member begins with (RFC 1952, 2.3.1).
+/// The first bytes of every member (RFC 1952, 2.3.1).
 const MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Reads all members of a file.
 pub(super) struct Members<R> {
-    /// The member that is being read; `None` at the end, or after an error.
+    /// The current member; `None` at the end, or after an error.
     member: Option<Member<R>>,
 }
 
-/// What was looked at of a member to find that it is one comes before the rest of it.
+/// Bytes that were read to recognize a member are put in front of the rest.
 type Member<R> = GzDecoder<Chain<&'static [u8], R>>;
 
 impl<R: BufRead> Members<R> {
-    /// The file must begin with a member.
+    /// Starts with the first member, which must be at the beginning of the file.
     pub(super) fn new(reader: R) -> Self {
         Self { member: Some(GzDecoder::new((&[][..]).chain(reader))) }
     }
@@ -39,7 +40,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// What follows a member; `None` if that is nothing but zeros.
+/// Returns the next member; `None` if only zeros follow.
 fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<Member<R>>> {
     loop {
         let buffer = rest.fill_buf()?;
@@ -57,10 +58,7 @@ fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<Member<R>>> {
     let mut magic = Vec::new();
     rest.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
     if magic != *MAGIC {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "what follows after its last member is no gzip",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the data after its last member is not gzip"));
     }
     Ok(Some(GzDecoder::new(MAGIC.chain(rest))))
 }

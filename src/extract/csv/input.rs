@@ -1,4 +1,4 @@
-//! A file as a stream of UTF-8: opened, unpacked, decoded.
+//! A file as a stream of UTF-8: opened, decompressed, decoded.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek as _, SeekFrom};
@@ -15,10 +15,10 @@ use crate::plan::{CsvFile, Packing};
 /// The byte order mark of UTF-8.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Bytes of what a decoder calls a mistake, and of what it has read after it, at most (`encoding_rs`, `DecoderResult`).
+/// Maximum bytes of a malformed sequence, plus those read after it (`encoding_rs`, `DecoderResult`).
 const MISTAKE_BYTES_MAX: usize = 8;
 
-/// Bytes that are read at once from what is unpacked or decoded.
+/// Bytes read at once from decompressed or decoded data.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A file that is being read.
@@ -30,10 +30,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Opens a file at a byte, which must be 0 unless it is divisible.
+    /// Opens a file at a byte offset, which must be 0 unless the file is divisible.
     ///
     /// # Errors
-    /// [`Kind::Io`] if it cannot be read, or not any more; [`Kind::Guard`] if it is not what it was.
+    /// [`Kind::Io`] if it cannot be read, or only once and that has happened; [`Kind::Guard`] if it has changed since
+    /// it was planned.
     pub(crate) fn open(file: &CsvFile, from: u64) -> Result<Self> {
         let (raw, own): (Box<dyn Read>, _) = match &file.once {
             Some(once) => {
@@ -54,15 +55,15 @@ impl Input {
         Ok(Self { reader: decoded(unpacked, file.encoding), taken, file: own })
     }
 
-    /// To be called when it was read.
+    /// Checks that the file is unchanged; call it after the file was read.
     ///
     /// # Errors
-    /// [`Kind::Guard`] if it is not any more what it was.
+    /// [`Kind::Guard`] if it has changed.
     pub(super) fn refuse_changed(&self, file: &CsvFile) -> Result<()> {
         self.file.as_ref().map_or(Ok(()), |own| refuse_changed(file, own))
     }
 
-    /// Bytes that were taken from the file so far, packed as it is.
+    /// Returns the number of bytes taken from the file so far, before decompression.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
@@ -74,32 +75,33 @@ impl Read for Input {
     }
 }
 
-/// The error of a file that cannot be read.
+/// Returns the error for a file that cannot be read.
 pub(super) fn failed(file: &CsvFile, error: &io::Error) -> Error {
     let what = match file.packing {
         Packing::Plain => format!("reading {}", file.name),
-        Packing::Gzip => format!("unpacking {} (gzip)", file.name),
-        Packing::Zstd => format!("unpacking {} (zstd)", file.name),
+        Packing::Gzip => format!("decompressing {} (gzip)", file.name),
+        Packing::Zstd => format!("decompressing {} (zstd)", file.name),
     };
     Error::io(Phase::Load, what, error)
 }
 
 fn read_already(file: &CsvFile) -> Error {
-    let message = format!("{} can be read only once, and what was loaded of it is lost", file.name);
-    Error::new(Phase::Load, Kind::Io, message).hint("Run again, with a file if connections break often.")
+    let message = format!("{} can be read only once, and the rows loaded from it are lost", file.name);
+    Error::new(Phase::Load, Kind::Io, message)
+        .hint("Run again; use a regular file if connections break often.")
 }
 
-/// A file that somebody writes to has no contents that could be told.
+/// Refuses a file that is being written to, because its contents are undefined.
 pub(super) fn refuse_changed(file: &CsvFile, opened: &File) -> Result<()> {
     let now = opened.metadata().map_err(|e| failed(file, &e))?;
     if now.len() == file.bytes && now.modified().ok() == file.modified {
         return Ok(());
     }
     Err(Error::new(Phase::Load, Kind::Guard, format!("{} was changed during the run", file.name))
-        .hint("Run again when nobody writes to it."))
+        .hint("Run again when no other program is writing to it."))
 }
 
-/// Counts what is taken.
+/// Counts the bytes taken.
 struct Counted<R> {
     reader: R,
     taken: Arc<AtomicU64>,
@@ -113,7 +115,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What is packed in a stream.
+/// Returns the decompressed stream.
 pub(super) fn unpacked(reader: impl Read + 'static, packing: Packing) -> io::Result<Box<dyn Read>> {
     Ok(match packing {
         Packing::Plain => Box::new(reader),
@@ -122,7 +124,7 @@ pub(super) fn unpacked(reader: impl Read + 'static, packing: Packing) -> io::Res
     })
 }
 
-/// A stream in UTF-8. That of UTF-8 is passed on as it is, with its byte order mark.
+/// Returns a stream in UTF-8. UTF-8 input is passed through, including its byte order mark.
 pub(super) fn decoded(reader: impl Read + 'static, encoding: &'static Encoding) -> Box<dyn Read> {
     if encoding == encoding_rs::UTF_8 {
         return Box::new(reader);
@@ -139,16 +141,16 @@ pub(super) fn decoded(reader: impl Read + 'static, encoding: &'static Encoding) 
     })
 }
 
-/// Decodes a stream.
+/// A decoding stream.
 struct Decoding<R> {
     reader: R,
     decoder: Decoder,
     encoded: Vec<u8>,
     unread: std::ops::Range<usize>,
-    /// The last bytes that were decoded, which may turn out to be part of a mistake.
+    /// The last decoded bytes, which may turn out to be part of a malformed sequence.
     last: Vec<u8>,
     text: Vec<u8>,
-    /// How much of the text was handed on.
+    /// How much of the text was passed on.
     passed: usize,
     ended: bool,
 }
@@ -165,7 +167,7 @@ impl<R: Read> Decoding<R> {
         self.text.resize(4 * READ_BYTES, 0);
         self.passed = 0;
         let encoded = &self.encoded[self.unread.clone()];
-        // Room for what stands for one mistake.
+        // Room for the mark of one malformed sequence.
         let room = self.text.len() - MISTAKE_BYTES_MAX * MARK_BYTES;
         let (result, read, written) =
             self.decoder.decode_to_utf8_without_replacement(encoded, &mut self.text[..room], is_last);
@@ -201,7 +203,7 @@ impl<R: Read> Read for Decoding<R> {
     }
 }
 
-/// What a file's first bytes say of how it is packed, and what it is if it cannot be read.
+/// Returns the compression that a file's first bytes indicate, or the name of an unsupported format.
 pub(super) fn packing(head: &[u8]) -> std::result::Result<Packing, &'static str> {
     const FOREIGN: [(&[u8], &str); 6] = [
         (b"BZh", "bzip2"),
@@ -214,7 +216,7 @@ pub(super) fn packing(head: &[u8]) -> std::result::Result<Packing, &'static str>
     if head.starts_with(&[0x1f, 0x8b]) {
         return Ok(Packing::Gzip);
     }
-    // A frame of data, or one to be skipped.
+    // A data frame, or a skippable frame.
     let is_skipped = head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
     if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || is_skipped {
         return Ok(Packing::Zstd);

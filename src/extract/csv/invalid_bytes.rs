@@ -1,20 +1,22 @@
-//! Bytes that mean nothing in a file's encoding: how they travel in a stream of UTF-8, and how people are told of them.
+//! Bytes that are invalid in a file's encoding: how they are carried in a stream of UTF-8, and how they are
+//! displayed.
 //!
-//! Nothing of them is lost: they can be read off a rejects file, which is UTF-8 throughout.
+//! Nothing is lost: the bytes can be recovered from a rejects file, which is UTF-8 throughout.
 
-/// Each byte of a mark has three bits of the meaningless one. None of these bytes can be part of UTF-8 (RFC 3629), so that the
-/// record is found to be bad.
+/// Each byte of a mark carries three bits of the invalid byte. None of these bytes can be part of UTF-8 (RFC 3629),
+/// so the record is detected as bad.
 const MARK: u8 = 0xf8;
 
-/// Bytes of a mark.
+/// Length of a mark in bytes.
 pub(super) const MARK_BYTES: usize = 3;
 
-/// What stands for a byte in a stream that is decoded.
+/// Returns the mark for an invalid byte in a decoded stream.
 pub(super) fn mark(byte: u8) -> [u8; MARK_BYTES] {
     [byte >> 6, byte >> 3, byte].map(|bits| MARK | (bits & 7))
 }
 
-/// A text in which bytes that no text may hold are written `\xNN`, and a backslash `\\`. `is_decoded` says that it has marks.
+/// Returns a text with invalid bytes and NUL written as `\xNN`, and a backslash as `\\`. `is_decoded` means that it
+/// contains marks.
 pub(super) fn told(text: &[u8], is_decoded: bool) -> Vec<u8> {
     let mut told = Vec::with_capacity(2 * text.len());
     let mut marked = (0_usize, 0_u8);

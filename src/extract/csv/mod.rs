@@ -4,13 +4,14 @@
 //! survey ─▶ facts for the plan      Splits ─▶ where a part begins ─▶ reader ─▶ batches of text COPY + rejects
 //! ```
 //!
-//! 1. [`survey()`] finds the files and reads their first bytes: packing, encoding, header.
-//! 2. [`Splits`] finds where the parts of a large file begin, by its quotes alone.
-//! 3. [`read`] turns the records of a part into rows: no field becomes a value of its own, what is copied is copied once.
+//! 1. [`survey()`] finds the files and reads their first bytes: compression, encoding, header.
+//! 2. [`Splits`] finds where the parts of a large file begin, from its quotes alone.
+//! 3. [`read`] turns the records of a part into rows: no field becomes a separate value, and each byte is copied at
+//!    most once.
 //!
-//! [`Again`] finds single records once more, for rejects that were found later.
+//! [`Again`] reads single records again, for rejects found later.
 //!
-//! Values go to the server as they are; it alone decides what they mean. Everything here is synchronous.
+//! Values are sent to the server unchanged; only the server interprets them. Everything here is synchronous.
 
 mod discover;
 mod fast_path;

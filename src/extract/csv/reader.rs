@@ -1,8 +1,8 @@
-//! A part of a file as batches of rows in text COPY, and as rejects.
+//! Reads a part of a file and produces batches of rows in COPY text format, and rejects.
 //!
-//! The file is read block by block; the record that a block ends with goes before the next one. A record is written as a
-//! row while it is read, and what was written is taken back if it turns out to be bad. Batches refer to the block that
-//! their rows stand in, so that whoever rejects one of them later can tell its line and its text.
+//! The file is read block by block; an incomplete record at the end of a block is moved to the front of the next one.
+//! A record is written as a row while it is read, and the output is rolled back if the record turns out to be bad.
+//! Batches keep a reference to the block with their rows, so that a later reject can report its line and its text.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -23,16 +23,16 @@ use crate::pg::format::Format;
 use crate::plan::CsvFile;
 use crate::transform::{Place, Reason, RejectBuffer, escape_text, unescaped};
 
-/// Bytes that are read and worked on at once: a few batches, which stay in the processor's cache.
+/// Bytes read and processed at once: a few batches, which fit into the processor's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// A record must fit into memory. One that is longer has a quote too many or too few.
+/// Maximum size of a record, which must fit into memory. A longer one has a missing or superfluous quote.
 pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
 
-/// A row that takes more is written in pieces, so that no batch grows with its rows.
+/// A longer row is written in pieces, so that the size of a batch does not depend on its rows.
 const ROW_BYTES_MAX: usize = 4 * BATCH_BYTES;
 
-/// A part of a file, and what its records become.
+/// A part of a file, and how its records are converted.
 #[derive(Debug)]
 pub(crate) struct Slice<'a> {
     pub(crate) file: &'a CsvFile,
@@ -42,53 +42,53 @@ pub(crate) struct Slice<'a> {
     pub(crate) names: Vec<&'a str>,
     /// The columns of the rejects file, as fields of this file.
     pub(crate) reject_columns: Vec<Option<usize>>,
-    /// Where it begins.
+    /// Where the part begins.
     pub(crate) start: Start,
-    /// Records that begin at this byte or later belong to somebody else.
+    /// End of the part: records that begin at or after this byte belong to the next part.
     pub(crate) until: Option<u64>,
-    /// Added to a record's line, for [`super::fields::Added::Place`].
+    /// The value added to a record's line, for [`super::fields::Added::Place`].
     pub(crate) place: u64,
 }
 
-/// Where rows and rejects go.
+/// The receiver of rows and rejects.
 pub(crate) trait Outlet {
-    /// Rows, and how many bytes of the file were read since the last call.
+    /// Receives rows, and the number of file bytes read since the last call.
     ///
     /// # Errors
-    /// Nobody wants them any more.
+    /// The receiver no longer accepts rows.
     fn rows(&mut self, batch: Batch, bytes: u64) -> Result<()>;
 
-    /// Records that are no rows.
+    /// Receives rejected records.
     ///
     /// # Errors
-    /// They cannot be written, or are so many that nobody wants the others any more.
+    /// The rejects cannot be written, or there are too many of them.
     fn rejects(&mut self, rejects: &RejectBuffer) -> Result<()>;
 }
 
-/// What was read.
+/// The totals of a part.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Records, good and bad.
     pub(crate) records: u64,
-    /// Those that are rows.
+    /// Records that became rows.
     pub(crate) rows: u64,
     /// Bytes of the file.
     pub(crate) bytes: u64,
 }
 
-/// Reads a part of a file to its end. Synchronous, and as long as the part is large.
+/// Reads a part of a file to its end. Synchronous; takes time in proportion to the part's size.
 ///
 /// # Errors
-/// The file cannot be read, or not as CSV; the outlet's.
+/// The file cannot be read, or not as CSV; errors of the outlet.
 pub(crate) fn read(slice: &Slice<'_>, pool: &BatchPool, outlet: &mut impl Outlet) -> Result<Tally> {
     let mut input = Input::open(slice.file, slice.start.offset)?;
     let tally = read_blocks(slice, &mut input, Input::taken, BLOCK_BYTES, pool, outlet);
-    // What it was changed to may be no CSV, or less of it.
+    // A changed file may not be CSV, or may be shorter.
     input.refuse_changed(slice.file)?;
     tally
 }
 
-/// The same of any stream, of which so many bytes were `taken`, by blocks of any size.
+/// Likewise for any stream, of which `taken` bytes were already read, in blocks of any size.
 pub(super) fn read_blocks<R: Read>(
     slice: &Slice<'_>,
     input: &mut R,
@@ -102,7 +102,7 @@ pub(super) fn read_blocks<R: Read>(
     loop {
         let before = block.len();
         let wanted = if before < block_bytes.div_ceil(2) { block_bytes } else { 2 * before };
-        // Not more than is wanted, as a Vec would reserve by itself.
+        // Reserve exactly, because a Vec would reserve more.
         block.reserve_exact(wanted - before);
         input
             .by_ref()
@@ -124,7 +124,7 @@ pub(super) fn read_blocks<R: Read>(
     }
 }
 
-/// What is left of a block, as the beginning of the next one. Its memory is used again if no batch needs it.
+/// Moves the rest of a block to the front of the next one. The memory is reused if no batch needs it.
 fn rest(text: Arc<Vec<u8>>, at: usize) -> Vec<u8> {
     match Arc::try_unwrap(text) {
         Ok(mut block) if block.capacity() <= 2 * BLOCK_BYTES || at == 0 => {
@@ -142,7 +142,7 @@ fn fresh(rest: &[u8]) -> Vec<u8> {
     block
 }
 
-/// What is known between two blocks.
+/// The reader's state between two blocks.
 struct Reader<'a, O> {
     slice: &'a Slice<'a>,
     pool: &'a BatchPool,
@@ -152,21 +152,21 @@ struct Reader<'a, O> {
     places: Vec<RowOrigin>,
     rejects: RejectBuffer,
     spans: Vec<Span>,
-    /// Of the block's first byte.
+    /// Position of the block's first byte.
     offset: u64,
-    /// Of the next record.
+    /// Position of the next record.
     line: u64,
     records: u64,
     rows: u64,
-    /// Bytes that the outlet was told of.
+    /// Bytes reported to the outlet.
     told: u64,
     expects_header: bool,
 }
 
-/// What a line is.
+/// The kind of a line.
 enum Line {
     Record(Record),
-    /// Nothing, until here.
+    /// Not a record, up to this position.
     Skipped(usize),
     Incomplete,
 }
@@ -191,8 +191,8 @@ impl<'a, O: Outlet> Reader<'a, O> {
         }
     }
 
-    /// Reads the records of a block. Returns where the first one begins that is not whole; `None` if what begins there
-    /// belongs to somebody else.
+    /// Reads the records of a block. Returns where the first incomplete record begins; `None` if the next record
+    /// belongs to the next part.
     fn block(&mut self, text: &Arc<Vec<u8>>, is_last: bool) -> Result<Option<usize>> {
         let data = text.as_slice();
         let mut at = if self.offset == 0 && data.starts_with(BOM) { BOM.len() } else { 0 };
@@ -241,7 +241,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
         Ok(Some(at))
     }
 
-    /// Keeps a record that was written from `begin` on, or rejects it.
+    /// Keeps a record that was written from `begin`, or rejects it.
     fn record(
         &mut self,
         (text, begin): (&Arc<Vec<u8>>, usize),
@@ -283,7 +283,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
         let mut first = batch;
         first.origin = Some(self.origin(text, places));
         let mut pieces = Pieces { batch: first, pool: self.pool, outlet: &mut *self.outlet, outcome: Ok(()) };
-        // Whatever follows does not change what the record is.
+        // More data does not change what kind of record it is.
         let data = &text[..];
         self.fields.read(
             (data, true),
@@ -301,17 +301,17 @@ impl<'a, O: Outlet> Reader<'a, O> {
         Origin { file: self.slice.file.name.clone(), text: text.clone(), rows }
     }
 
-    /// Hands the batch on, and what was rejected meanwhile.
+    /// Passes the batch on, then the rejects found so far.
     fn hand_on(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
         let mut batch = std::mem::replace(&mut self.batch, self.pool.take());
         let places = std::mem::take(&mut self.places);
-        // About as many rows as the last time.
+        // Expect about as many rows as in the last batch.
         self.places.reserve(places.len());
         batch.origin = Some(self.origin(text, places));
         self.outlet.rows(batch, bytes)
     }
 
-    /// Hands on what the block brought: the next one has another text. `bytes` of the file were read by now.
+    /// Passes on the output of the block, because the next one has another text. `bytes` of the file have been read.
     fn flush(&mut self, text: &Arc<Vec<u8>>, bytes: u64) -> Result<()> {
         let new = bytes.saturating_sub(self.told);
         self.told = bytes;
@@ -319,7 +319,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
         self.hand_on_rejects(text)
     }
 
-    /// Hands on what was rejected, after the rows before it: whoever has enough of it has seen those.
+    /// Passes on rejects, after the rows before them, so that a receiver that stops at a limit has seen those rows.
     fn hand_on_rejects(&mut self, text: &Arc<Vec<u8>>) -> Result<()> {
         if !self.places.is_empty() {
             self.hand_on(text, 0)?;
@@ -328,7 +328,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
         if rejects.lines().is_empty() { Ok(()) } else { self.outlet.rejects(&rejects) }
     }
 
-    /// Bytes of a divisible file that were read up to the end of the block's records.
+    /// Returns the bytes of a divisible file that were read up to the end of the block's records.
     fn read_bytes(&self) -> u64 {
         self.offset - self.slice.start.offset
     }
@@ -338,7 +338,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
         Ok(Tally { records: self.records, rows: self.rows, bytes })
     }
 
-    /// What bytes that no text may hold are called, and in which column they are.
+    /// Names the kind of an invalid byte and the column it is in.
     fn fault(&self, text: &[u8], place: RowOrigin, byte: usize, kind: &'static str) -> Fault<'a> {
         let mut field = 0;
         self.fields.each_span(&text[..place.end], place.start, |number, span| {
@@ -347,7 +347,7 @@ impl<'a, O: Outlet> Reader<'a, O> {
             }
         });
         let kind = match kind {
-            super::validate::MEANINGLESS => format!("bytes that are no {}", self.slice.file.encoding.name()),
+            super::validate::MEANINGLESS => format!("invalid {}", self.slice.file.encoding.name()),
             kind => kind.to_owned(),
         };
         let column = self.slice.names.get(field).copied();
@@ -401,38 +401,38 @@ impl<'a, O: Outlet> Reader<'a, O> {
     fn hint_quotes(&self) -> String {
         let none = self.slice.dialect.said.setting("quote", "");
         format!(
-            "A quote may be missing, or one too many, in it or before it. If quotes mean nothing in this file, say so: {none}."
+            "A quote is missing or superfluous in this record or before it. If the file does not use quotes: {none}."
         )
     }
 }
 
-/// Why a record is no row.
+/// Why a record is not a row.
 struct Fault<'a> {
-    /// Without what differs from row to row.
+    /// The reason without values that differ from row to row.
     kind: String,
     text: String,
     column: Option<&'a str>,
-    /// Whether it has bytes that no text may hold.
+    /// Whether it contains bytes that PostgreSQL rejects in text.
     is_unsound: bool,
 }
 
 fn miscounted(found: usize, expected: usize) -> Fault<'static> {
     let kind = if found < expected { "too few fields" } else { "too many fields" };
-    let text = format!("{kind}: {found} where {expected} are expected");
+    let text = format!("{kind}: found {found}, expected {expected}");
     Fault { kind: kind.to_owned(), text, column: None, is_unsound: false }
 }
 
-/// The quotes of a record are not closed.
+/// The error for a record with an unclosed quote.
 struct Unclosed;
 
-/// What is to be read.
+/// The text to be read.
 #[derive(Debug, Clone, Copy)]
 struct Next {
     /// Where it begins.
     at: usize,
     /// See [`Fields::read`].
     place: u64,
-    /// Whether an empty line is nothing; otherwise it is a row of one column.
+    /// Whether an empty line is skipped; otherwise it is a row of one column.
     skips_empty: bool,
 }
 
@@ -460,7 +460,7 @@ fn read_line(
     }
 }
 
-/// After the end of line that is at `at`; `None` if a newline may still follow.
+/// Returns the position after the line end at `at`; `None` if a newline may still follow.
 fn line_end(data: &[u8], at: usize, is_last: bool) -> Option<usize> {
     match &data[at..] {
         [b'\r'] if !is_last => None,
@@ -469,14 +469,14 @@ fn line_end(data: &[u8], at: usize, is_last: bool) -> Option<usize> {
     }
 }
 
-/// The first record of a file, or what is wrong, as a clause.
+/// The first record of a file, or what is wrong with it, as a clause.
 pub(super) type FirstRecord = std::result::Result<First, &'static str>;
 
 /// The first record of a file.
 pub(super) struct First {
-    /// How many fields it has.
+    /// Its number of fields.
     pub(super) fields: usize,
-    /// Their values, if they are names.
+    /// Its values, if it is a header.
     pub(super) names: Vec<Vec<u8>>,
     /// Where it begins.
     pub(super) start: usize,
@@ -484,7 +484,8 @@ pub(super) struct First {
     pub(super) end: usize,
 }
 
-/// The header of a file, or its first record, from the beginning of its text. `None` if that does not hold all of it.
+/// Reads the header of a file, or its first record, from the beginning of its text. `None` if the text ends before
+/// the record does.
 pub(super) fn first_record(dialect: &Dialect, text: &[u8], is_last: bool) -> Option<FirstRecord> {
     let fields = Fields::new(dialect, Layout::default());
     let mut at = if text.starts_with(BOM) { BOM.len() } else { 0 };

@@ -1,4 +1,4 @@
-//! Single records of a file once more, by their lines.
+//! Reads single records of a file again, by line number.
 
 use std::io::Read as _;
 
@@ -11,19 +11,19 @@ use crate::config::Dialect;
 use crate::error::Result;
 use crate::plan::CsvFile;
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Finds the records of a file, which must be asked for in its order.
+/// Finds the records of a file, which must be requested in file order.
 pub(crate) struct Again<'a> {
     file: &'a CsvFile,
     fields: Fields,
     input: Input,
-    /// What was read and is not behind.
+    /// Data that was read and is not yet behind the current line.
     text: Vec<u8>,
-    /// Where in it the line begins.
+    /// Where the current line begins in it.
     at: usize,
-    /// The line's number, from 1.
+    /// Number of the current line, from 1.
     line: u64,
     is_last: bool,
 }
@@ -44,10 +44,11 @@ impl<'a> Again<'a> {
         Ok(again)
     }
 
-    /// The record that begins with a line, as it stands in the file; `None` if none does. Synchronous, and as long as the file up
-    /// to there.
+    /// Returns the record that begins at a line, exactly as it stands in the file; `None` if no record begins there.
+    /// Synchronous; reads the file up to that line.
     ///
     /// # Errors
+    /// The file cannot be read.
     /// The file cannot be read.
     pub(crate) fn record(&mut self, line: u64) -> Result<Option<&[u8]>> {
         while self.line < line {
@@ -68,7 +69,7 @@ impl<'a> Again<'a> {
         }
     }
 
-    /// Goes to the next line; false if there is none.
+    /// Advances to the next line; false at the end.
     fn skip_line(&mut self) -> Result<bool> {
         loop {
             let rest = &self.text[self.at..];
@@ -90,10 +91,10 @@ impl<'a> Again<'a> {
         }
     }
 
-    /// Reads on, and drops what is behind.
+    /// Reads more, and drops data before the current line.
     fn fill(&mut self) -> Result<()> {
         self.text.drain(..std::mem::take(&mut self.at));
-        // As much again as there is, so that a huge record is not looked at too often.
+        // Doubles the buffer, so that a huge record is not scanned too often.
         let wanted = BLOCK_BYTES.max(self.text.len());
         let read = self.input.by_ref().take(wanted as u64).read_to_end(&mut self.text);
         self.is_last = read.map_err(|e| failed(self.file, &e))? < wanted;

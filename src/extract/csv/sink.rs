@@ -1,15 +1,15 @@
-//! Where the row that a record becomes is written to.
+//! Destinations for the row that a record becomes.
 
 use super::reader::Outlet;
 use crate::batch::{Batch, BatchPool};
 use crate::error::Result;
 
-/// Where rows are written to.
+/// A destination for rows.
 pub(super) trait Sink {
     /// Appends bytes.
     fn put(&mut self, bytes: &[u8]);
 
-    /// Appends fields between which a delimiter stands, with tabs for it, and one more tab.
+    /// Appends fields separated by delimiters, with tabs in place of the delimiters, plus one more tab.
     fn put_fields(&mut self, fields: &[u8], delimiter: u8) {
         for field in fields.split(|&byte| byte == delimiter) {
             self.put(field);
@@ -17,7 +17,7 @@ pub(super) trait Sink {
         }
     }
 
-    /// Corrects the last byte.
+    /// Replaces the last byte.
     fn set_last(&mut self, byte: u8);
 }
 
@@ -38,7 +38,7 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Nowhere.
+/// Discards everything.
 pub(super) struct Nowhere;
 
 impl Sink for Nowhere {
@@ -47,11 +47,11 @@ impl Sink for Nowhere {
     fn set_last(&mut self, _: u8) {}
 }
 
-/// A buffer that takes so much and no more.
+/// A buffer with a fixed capacity.
 pub(super) struct Bounded<'a> {
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) limit: usize,
-    /// It was offered more.
+    /// Whether more was written than fits.
     pub(super) is_over: bool,
 }
 
@@ -78,7 +78,7 @@ impl Sink for Bounded<'_> {
     }
 }
 
-/// Hands a row on while it is written.
+/// Passes a row on while it is written.
 pub(super) struct Pieces<'a, O> {
     pub(super) batch: Batch,
     pub(super) pool: &'a BatchPool,
@@ -89,7 +89,7 @@ pub(super) struct Pieces<'a, O> {
 impl<O: Outlet> Sink for Pieces<'_, O> {
     fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.outcome.is_ok() {
-            // Not before there is more: the last byte may still be corrected.
+            // Wait for more data, because the last byte may still be replaced.
             if self.batch.is_full() {
                 let full = std::mem::replace(&mut self.batch, self.pool.take());
                 self.outcome = self.outlet.rows(full, 0);

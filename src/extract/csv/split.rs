@@ -1,8 +1,9 @@
-//! Where the records of a file begin, found without reading their fields: for streams that begin in the middle.
+//! Finds where the records of a file begin, without reading their fields, for streams that begin in the middle.
 //!
-//! Whether a line begins a record depends on all quotes before it. So the file is scanned from its beginning, once, in the
-//! order of its parts, and only as far as the last part's beginning; quotes are all that is looked for, so that this runs
-//! at the speed of memory. A part is what begins at or after its nominal start and before the next one's.
+//! Whether a line begins a record depends on all quotes before it. The file is therefore scanned from its beginning,
+//! once, in the order of its parts, and only up to the beginning of the last part. The scan looks only for quotes and
+//! runs at memory speed. A part consists of the records that begin at or after its nominal start and before that of
+//! the next part.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,45 +17,46 @@ use crate::config::Characters;
 use crate::error::Result;
 use crate::plan::CsvFile;
 
-/// Bytes that are scanned at once: they stay in the processor's cache while lines are counted.
+/// Bytes scanned at once: they stay in the processor's cache while lines are counted.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Where a record begins.
+/// The beginning of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
-    /// Bytes before it.
+    /// Offset in bytes.
     pub(crate) offset: u64,
     /// Its line, from 1.
     pub(crate) line: u64,
 }
 
 impl Start {
-    /// The file's beginning.
+    /// The beginning of the file.
     pub(crate) const OF_FILE: Self = Self { offset: 0, line: 1 };
 }
 
-/// The beginnings of the parts of a run's files, as far as they have been looked for.
+/// The beginnings of the parts of a run's files, as far as they have been found.
 #[derive(Debug, Default)]
 pub(crate) struct Splits {
     files: Mutex<HashMap<(usize, usize), Scanned>>,
 }
 
-/// One file's, behind a lock of its own: who looks for parts of another one need not wait.
+/// The scan of one file, with a separate lock, so that requests for other files need not wait.
 type Scanned = Arc<Mutex<Progress>>;
 
-/// How far one file was scanned.
+/// The progress of a scan.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The beginnings of the parts 1, 2, …
+    /// The beginnings of parts 1, 2, …
     found: Vec<Start>,
     scanner: Option<Scanner>,
 }
 
 impl Splits {
-    /// Where the `part`-th of a file's `parts` begins. `key` is the file's own: its table and its number. Whoever asks first
-    /// does the work, and those who ask for later parts wait for it.
+    /// Returns where part `part` of a file's `parts` begins. `key` identifies the file: its table and its number. The
+    /// first caller does the work, and callers that need later parts wait for it.
     ///
     /// # Errors
+    /// The file cannot be read, or was changed.
     /// The file cannot be read, or was changed.
     pub(crate) fn start(
         &self,
@@ -108,31 +110,31 @@ impl Progress {
     }
 }
 
-/// Where in a record a scan is.
+/// The position of a scan within a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Outside quotes.
     Plain,
-    /// Within quotes.
+    /// Inside quotes.
     Quoted,
-    /// After a quote within quotes, which ends them unless another one follows.
+    /// After a quote inside quotes, which closes them unless another quote follows.
     Closing,
-    /// After the escape character within quotes.
+    /// After the escape character inside quotes.
     Escaped,
-    /// In a line that is no record.
+    /// In a line that is not a record.
     Comment,
 }
 
-/// Follows the quotes of a file.
+/// Tracks the quotes of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner {
     characters: Characters,
     state: State,
-    /// Bytes that were scanned.
+    /// Bytes scanned.
     offset: u64,
-    /// Ends of lines among them.
+    /// Number of line ends among them.
     line_ends: u64,
-    /// The last one; an end of line at the beginning.
+    /// The last byte; a line end at the beginning.
     last: u8,
 }
 
@@ -141,13 +143,13 @@ impl Scanner {
         Self { characters, state: State::Plain, offset: 0, line_ends: 0, last: b'\n' }
     }
 
-    /// Scans on, until a record begins at `wanted` or later. Returns how much of `block` was scanned, and the beginning. An
-    /// empty block is the file's end, where the last record "begins".
+    /// Scans until a record begins at or after `wanted`. Returns how much of `block` was scanned, and the beginning.
+    /// An empty block is the end of the file, where the last record "begins".
     pub(super) fn advance(&mut self, block: &[u8], wanted: u64) -> (usize, Option<Start>) {
         if block.is_empty() {
             return (0, Some(self.here()));
         }
-        // After a mark the first field begins as at the file's beginning.
+        // After a byte order mark the first field begins as at the beginning of the file.
         if self.offset == 0 && block.starts_with(BOM) {
             self.offset = BOM.len() as u64;
             return (BOM.len(), None);
@@ -168,7 +170,7 @@ impl Scanner {
         let is_found = end.is_some()
             && self.offset >= wanted
             && rest.get(slow).is_none_or(|&next| self.is_at_start(next));
-        // At the block's end only the next one tells whether a newline follows a carriage return.
+        // At the end of a block only the next one tells whether a newline follows a carriage return.
         let is_certain = slow < rest.len() || self.last == b'\n';
         (quick + slow, (is_found && is_certain).then(|| self.here()))
     }
@@ -178,14 +180,14 @@ impl Scanner {
         Start { offset: self.offset, line: 1 + self.line_ends + pending }
     }
 
-    /// Whether a record begins here, if `next` comes next.
+    /// Returns whether a record begins here, given the next byte.
     fn is_at_start(&self, next: u8) -> bool {
         self.state == State::Plain
             && self.offset > 0
             && (self.last == b'\n' || (self.last == b'\r' && next != b'\n'))
     }
 
-    /// The end of the first line that ends a record; after it.
+    /// Returns the position after the first line end that ends a record.
     fn line_end(&self, bytes: &[u8]) -> Option<usize> {
         let mut trial = self.clone();
         let mut at = 0;
@@ -226,7 +228,8 @@ impl Scanner {
         self.last = last;
     }
 
-    /// To after what opens quotes or a comment, or to the end. A quote opens a field only at its beginning.
+    /// Returns the position after the next opening quote or comment character, or the end. A quote opens a field only
+    /// at its beginning.
     fn skip_plain(&mut self, bytes: &[u8], at: usize) -> usize {
         let Characters { delimiter, quote, comment, .. } = self.characters;
         let rest = &bytes[at..];
@@ -261,7 +264,7 @@ impl Scanner {
         hit + 1
     }
 
-    /// What a byte means after a quote or an escape within quotes.
+    /// Returns the state after a byte that follows a quote or an escape inside quotes.
     fn decide(&mut self, byte: u8, at: usize) -> usize {
         let Characters { quote, escape, .. } = self.characters;
         let is_taken = quote == Some(byte) || (self.state == State::Escaped && escape == Some(byte));
@@ -270,14 +273,14 @@ impl Scanner {
     }
 }
 
-/// Ends of lines in whole lines or records: `\n`, `\r\n`, and `\r` alone.
+/// Counts line ends in whole lines or records: `\n`, `\r\n`, and a single `\r`.
 pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     let newlines = memchr_iter(b'\n', bytes).count();
     let lone = memchr_iter(b'\r', bytes).filter(|&at| bytes.get(at + 1) != Some(&b'\n')).count();
     (newlines + lone) as u64
 }
 
-/// The end of an unquoted field, which is not part of it.
+/// Returns the end of an unquoted field, exclusive.
 pub(super) fn field_end(delimiter: u8, bytes: &[u8]) -> Option<usize> {
     memchr3(delimiter, b'\n', b'\r', bytes)
 }

@@ -1,4 +1,4 @@
-//! The reader against the csv crate, at every place where a file can be cut.
+//! Compares the reader with the csv crate, at every position where a file can be split.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn file(bytes: &[u8]) -> CsvFile {
     CsvFile { fields: 2, ..csv_file(bytes.len() as u64) }
 }
 
-/// What came out: rows and rejects in the order of the file.
+/// The reader's output: rows and rejects in file order.
 #[derive(Debug, Default)]
 struct Collected {
     copy: Vec<u8>,
@@ -50,7 +50,7 @@ impl Outlet for Collected {
 type Seen = (u64, u64, Vec<u8>);
 
 impl Collected {
-    /// All records, good and bad, in their order.
+    /// All records, good and bad, in file order.
     fn seen(&self) -> Vec<Seen> {
         let mut seen: Vec<Seen> =
             self.places.iter().map(|(place, raw)| (place.row, place.line, raw.clone())).collect();
@@ -118,7 +118,7 @@ fn with_crate(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
     reader.byte_records().map(|record| fields(record.unwrap())).collect()
 }
 
-/// Physical lines, by any end of line, and where they begin.
+/// Physical lines, by any line end, and where they begin.
 fn line_begins(text: &[u8]) -> Vec<usize> {
     let mut begins = vec![0];
     for at in 0..text.len() {
@@ -130,7 +130,7 @@ fn line_begins(text: &[u8]) -> Vec<usize> {
     begins
 }
 
-/// Where the part begins that nominally begins at `wanted`; `piece` bytes are scanned at once.
+/// Where the part with nominal start `wanted` begins; `piece` bytes are scanned at once.
 fn start_at(text: &[u8], wanted: usize, characters: Characters, piece: usize) -> Start {
     let mut scanner = Scanner::new(characters);
     let mut at = 0;
@@ -170,7 +170,7 @@ proptest! {
     fn records_are_those_of_the_csv_crate_wherever_a_file_is_cut(text in text(), block in 2_usize..9, piece in 1_usize..9) {
         let (file, dialect) = (file(&text), headless());
         let whole = slice(&file, &dialect, 2);
-        // What is not closed is an error here and guessed at there.
+        // An unclosed quote is an error here; the csv crate guesses.
         let Ok((all, tally)) = read_text(&text, &whole, 1 << 16) else { return Ok(()) };
         let expected = with_crate(&text);
         prop_assert_eq!(tally.records, expected.len() as u64);
@@ -245,7 +245,7 @@ fn a_dialect_is_obeyed() {
     let text = "\u{feff}a;b\n#no; row ' at all\n1;NULL\n2;\n\n3;'NULL'\n4;'it''s \\' \\\\ \\x'\n";
     let expected = [["1", "NULL"], ["2", ""], ["4", "it's ' \\ \\x"]];
     let found = rows(text.as_bytes(), &dialect, 2);
-    assert_eq!(found[2], [Some("3".to_owned()), Some("NULL".to_owned())], "what is quoted is no NULL");
+    assert_eq!(found[2], [Some("3".to_owned()), Some("NULL".to_owned())], "a quoted value is not NULL");
     let others: Vec<_> =
         found.into_iter().enumerate().filter(|(at, _)| *at != 2).map(|(_, row)| row).collect();
     assert_eq!(others, expected.map(|row| some(&row)));
@@ -295,12 +295,12 @@ fn bad_records_are_rejected_with_their_place_and_the_others_are_rows() {
         let (collected, tally) = read_text(text, &slice(&file, &dialect, 2), block).unwrap();
         assert_eq!(collected.copy, b"1\tok\n7\tok\n");
         assert_eq!((tally.records, tally.rows, collected.rejected), (8, 2, 6));
-        let expected = "too few fields: 1 where 2 are expected,,2,t.csv,3,,2,2,\n\
-            too many fields: 3 where 2 are expected,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
-            bytes that are no UTF-8 in column b,,4,t.csv,6,b,\"4,\\xff\",4,\\xff\n\
+        let expected = "too few fields: found 1, expected 2,,2,t.csv,3,,2,2,\n\
+            too many fields: found 3, expected 2,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
+            invalid UTF-8 in column b,,4,t.csv,6,b,\"4,\\xff\",4,\\xff\n\
             a NUL byte in column b,,5,t.csv,7,b,\"5,a\\x00b\",5,a\\x00b\n\
-            bytes that are no UTF-8 in column a,,6,t.csv,8,a,\"\\xe4ö,6\",\\xe4ö,6\n\
-            bytes that are no UTF-8 in column b,,8,t.csv,10,b,\"8,\\xc3\",8,\\xc3\n";
+            invalid UTF-8 in column a,,6,t.csv,8,a,\"\\xe4ö,6\",\\xe4ö,6\n\
+            invalid UTF-8 in column b,,8,t.csv,10,b,\"8,\\xc3\",8,\\xc3\n";
         assert_eq!(String::from_utf8(collected.rejects).unwrap(), expected);
     }
 }

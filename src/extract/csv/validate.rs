@@ -1,16 +1,16 @@
-//! Bytes that no text of PostgreSQL may hold: what is no UTF-8, and NUL.
+//! Detects bytes PostgreSQL rejects in text: invalid UTF-8 and NUL.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-/// A NUL byte, as a kind of fault.
+/// The fault of a NUL byte.
 pub(super) const NUL: &str = "a NUL byte";
 
-/// Bytes without a meaning in the file's encoding, likewise.
+/// The fault of bytes that are invalid in the file's encoding.
 pub(super) const MEANINGLESS: &str = "no text";
 
-/// Where the next such bytes are in a block. The block is looked at once, whatever is found.
+/// Positions of the next such bytes in a block. Each block is scanned once, however many are found.
 #[derive(Debug)]
 pub(super) struct Soundness {
     is_last: bool,
@@ -19,7 +19,8 @@ pub(super) struct Soundness {
 }
 
 impl Soundness {
-    /// Of a block from `from` on. What its end cuts off is judged with the next one, unless this is the last.
+    /// Scans a block from `from`. A sequence cut off at its end is judged with the next block, unless this is the
+    /// last.
     pub(super) fn of(data: &[u8], from: usize, is_last: bool) -> Self {
         let mut soundness = Self { is_last, meaningless: from, nul: from };
         soundness.find_meaningless(data, from);
@@ -38,13 +39,13 @@ impl Soundness {
         self.nul = memchr(0, &data[from..]).map_or(usize::MAX, |at| from + at);
     }
 
-    /// What is wrong with a record: where, and what. Records must come in their order.
+    /// Returns the position and the fault of a record's first invalid byte. Records must be passed in order.
     pub(super) fn fault(&mut self, data: &[u8], record: Range<usize>) -> Option<(usize, &'static str)> {
         let Range { start, end } = record;
         if self.meaningless >= end && self.nul >= end {
             return None;
         }
-        // What was found in lines that are no records is of no interest.
+        // Faults in lines that are not records do not matter.
         if self.meaningless < start {
             self.find_meaningless(data, start);
         }

@@ -1,4 +1,4 @@
-//! Duplicates: of several rows with one key one is loaded.
+//! Duplicates: one of several rows with the same key is loaded.
 
 use super::{Judge, Staged, pairs, removal};
 use crate::error::Result;
@@ -6,8 +6,8 @@ use crate::pg::name::{list, literal, plain};
 use crate::plan::WatermarkPlan;
 
 impl Judge<'_, '_> {
-    /// Keeps of several rows with one key the newest by its watermark, or the greatest as text, of the columns that are
-    /// loaded. Returns how many were removed.
+    /// Of several rows with the same key, keeps the newest by its watermark, or else the greatest as text over the
+    /// loaded columns. Returns how many rows were removed.
     pub(super) async fn deduplicate(&mut self, staged: &Staged<'_>) -> Result<u64> {
         let (Some(staging), Some(key)) = (&staged.staging, &staged.plan.key) else { return Ok(0) };
         if !staged.plan.has_doubtful_key() {

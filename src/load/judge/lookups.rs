@@ -1,4 +1,4 @@
-//! Lookups: columns of staging filled from what other tables will hold, one statement for each.
+//! Fills staging columns from the rows that other tables will hold, with one statement per lookup.
 
 use super::places::after_run;
 use super::{Judge, Staged, removal};
@@ -7,17 +7,17 @@ use crate::pg::name::{literal, plain};
 use crate::plan::Lookup;
 use crate::report::figures;
 
-/// What the statement that fills a column found.
+/// The result of the statement that fills a column.
 struct Filled {
     /// Rows with a match.
     rows: u64,
-    /// Keys that were used although there were several values.
+    /// Number of used keys with several values.
     ambiguous: u64,
 }
 
 impl Judge<'_, '_> {
-    /// Fills the columns of a table whose lookups are deferred, or of those that are not. Returns how many rows were
-    /// rejected for want of a match.
+    /// Fills the lookup columns of a table, either the deferred ones or the others. Returns how many rows were
+    /// rejected because they have no match.
     pub(super) async fn look_up(&mut self, staged: &Staged<'_>, is_deferred: bool) -> Result<u64> {
         let mut rejected = 0;
         for lookup in staged.lookups().filter(|lookup| lookup.is_deferred == is_deferred) {
@@ -48,7 +48,7 @@ impl Judge<'_, '_> {
         }
         let filled = self.run_fill(&fill_sql(lookup, &places, &staging.name.to_string())).await?;
         if filled.rows > 0 {
-            // All NULL until now: the planner would compare each of its rows with each of those that they refer to.
+            // All NULL until now: without statistics, the planner would choose a nested loop over both tables.
             self.wire.execute(&format!("analyze {} ({})", staging.name, lookup.column)).await?;
         }
         let rows = self.count(&format!("select pg_catalog.count(*) from {}", staging.name)).await?;
@@ -63,7 +63,7 @@ impl Judge<'_, '_> {
         Ok(rejected)
     }
 
-    /// Tells of the rows that are loaded without a match, when it is known which are loaded.
+    /// Warns about rows loaded without a match, once it is known which rows are loaded.
     pub(super) async fn tell_unmatched(&mut self, staged: &Staged<'_>) -> Result<()> {
         let Some(staging) = &staged.staging else { return Ok(()) };
         for lookup in staged.lookups() {
@@ -89,7 +89,7 @@ impl Judge<'_, '_> {
         Ok(Filled { rows: figure(0), ambiguous: figure(1) })
     }
 
-    /// Warns of what a lookup found, instead of what was said of it when it was made before.
+    /// Warns about the result of a lookup, replacing the warning of an earlier round.
     fn say_of(&mut self, staged: &Staged<'_>, lookup: &Lookup, said: Option<String>) {
         let Some((_, judged, _)) = self.tables.iter_mut().find(|(table, ..)| *table == staged.table) else {
             return;
@@ -100,7 +100,7 @@ impl Judge<'_, '_> {
     }
 }
 
-/// The tables of a circle, each after those that it looks up. There is no cycle among lookups.
+/// Returns the tables of a cycle of references, each after those that it looks up. Lookups form no cycle.
 pub(super) fn settled_first<'c, 'p>(circle: &'c [Staged<'p>]) -> Vec<&'c Staged<'p>> {
     let mut rest: Vec<&Staged<'p>> = circle.iter().collect();
     let mut ordered = Vec::with_capacity(rest.len());
@@ -115,8 +115,8 @@ pub(super) fn settled_first<'c, 'p>(circle: &'c [Staged<'p>]) -> Vec<&'c Staged<
     ordered
 }
 
-/// The UPDATE that fills a column from rows with an equal key, the smallest of several values. It returns how many rows it
-/// filled, and how many keys it used that have several values.
+/// Returns the UPDATE that fills a column from rows with an equal key, using the smallest of several values. It
+/// returns how many rows it filled, and how many of the keys used have several values.
 fn fill_sql(lookup: &Lookup, places: &[String], staging: &str) -> String {
     let rows: Vec<String> = places.iter().map(|place| rows_of(lookup, place)).collect();
     let rows = rows.join(" union all ");
@@ -125,7 +125,7 @@ fn fill_sql(lookup: &Lookup, places: &[String], staging: &str) -> String {
         format!("select *, false as is_ambiguous from ({rows}) as p")
     } else {
         let text = "p.value::pg_catalog.text collate \"C\"";
-        // NULL is no value to choose, but it is another one.
+        // NULL is never chosen, but counts as a different value.
         format!(
             "select distinct on ({keys}) p.*,
                  pg_catalog.min({text}) over same is distinct from pg_catalog.max({text}) over same
@@ -148,7 +148,7 @@ fn fill_sql(lookup: &Lookup, places: &[String], staging: &str) -> String {
     )
 }
 
-/// The keys and values of one place, under the names `key_1` and so on and `value`.
+/// Returns a SELECT of the keys and values of one place, named `key_1` and so on and `value`.
 fn rows_of(lookup: &Lookup, place: &str) -> String {
     let keys: Vec<String> = lookup
         .pairs
@@ -166,20 +166,20 @@ fn rows_of(lookup: &Lookup, place: &str) -> String {
     )
 }
 
-/// `key_1, key_2`, each after a prefix.
+/// Returns `key_1, key_2`, each with a prefix.
 fn columns(lookup: &Lookup, prefix: &str) -> String {
     let names: Vec<String> = (0..lookup.pairs.len()).map(|number| format!("{prefix}key_{number}")).collect();
     names.join(", ")
 }
 
-/// A row of the map is that of a staged row `s`.
+/// Returns a predicate: a row of the map matches a staged row `s`.
 fn matches(lookup: &Lookup, map: &str) -> String {
     let pairs = lookup.pairs.iter().enumerate();
     let pairs = pairs.map(|(number, pair)| pair.matches_sql(&format!("{map}.key_{number}"), "s"));
     pairs.collect::<Vec<_>>().join(" and ")
 }
 
-/// True for a staged row `s` without a match. A NULL has none.
+/// Returns a predicate: a staged row `s` has no match. A NULL key never matches.
 fn missing_condition(lookup: &Lookup, places: &[String]) -> String {
     let on: Vec<String> =
         lookup.pairs.iter().map(|pair| pair.matches_sql(&format!("p.{}", pair.theirs), "s")).collect();
@@ -189,7 +189,7 @@ fn missing_condition(lookup: &Lookup, places: &[String]) -> String {
     searches.join(" and ")
 }
 
-/// `job_id=7 has no match in public.jobshead`, computed by the server.
+/// Returns SQL for `job_id=7 has no match in public.jobshead`.
 fn missing_reason(lookup: &Lookup) -> String {
     let values: Vec<String> = lookup
         .pairs
@@ -205,18 +205,18 @@ fn missing_reason(lookup: &Lookup) -> String {
     )
 }
 
-/// The same without values.
+/// Likewise, without values.
 fn reason_label(lookup: &Lookup) -> String {
     let (open, close) = if lookup.pairs.len() == 1 { ("", "") } else { ("(", ")") };
     format!("{open}{}{close} has no match in {}", lookup.sources(), lookup.from.plain())
 }
 
-/// What everything that the operator is told of a lookup begins with.
+/// Returns the beginning of every message about a lookup.
 fn subject(lookup: &Lookup) -> String {
     format!("lookup of {} in {}: ", plain(&lookup.column), lookup.from.plain())
 }
 
-/// What the operator is told of rows whose lookup found nothing.
+/// Returns the warning about rows without a match.
 pub(crate) fn missing(lookup: &Lookup, rows: u64) -> String {
     let rows = figures::counted(rows, "row");
     format!("{}{rows} without a match, loaded with NULL", subject(lookup))
@@ -224,5 +224,5 @@ pub(crate) fn missing(lookup: &Lookup, rows: u64) -> String {
 
 fn ambiguous(lookup: &Lookup, keys: u64) -> String {
     let keys = figures::counted(keys, "key");
-    format!("{}{keys} with several different values, of which the smallest is taken", subject(lookup))
+    format!("{}{keys} with several different values, the smallest of which is used", subject(lookup))
 }

@@ -1,11 +1,10 @@
-//! What is judged on the staging tables of a group, before they are counted: lookups, references, what the target demands
-//! of columns that these have changed, duplicates.
+//! Judges the staging tables of a group before they are counted: lookups, references, constraints on columns that
+//! these have changed, and duplicates.
 //!
-//! Tables are taken in the order of their references and lookups, so that a table is settled before anything refers to it;
-//! tables that do so in a circle are judged again until nothing changes. Of several rows with one key one remains; that
-//! comes last for a table, so that it is one with a match. All of it is one transaction on the target with a ledger row of
-//! its own, so that a repeat after a lost reply finds out that it was done. Rows that are removed go to the rejects file as
-//! they are deleted.
+//! Tables are processed in the order of their references and lookups, so that a table is settled before another table
+//! refers to it; tables in a cycle are judged repeatedly until nothing changes. Duplicates are removed last, so that
+//! the row that remains is one with a match. All of this is one transaction on the target with its own ledger row, so
+//! that a repeat after a lost reply finds that it was done. Removed rows go to the rejects file as they are deleted.
 
 mod duplicates;
 mod lookups;
@@ -30,10 +29,10 @@ use crate::transform::own_columns;
 pub(crate) use lookups::missing;
 pub(crate) use references::nulled;
 
-/// The ledger's number for what was removed from staging after loading.
+/// The ledger's chunk number for rows removed from staging after loading.
 const REMOVED: i32 = -1;
 
-/// A circle of tables that goes on changing for this long is a bug, not data: every round removes rows.
+/// A cycle that still changes after this many rounds is a bug, not data, because every round removes rows.
 const ROUNDS_MAX: u32 = 1_000_000;
 
 /// A table whose rows are all in staging.
@@ -43,52 +42,52 @@ pub(crate) struct Staged<'p> {
     pub(crate) table: usize,
     /// Its plan.
     pub(crate) plan: &'p TablePlan,
-    /// Where its rows are; `None` for a method without staging, which is left to the constraints.
+    /// The table with its rows; `None` for a method without staging, which is left to the constraints.
     pub(crate) staging: Option<Staging>,
-    /// It will be left as it is, so that its live rows are what others refer to.
+    /// Whether the table will not be changed, so that other tables refer to its live rows.
     pub(crate) is_kept: bool,
-    /// What has been dealt with already.
+    /// Rules that were already applied.
     pub(crate) streamed: Streamed,
 }
 
-/// What was dealt with while a table's rows streamed by.
+/// Rules that were applied while a table's rows streamed by.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Streamed {
-    /// Per reference of the plan.
+    /// One flag per reference of the plan.
     pub(crate) references: Vec<bool>,
-    /// Per lookup of the plan.
+    /// One flag per lookup of the plan.
     pub(crate) lookups: Vec<bool>,
 }
 
 impl<'p> Staged<'p> {
-    /// The references that have not been judged yet.
+    /// Returns the references that have not been judged yet.
     fn references(&self) -> impl Iterator<Item = &'p Reference> {
         let streamed = self.plan.references.iter().zip(&self.streamed.references);
         streamed.filter(|(_, is_judged)| !**is_judged).map(|(reference, _)| reference)
     }
 
-    /// The lookups that have not been filled yet.
+    /// Returns the lookups that have not been filled yet.
     fn lookups(&self) -> impl Iterator<Item = &'p Lookup> {
         let streamed = self.plan.lookups.iter().zip(&self.streamed.lookups);
         streamed.filter(|(_, is_filled)| !**is_filled).map(|(lookup, _)| lookup)
     }
 }
 
-/// What was judged of one table.
+/// The outcome of judging one table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Judged {
-    /// Rows that were removed from staging.
+    /// Number of rows removed from staging.
     pub(crate) removed: u64,
-    /// The rejects in short.
+    /// Summary of the rejects.
     pub(crate) rejects: Rejects,
-    /// The rejects file, if there are any.
+    /// The rejects file, if there are rejects.
     pub(crate) file: Option<String>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Judged {
-    /// Adds what was judged to a table's report.
+    /// Adds the outcome to a table's report.
     pub(crate) fn report(&self, report: &mut TableReport) {
         report.rejected += self.removed;
         report.staged = report.extracted.saturating_sub(report.rejected);
@@ -103,26 +102,27 @@ impl Judged {
     }
 }
 
-/// How the judging of a group ended.
+/// The outcome of judging a group.
 pub(crate) enum Judgement {
     /// Every table was judged, now or before.
     Done,
-    /// These chunks of a table are not in staging (any more).
+    /// These chunks of a table are missing from staging.
     Incomplete(usize, Vec<i32>),
-    /// A table has what it must not have.
+    /// A table violates a rule that must hold.
     Failed(usize, Error),
 }
 
-/// Whether any table of a group has a lookup, a reference, or a key that the source does not keep unique.
+/// Returns whether any table of a group has a lookup, a reference, or a key that the source does not keep unique.
 pub(crate) fn needs_judging(order: &[Vec<Staged<'_>>]) -> bool {
     order.iter().flatten().any(is_judged)
 }
 
-/// Judges the tables of a group, in `order`: referenced ones first, circles together. `judged` is filled before the commit:
-/// when that is not answered and this is called again, it finds in the ledger that it was done, and leaves `judged` alone.
+/// Judges the tables of a group in `order`: referenced tables first, cycles together. `judged` is filled before the
+/// commit: if the commit is not answered and this is called again, the ledger shows that it was done, and `judged`
+/// stays unchanged.
 ///
 /// # Errors
-/// The server's; the rejects file's.
+/// Errors of the server and of the rejects file.
 pub(crate) async fn judge(
     wire: &mut Wire,
     ledger: &Ledger,
@@ -133,7 +133,7 @@ pub(crate) async fn judge(
 ) -> Result<Judgement> {
     wire.execute("begin").await?;
     let mut judged_before = Vec::new();
-    // In this transaction, because a crash that empties staging ends it.
+    // In this transaction, because a crash that empties staging also ends it.
     for staged in order.iter().flatten().filter(|staged| staged.staging.is_some()) {
         let landed = ledger.numbers(wire, staged.plan.entry).await?;
         let missing: Vec<i32> =
@@ -148,7 +148,7 @@ pub(crate) async fn judge(
     if judged_before.contains(&true) {
         return if judged_before.contains(&false) { Err(half_emptied()) } else { Ok(Judgement::Done) };
     }
-    // Waits for the end of an earlier attempt whose commit was sent but not answered, and sees what became of it.
+    // Waits for an earlier attempt whose commit was sent but not answered, and sees its outcome.
     for staged in order.iter().flatten().filter(|staged| is_judged(staged)) {
         if !claim(wire, ledger, staged.plan.entry).await? {
             wire.execute("rollback").await?;
@@ -185,7 +185,7 @@ pub(crate) async fn judge(
     Ok(Judgement::Done)
 }
 
-/// Enters into the ledger that a table is judged; false if that was done before.
+/// Enters into the ledger that a table is judged; returns false if it was judged before.
 async fn claim(wire: &mut Wire, ledger: &Ledger, entry: usize) -> Result<bool> {
     Ok(!wire.query(&ledger.claim_sql(entry, REMOVED)).await?.is_empty())
 }
@@ -205,7 +205,7 @@ fn is_judged(staged: &Staged<'_>) -> bool {
             || has_demands())
 }
 
-/// The tables of a group as they are being judged.
+/// The tables of a group while they are judged.
 struct Judge<'a, 'p> {
     wire: &'a mut Wire,
     pool: &'a BatchPool,
@@ -215,11 +215,11 @@ struct Judge<'a, 'p> {
     unmatched: BTreeSet<(usize, Ident)>,
 }
 
-/// A table that has what it must not have.
+/// A table that violates a rule that must hold.
 type Failed = Option<(usize, Error)>;
 
 impl Judge<'_, '_> {
-    /// Statistics of what is compared: without them the planner takes a large staging table for a small one.
+    /// Collects statistics on compared columns; without them the planner underestimates a large staging table.
     async fn analyze(&mut self) -> Result<()> {
         for staged in self.order.iter().flatten() {
             let Some(staging) = &staged.staging else { continue };
@@ -241,11 +241,11 @@ impl Judge<'_, '_> {
         Ok(())
     }
 
-    /// Judges a table, or the tables of a circle, until nothing changes any more.
+    /// Judges a table, or the tables of a cycle, until nothing changes any more.
     ///
-    /// Lookups in tables of the circle itself come after its references, since these take rows away that must not be looked
-    /// up. Where what they fill takes rows away in turn, all of it is done again: in the end every value comes from a row
-    /// that stays.
+    /// Lookups in tables of the cycle itself follow its references, because references remove rows that must not be
+    /// looked up. If filled values cause further removals, everything is repeated: in the end every value comes from
+    /// a row that stays.
     async fn settle(&mut self, circle: &[Staged<'_>]) -> Result<Failed> {
         for staged in circle {
             self.look_up(staged, false).await?;
@@ -288,7 +288,8 @@ impl Judge<'_, '_> {
         }
     }
 
-    /// Runs a COPY whose rows are rejects of one constraint, into the table's file. Returns how many.
+    /// Runs a COPY whose rows are rejects of one constraint, into the table's rejects file. Returns the number of
+    /// rows.
     async fn remove(&mut self, staged: &Staged<'_>, sql: &str, constraint: &str) -> Result<u64> {
         let Some((_, judged, file)) = self.tables.iter_mut().find(|(table, ..)| *table == staged.table)
         else {
@@ -308,7 +309,7 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Whether a row that is removed can change what is to be said of others among these tables.
+/// Returns whether removing a row can change the judgment on other rows of these tables.
 fn may_cascade(circle: &[Staged<'_>]) -> bool {
     let is_inside = |parents: &[usize]| circle.iter().any(|other| parents.contains(&other.table));
     circle.iter().any(|staged| {
@@ -317,18 +318,18 @@ fn may_cascade(circle: &[Staged<'_>]) -> bool {
     })
 }
 
-/// Rows that survive a crash were judged against some that did not.
+/// Returns the error for rows that survive a crash but were judged against rows that did not.
 fn half_emptied() -> Error {
     let message = "the target's server crashed after the rows of these tables were judged together";
     Error::new(Phase::Verify, Kind::Server, message).hint("Run again.")
 }
 
 fn endless() -> Error {
-    Error::new(Phase::Verify, Kind::Internal, "the judging of a circle of tables does not come to an end")
+    Error::new(Phase::Verify, Kind::Internal, "judging a cycle of tables does not terminate")
 }
 
-/// The COPY that runs a DELETE … RETURNING and gives its rows the shape of the rejects file. `reason` and `constraint` are SQL
-/// over a removed row.
+/// Returns the COPY that runs a DELETE … RETURNING and shapes its rows like the rejects file. `reason` and
+/// `constraint` are SQL over a removed row.
 fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> String {
     let columns: Vec<String> = plan
         .source_columns
@@ -339,7 +340,7 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
         })
         .collect();
     let columns = columns.iter().fold(String::new(), |all, column| all + ", " + column);
-    // The row's ordinal is not known any more, and neither is the record as it stood in its file.
+    // The row's ordinal is no longer known, nor is the record as it stood in its file.
     let unknown = match plan.place_sql("s") {
         Some((file, line)) => format!(", null, {file}, {line}, null, null"),
         None => ", null".repeat(own_columns(plan.has_places()).len() - 2),
@@ -349,7 +350,7 @@ fn removal(plan: &TablePlan, delete: &str, reason: &str, constraint: &str) -> St
     )
 }
 
-/// `'name=', s.column` for each column.
+/// Returns `'name=', s.column` for each column.
 fn pairs(names: &[String], columns: &[Ident]) -> Vec<String> {
     names
         .iter()

@@ -5,11 +5,12 @@ use crate::pg::catalog::Partition;
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
 
-/// The rows that `table` will hold, as items of a FROM clause: staged now, or live ones that stay. `parents` are the entries
-/// that write rows of it; none, or one that is kept: the live rows stay. `None` if rows are nowhere to be searched yet.
+/// Returns the rows that `table` will hold, as items of a FROM clause: staged rows and live rows that stay. `parents`
+/// are the entries that write its rows; if there are none, or a single one that is kept, the live rows stay. `None`
+/// if there are no rows to search yet.
 ///
-/// Where an entry writes a partitioned table of which `table` is a partition, only the rows that go there count; where entries
-/// write partitions of `table`, the rows of the other partitions stay as they are.
+/// If an entry writes a partitioned table of which `table` is a partition, only the rows routed there count; if
+/// entries write partitions of `table`, the rows of the other partitions stay.
 pub(super) fn after_run(
     table: &TableName,
     parents: &[usize],
@@ -40,8 +41,8 @@ pub(super) fn after_run(
     Some(places)
 }
 
-/// What an entry brings and what it leaves, in one partition or in all of its table. Of a staged and a live row with one key one
-/// stays: the live one where nothing may take its place, otherwise the staged one.
+/// Returns the rows an entry brings and leaves, in one partition or in all of its table. Of a staged and a live row
+/// with the same key one stays: the live one if it must not be replaced, otherwise the staged one.
 fn of_entry(plan: &TablePlan, staging: &TableName, part: Option<&Partition>) -> Vec<String> {
     let staged = match part {
         Some(part) => format!("(select * from {staging} where {})", part.constraint),
@@ -49,7 +50,7 @@ fn of_entry(plan: &TablePlan, staging: &TableName, part: Option<&Partition>) -> 
     };
     let Some(staying) = plan.staying_rows() else { return vec![staged] };
     let inside = part.map(|part| format!(" and tableoid in ({})", part.name.tree_sql())).unwrap_or_default();
-    // Without an alias: the config's SQL may call the table by its name.
+    // Without an alias, because the config's SQL may call the table by its name.
     let live = |rows: &str| format!("(select * from {} where {rows}{inside})", plan.name);
     let Some(key) = &plan.key else { return vec![staged, live(&staying)] };
     let untouchable = plan.untouchable_rows();
@@ -62,7 +63,7 @@ fn of_entry(plan: &TablePlan, staging: &TableName, part: Option<&Partition>) -> 
     vec![staged, live]
 }
 
-/// The rows of one place whose key is not in another.
+/// Returns the rows of one place whose key is not in another.
 fn without(place: &str, other: &str, key: &[Ident]) -> String {
     let same: Vec<String> = key.iter().map(|column| format!("b.{column} = a.{column}")).collect();
     format!(

@@ -1,4 +1,4 @@
-//! References: what has no match in what the referenced table will hold.
+//! References: rows without a match in the future contents of the referenced table.
 
 use super::places::after_run;
 use super::{Failed, Judge, ROUNDS_MAX, Staged, endless, pairs, removal};
@@ -9,8 +9,8 @@ use crate::plan::Reference;
 use crate::report::figures;
 
 impl Judge<'_, '_> {
-    /// Removes the orphans of a circle until there are none. Returns how many, and the table that must have none and has.
-    /// References by columns that lookups fill late are left out unless `with_filled`.
+    /// Removes the orphans of a cycle until there are none. Returns how many, and the table that has orphans under
+    /// `on_orphan = "fail"`. References by columns that lookups fill late are included only `with_filled`.
     pub(super) async fn close(&mut self, circle: &[Staged<'_>], with_filled: bool) -> Result<(u64, Failed)> {
         let mut total = 0;
         for _ in 0..ROUNDS_MAX {
@@ -36,7 +36,7 @@ impl Judge<'_, '_> {
         Err(endless())
     }
 
-    /// Deals with the orphans of one reference. Returns how many rows were removed.
+    /// Handles the orphans of one reference. Returns how many rows were removed.
     async fn orphans(&mut self, staged: &Staged<'_>, reference: &Reference) -> Result<u64> {
         let Some(staging) = &staged.staging else { return Ok(0) };
         let Some(condition) = orphan_condition(reference, self.order) else { return Ok(0) };
@@ -82,29 +82,31 @@ impl Judge<'_, '_> {
                             reference.name
                         ),
                     )
-                    .hint("on_orphan = \"reject\" loads the others and lists these in the rejects file.")),
+                    .hint(
+                        "on_orphan = \"reject\" loads the other rows and writes these to the rejects file.",
+                    )),
                 }
             }
         }
     }
 }
 
-/// Whether a reference is by a column that a lookup in the same circle fills.
+/// Returns whether a reference uses a column that a lookup in the same cycle fills.
 fn is_filled_late(staged: &Staged<'_>, reference: &Reference) -> bool {
     let late = staged.lookups().filter(|lookup| lookup.is_deferred);
     late.into_iter().any(|lookup| reference.columns.contains(&lookup.column))
 }
 
-/// True for a staged row `s` that has a reference without a match. `None` if there is nothing to search.
+/// Returns a predicate: a staged row `s` has a reference without a match. `None` if there is nothing to search.
 ///
-/// MATCH SIMPLE: a NULL in any column is no reference. MATCH FULL: all NULL is none, some NULL cannot match (manual,
-/// CREATE TABLE, "REFERENCES").
+/// MATCH SIMPLE: a NULL in any column means no reference. MATCH FULL: all NULL means no reference, some NULL cannot
+/// match (manual, CREATE TABLE, "REFERENCES").
 fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<String> {
     let is_there: Vec<String> =
         reference.columns.iter().map(|column| format!("s.{column} is not null")).collect();
     let is_reference = is_there.join(if reference.match_full { " or " } else { " and " });
     let matches = reference.matches_sql();
-    // Several entries of one table: any of them may have the match.
+    // Several entries may load one table: any of them may have the match.
     let places = after_run(&reference.to, &reference.parents, order)?;
     let searches: Vec<String> = places
         .iter()
@@ -114,7 +116,7 @@ fn orphan_condition(reference: &Reference, order: &[Vec<Staged<'_>>]) -> Option<
     Some(format!("{concerned}({is_reference}) and {}", searches.join(" and ")))
 }
 
-/// What the operator is told of orphans that were loaded with NULL.
+/// Returns the warning about orphans loaded with NULL.
 pub(crate) fn nulled(reference: &Reference, rows: u64) -> String {
     let columns: Vec<String> = reference.columns.iter().map(plain).collect();
     format!(
@@ -126,7 +128,7 @@ pub(crate) fn nulled(reference: &Reference, rows: u64) -> String {
     )
 }
 
-/// `loc_id=2 has no match in public.locmaster`, computed by the server.
+/// Returns SQL for `loc_id=2 has no match in public.locmaster`.
 fn orphan_reason(reference: &Reference) -> String {
     let names: Vec<String> = reference.columns.iter().map(plain).collect();
     format!(

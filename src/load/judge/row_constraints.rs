@@ -1,5 +1,5 @@
-//! What the target demands of rows and staging does not: NOT NULL and CHECK of columns that have changed since their rows were
-//! copied, and of rows that no trigger mends.
+//! Constraints of the target that staging does not enforce: NOT NULL and CHECK on columns that changed after their
+//! rows were copied, and on rows that no trigger changes.
 
 use super::{Judge, Staged, removal};
 use crate::config::OnOrphan;
@@ -9,12 +9,12 @@ use crate::pg::name::{Ident, literal};
 use crate::plan::{JudgedRows, TablePlan};
 
 impl<'p> Staged<'p> {
-    /// The columns that must not be NULL, and in which no NULL was refused while rows streamed by.
+    /// Returns the columns that must not be NULL and in which no NULL was refused while rows streamed by.
     pub(super) fn late_not_null(&self) -> impl Iterator<Item = &'p Ident> {
         self.plan.late_not_null().filter(|name| !self.has_settled(name))
     }
 
-    /// Whether a column has changed for the last time before its rows were copied.
+    /// Returns whether a column changed for the last time before its rows were copied.
     fn has_settled(&self, name: &Ident) -> bool {
         let fills = self.plan.lookups.iter().zip(&self.streamed.lookups);
         let nulls = self.plan.references.iter().zip(&self.streamed.references);
@@ -54,7 +54,8 @@ impl Judge<'_, '_> {
     }
 }
 
-/// `and` a staged row `s` is one that no trigger mends: it will be inserted, or it will update a live row.
+/// Returns an `and` condition: no trigger changes the staged row `s`, because of whether it will be inserted or
+/// update a live row.
 fn unmended(plan: &TablePlan) -> String {
     let is_there = match plan.judged_rows() {
         JudgedRows::All => return String::new(),
@@ -63,7 +64,7 @@ fn unmended(plan: &TablePlan) -> String {
         JudgedRows::Updated => "exists",
     };
     let ours = plan.untouchable_rows().map(|rows| format!(" where ({rows}) is not true")).unwrap_or_default();
-    // A CHECK names columns as the table does: nothing else in the statement may have columns of theirs.
+    // A CHECK names unqualified columns of the table, so no other FROM item may have columns with those names.
     format!(
         " and {is_there} (select from (select * from {}{ours}) as t where {})",
         plan.name,

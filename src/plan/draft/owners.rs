@@ -1,16 +1,17 @@
-//! Whose rows are whose, as far as a column tells.
+//! Which rows belong to the sync, as far as a column tells.
 //!
-//! A sync that replaces a whole table removes what others wrote into it, and what they will write: an app may insert its first
-//! row after the first sync. What the column holds on both sides, and what its default gives to rows that do not name it,
-//! decide which rows a scope may cover. A value that rows of others may get as well covers them, too, unless rows of others
-//! are seen that say whose they are. Where that cannot be told nothing is deleted.
+//! A sync that replaces a whole table removes rows that others wrote, and rows they will write later: an app may
+//! insert its first row after the first sync. The column's values on both sides, and the default that rows get if
+//! they omit the column, decide which rows a scope may cover. A scope over a value that others' rows may also get
+//! covers those rows too, unless others' rows are present that carry a different value. If ownership cannot be
+//! determined, nothing is deleted.
 
 use std::collections::BTreeMap;
 
 use crate::pg::catalog::{Catalog, Column, Relation};
 use crate::pg::name::{literal, plain};
 
-/// Names of columns that tell whose a row is.
+/// Column names that suggest ownership of a row.
 const NAMES: [&str; 9] = [
     "source",
     "origin",
@@ -23,39 +24,39 @@ const NAMES: [&str; 9] = [
     "written_by",
 ];
 
-/// A scope of more values than this nobody would read.
+/// Maximum number of values in a scope; nobody would read a longer one.
 const VALUES_MAX: usize = 8;
 
-/// How many rows have each value, NULL being one.
+/// Number of rows per value, NULL included.
 pub type Values = BTreeMap<Option<String>, u64>;
 
-/// What both sides have in a column that tells whose a row is.
+/// The contents of an ownership column on both sides.
 #[derive(Debug, Default)]
 pub struct Owners {
-    /// The source's rows; `None` where it lacks the column, or could not tell.
+    /// The source's values; `None` if the source lacks the column or could not be queried in time.
     pub source: Option<Values>,
-    /// The target's rows; `None` where it could not tell.
+    /// The target's values; `None` if the target could not be queried in time.
     pub target: Option<Values>,
-    /// Of some rows of the target that have what the source's rows will get ([`given`]): how many these are, and how many
-    /// of them the source has under the same key. `None` where that was not found out.
+    /// A sample of target rows that have the value the source's rows will get ([`given`]): its size, and how many of
+    /// them the source has under the same key. `None` if unknown.
     pub known: Option<(u64, u64)>,
-    /// A value that the sync's rows can be given where the source lacks the column: the column takes it, it is not its default,
-    /// and no row of the target has it. `None` if there is no such value, or more than one that the target allows by name.
+    /// A value the sync's rows can be given where the source lacks the column: the column accepts it, it is not the
+    /// default, and no target row has it. `None` if there is no such value, or if the target names more than one.
     pub own: Option<String>,
 }
 
-/// Which rows of the target are the sync's.
+/// The target rows that belong to the sync.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ownership {
-    /// Those of a scope, and what the scope is made of.
+    /// The rows of a scope, and the reason for it.
     Scope(String, &'static str),
-    /// Those that have a value which the sync sets: the value, the scope, and why.
+    /// The rows with a value that the sync sets: the value, the scope, and the reason.
     Own(String, String, String),
-    /// That cannot be told, and why.
+    /// Unknown, with the reason.
     Unknown(String),
 }
 
-/// A column of the target that tells whose a row is.
+/// Returns the target column that records whose a row is.
 #[must_use]
 pub fn owner_column<'a>(target: &Catalog, table: &'a Relation) -> Option<&'a Column> {
     let is_owner = |column: &&Column| {
@@ -66,8 +67,8 @@ pub fn owner_column<'a>(target: &Catalog, table: &'a Relation) -> Option<&'a Col
     table.columns.iter().find(is_owner)
 }
 
-/// What every row of the source will have in a column that the source lacks: its default, NULL if it has none. `None` where
-/// rows bring their own values, or the target computes them.
+/// Returns the value that every source row will get in a column the source lacks: its default, or NULL without one.
+/// `None` if rows bring their own values or the target computes them.
 #[must_use]
 pub fn given(column: &Column, source: &Relation) -> Option<Option<String>> {
     if source.column(&column.name).is_some() {
@@ -79,7 +80,7 @@ pub fn given(column: &Column, source: &Relation) -> Option<Option<String>> {
     }
 }
 
-/// Judges by what the rows of both sides have in `column`, and by what rows get that do not name it.
+/// Decides by the values of `column` on both sides and by its default.
 pub(super) fn judge(column: &Column, source: &Relation, owners: &Owners) -> Ownership {
     let name = plain(&column.name);
     let Some(target) = &owners.target else { return unread("target", &name) };
@@ -91,42 +92,45 @@ pub(super) fn judge(column: &Column, source: &Relation, owners: &Owners) -> Owne
     }
     match given(column, source) {
         Some(value) => by_default(column, &value, target, owners),
-        None if target.is_empty() => own_value(column, "what the target computes", owners),
+        None if target.is_empty() => own_value(column, "a computed value", owners),
         None => Ownership::Unknown(format!("the target computes {name} for every row")),
     }
 }
 
 fn unread(side: &str, name: &str) -> Ownership {
-    Ownership::Unknown(format!("the {side} could not tell quickly what is in {name}"))
+    Ownership::Unknown(format!("the {side} could not list the values of {name} in time"))
 }
 
-/// The source's rows bring their own values.
+/// Decides where the source's rows bring their own values.
 fn by_values(column: &Column, source: &Values, target: &Values) -> Ownership {
     let name = plain(&column.name);
-    // With one value, rows that the source has no more are a matter of time; with several, one may be that of others
-    // whose rows come back to the source.
+    // With a single value, rows that the source no longer has are old source rows. With several values, one of them
+    // may belong to others whose rows are copied back to the source.
     let come_back = source.iter().find(|(value, rows)| target.get(*value).is_some_and(|there| there > rows));
     if let (Some((value, _)), 2..) = (come_back, source.len()) {
         return Ownership::Unknown(format!(
-            "more rows of the target than of the source have {} in {name}",
+            "more target rows than source rows have {} in {name}",
             shown(value.as_deref())
         ));
     }
     let has_others = target.keys().any(|value| !source.contains_key(value));
     let by_source = |source: &Values| {
-        Ownership::Scope(scope(column, source.keys().map(Option::as_deref)), "what the source's rows have")
+        Ownership::Scope(
+            scope(column, source.keys().map(Option::as_deref)),
+            "the values of the source's rows",
+        )
     };
     match (source.len(), has_others) {
-        (0, _) => Ownership::Unknown("the source has no rows that would tell".to_owned()),
+        (0, _) => Ownership::Unknown("the source has no rows to judge by".to_owned()),
         (1..=VALUES_MAX, true) => by_source(source),
-        (_, true) => Ownership::Unknown(format!("the source has too many values in {name} to be listed")),
-        // The app has written nothing yet: what it will write is known by the default only.
+        (_, true) => Ownership::Unknown(format!("the source has too many values in {name} to list")),
+        // The app has written nothing yet: only the default tells what it will write.
         (1, false) => match (column.expression.is_some(), plain_default(column)) {
             (true, None) => Ownership::Unknown(format!(
-                "the target computes {name} for rows that do not name it, and that may be what the source's rows have"
+                "the target computes {name} for rows that omit it, possibly with the value of the source's rows"
             )),
             (_, value) if source.contains_key(&value) => Ownership::Unknown(format!(
-                "rows that others insert get {} in {name} by default, as the source's rows have",
+                "rows that others insert get {} in {name} by default, the same as the source's rows",
                 shown(value.as_deref())
             )),
             _ => by_source(source),
@@ -137,8 +141,9 @@ fn by_values(column: &Column, source: &Values, target: &Values) -> Ownership {
     }
 }
 
-/// The source lacks the column: its rows get `value`, and so do rows of others that do not name it. Where rows of others are
-/// seen that do, it counts whether the rows that have the value are in the source.
+/// Decides where the source lacks the column: its rows get `value`, as do others' rows that omit the column. If
+/// others' rows with a different value are present, the decision depends on whether the rows with `value` are in the
+/// source.
 fn by_default(column: &Column, value: &Option<String>, target: &Values, owners: &Owners) -> Ownership {
     let name = plain(&column.name);
     let by_default = shown(value.as_deref());
@@ -158,14 +163,14 @@ fn by_default(column: &Column, value: &Option<String>, target: &Values, owners: 
     };
     if is_ours {
         let scope = scope(column, std::iter::once(value.as_deref()));
-        return Ownership::Scope(scope, "rows that the sync brings get this value");
+        return Ownership::Scope(scope, "rows loaded by the sync get this value");
     }
     Ownership::Unknown(format!(
-        "rows of the target have in {name} what the source's rows will get, and are not known to be the source's"
+        "target rows have the value of {name} that the source's rows will get, and are not known to come from the source"
     ))
 }
 
-/// The sync's rows get a value of their own, if there is one.
+/// Gives the sync's rows a value of their own, if there is one.
 fn own_value(column: &Column, by_default: &str, owners: &Owners) -> Ownership {
     let name = plain(&column.name);
     match &owners.own {
@@ -175,8 +180,8 @@ fn own_value(column: &Column, by_default: &str, owners: &Owners) -> Ownership {
             format!("set below; rows that others insert get {by_default} by default"),
         ),
         None => Ownership::Unknown(format!(
-            "rows that others insert get {by_default} in {name} by default, as the source's rows would, and no value of its \
-             own is known that the sync could set"
+            "rows that others insert get {by_default} in {name} by default, as the source's rows would, and no distinct \
+             value is known that the sync could set"
         )),
     }
 }
@@ -185,7 +190,7 @@ fn shown(value: Option<&str>) -> String {
     value.map_or_else(|| "NULL".to_owned(), literal)
 }
 
-/// The literal that a column has as its default.
+/// Returns the literal that is a column's default.
 fn plain_default(column: &Column) -> Option<String> {
     let rest = column.expression.as_deref()?.strip_prefix('\'')?;
     let (value, cast) = rest.rsplit_once('\'')?;
@@ -243,7 +248,7 @@ mod tests {
             (&[("D", 9)][..], &[("D", 9), ("M", 2)][..], Ok("source = 'D'".to_owned())),
             (&[("D", 9), ("NULL", 1)], &[("M", 2)], Ok("source = 'D' OR source IS NULL".to_owned())),
             (&[("it's", 9)], &[("NULL", 2)], Ok("source = 'it''s'".to_owned())),
-            // Some of the app's rows came back, others did not yet.
+            // Some of the app's rows have been copied back, others have not.
             (&[("D", 9), ("M", 2)], &[("D", 9), ("M", 3)], UNKNOWN),
             (&[], &[("M", 1)], UNKNOWN),
         ] {
@@ -271,7 +276,7 @@ mod tests {
             (Some("CURRENT_USER"), &[("D", 9)], &[], UNKNOWN),
             (None, &[("NULL", 9)], &[], UNKNOWN),
             (Some("'M'::text"), &[("NULL", 9)], &[], Ok("source IS NULL".to_owned())),
-            // The source knows several; the app may write any of them.
+            // The source has several values; the app may write any of them.
             (None, &[("D", 9), ("M", 2)], &[], UNKNOWN),
             (None, &[("D", 9), ("M", 2)], &[("D", 9), ("M", 1)], UNKNOWN),
             (None, &[], &[], UNKNOWN),
@@ -311,7 +316,7 @@ mod tests {
                 assert_eq!(judged(default, &["id"], &owners), expected, "{default:?}");
             }
         }
-        // Every row must name its own.
+        // Every row must bring its own value.
         let owners =
             Owners { target: Some(values(&[("M", 3)])), own: Some("D".to_owned()), ..Owners::default() };
         let column = Column { not_null: true, ..column(None) };

@@ -1,6 +1,7 @@
-//! Binary COPY data (PostgreSQL manual, COPY, "Binary Format").
+//! COPY binary format (PostgreSQL manual, COPY, "Binary Format").
 //!
-//! A row is a 16-bit field count, then per field a 32-bit length, -1 for NULL, and so many bytes. All big-endian.
+//! A row is a 16-bit field count, then for each field a 32-bit length (-1 for NULL) and as many bytes. All numbers
+//! are big-endian.
 
 use super::{Codec, Offsets, malformed, position};
 use crate::error::Result;
@@ -12,25 +13,25 @@ pub(in crate::transform) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\
 /// A field count of -1.
 pub(in crate::transform) const TRAILER: &[u8] = &[0xff, 0xff];
 
-/// Bytes of the signature.
+/// Length of the signature in bytes.
 pub(in crate::transform) const SIGNATURE_BYTES: usize = 11;
 
-/// Bytes of a row's field count.
+/// Length of a row's field count in bytes.
 pub(in crate::transform) const COUNT_BYTES: usize = 2;
 
-/// Bytes of a field's length.
+/// Length of a field's length word in bytes.
 pub(in crate::transform) const LENGTH_BYTES: usize = 4;
 
-/// Binary COPY data.
+/// The codec of COPY binary format.
 #[derive(Debug)]
 pub(in crate::transform) struct Binary;
 
-/// The field count at `at`; `None` if it is cut off.
+/// Returns the field count at `at`; `None` if it is truncated.
 pub(in crate::transform) fn count_at(data: &[u8], at: usize) -> Option<i16> {
     data.get(at..at + COUNT_BYTES).and_then(|word| word.try_into().ok()).map(i16::from_be_bytes)
 }
 
-/// Where the item at `at` ends, which may be beyond `data`; `None` if its length is cut off.
+/// Returns where the item at `at` ends, possibly beyond `data`; `None` if its length word is truncated.
 pub(in crate::transform) fn item_end(data: &[u8], at: usize) -> Option<Result<usize>> {
     let word = data.get(at..at + LENGTH_BYTES)?;
     let length = i32::from_be_bytes([word[0], word[1], word[2], word[3]]);
@@ -41,7 +42,7 @@ pub(in crate::transform) fn item_end(data: &[u8], at: usize) -> Option<Result<us
     })
 }
 
-/// Makes sure that a row has as many fields as were asked for.
+/// Checks that a row has the requested number of fields.
 pub(in crate::transform) fn check_count(count: i16, columns: usize) -> Result<()> {
     if usize::try_from(count) == Ok(columns) {
         return Ok(());
@@ -50,7 +51,7 @@ pub(in crate::transform) fn check_count(count: i16, columns: usize) -> Result<()
 }
 
 fn cut_off() -> crate::Error {
-    malformed("a row that is cut off")
+    malformed("a truncated row")
 }
 
 impl Codec for Binary {
@@ -59,7 +60,7 @@ impl Codec for Binary {
 
     fn split(rows: &[u8], ends: Option<&[u32]>, offsets: &mut Offsets) -> Result<()> {
         offsets.clear(rows.len())?;
-        // Where every field is looked at, the rows say themselves where they end.
+        // Where every field is inspected, the rows themselves tell where they end.
         let mut ends = ends.filter(|_| !offsets.are_all()).map(<[u32]>::iter);
         let columns = offsets.columns();
         let mut at = 0;
@@ -71,7 +72,7 @@ impl Codec for Binary {
             let rest = columns - others.len();
             for begin in others {
                 at = item_end(rows, at).ok_or_else(cut_off)??;
-                // Cut to 32 bits if it is beyond the rows, which is an error below.
+                // Truncated to 32 bits if it is beyond the rows, which is an error below.
                 *begin = position(at);
             }
             let end = match &mut ends {
@@ -99,7 +100,7 @@ impl Codec for Binary {
 
     fn put(value: Option<&[u8]>, out: &mut Vec<u8>) {
         match value {
-            // A value came out of a 32-bit length, or from the planner, and so fits one.
+            // A value comes from a 32-bit length or from the planner, so it fits one.
             Some(value) => {
                 out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                 out.extend_from_slice(value);

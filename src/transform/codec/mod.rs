@@ -1,8 +1,8 @@
-//! The two forms of COPY data, behind one interface.
+//! The two formats of COPY data behind one interface.
 //!
-//! A row is split into *items*, one per field: in binary a length word and the value, in text the value and the tab or
-//! newline that ends it. Items of neighbouring fields touch each other, so a run of fields that are left alone is one
-//! slice, and copying it is one append.
+//! A row is split into *items*, one per field: in binary a length word and the value, in text the value and the tab
+//! or newline that ends it. Items of adjacent fields touch each other, so a run of unchanged fields is one slice and
+//! is copied with one append.
 
 pub(super) mod binary;
 pub(super) mod text;
@@ -13,12 +13,12 @@ use crate::pg::format::Format;
 pub(super) use binary::Binary;
 pub(super) use text::Text;
 
-/// COPY data that is not what COPY makes: told, never indexed out of bounds.
+/// Returns the error for malformed COPY data. Malformed data is reported and never causes an out-of-bounds access.
 pub(super) fn malformed(what: impl std::fmt::Display) -> Error {
     Error::new(Phase::Load, Kind::Internal, format!("malformed COPY data: {what}"))
 }
 
-/// What COPY data starts with: in binary its signature, no flags and no extension.
+/// Returns the beginning of COPY data: in binary its signature, without flags and extension.
 #[must_use]
 pub fn header(format: Format) -> &'static [u8] {
     match format {
@@ -27,7 +27,7 @@ pub fn header(format: Format) -> &'static [u8] {
     }
 }
 
-/// What COPY data ends with.
+/// Returns the end of COPY data.
 #[must_use]
 pub fn trailer(format: Format) -> &'static [u8] {
     match format {
@@ -36,80 +36,81 @@ pub fn trailer(format: Format) -> &'static [u8] {
     }
 }
 
-/// A form of COPY data.
+/// A format of COPY data.
 pub(super) trait Codec {
-    /// Which one.
+    /// The format.
     const FORMAT: Format;
 
-    /// Bytes of a row before its first item.
+    /// Length in bytes of a row's header before its first item.
     const ROW_BEGIN_BYTES: usize;
 
-    /// Splits whole rows of `offsets.columns()` fields each; `offsets` is emptied first. Where it is known where each of them
-    /// ends, a row's fields are looked at only as far as their positions are kept.
+    /// Splits whole rows of `offsets.columns()` fields each; `offsets` is cleared first. If the end of each row is
+    /// known, a row's fields are inspected only as far as their positions are kept.
     fn split(rows: &[u8], ends: Option<&[u32]>, offsets: &mut Offsets) -> Result<()>;
 
-    /// The value in an item, `None` for NULL.
+    /// Returns the value of an item, `None` for NULL.
     fn value(item: &[u8]) -> Option<&[u8]>;
 
-    /// What goes before a row's items.
+    /// Returns the header before a row's items.
     fn begin_row(columns: u16, out: &mut Vec<u8>);
 
     /// Appends an item. In text it ends with a tab: [`Codec::end_row`] corrects the last one.
     fn put(value: Option<&[u8]>, out: &mut Vec<u8>);
 
-    /// Corrects the end of an item that was copied from the end of a row to the middle of another.
+    /// Corrects the end of an item that was copied from the end of one row to the middle of another.
     fn end_item(out: &mut [u8]);
 
     /// Completes a row.
     fn end_row(out: &mut [u8]);
 }
 
-/// Where the items of many rows begin and end. Kept from batch to batch, so that splitting does not allocate.
+/// The start and end positions of items of many rows. Reused from batch to batch, so that splitting does not
+/// allocate.
 #[derive(Debug)]
 pub(super) struct Offsets {
     columns: usize,
-    /// The last field whose beginning is kept.
+    /// The last field whose start is kept.
     last: usize,
-    /// Per row the beginnings of the first items, then the end of the last one of all.
+    /// For each row the starts of the first items, then the end of the last item.
     words: Vec<u32>,
     filled: usize,
-    /// From one row's first position to the next one's: one less than it has where a row begins right where the one before it
-    /// ends, so that they share a position.
+    /// Distance from one row's first position to that of the next: one less than the positions of a row if rows are
+    /// adjacent and share a position.
     stride: usize,
 }
 
 impl Offsets {
-    /// For rows of so many fields, all of whose positions are kept.
+    /// Returns offsets for rows of `columns` fields, keeping all positions.
     pub(super) fn new(columns: usize) -> Self {
         Self::up_to(columns.saturating_sub(1), columns)
     }
 
-    /// For rows of so many fields, of which nobody asks where those after the field `last` begin.
+    /// Returns offsets for rows of `columns` fields, keeping no starts after those of field `last`.
     pub(super) fn up_to(last: usize, columns: usize) -> Self {
         Self { columns, last, words: Vec::new(), filled: 0, stride: last + 2 }
     }
 
-    /// Whether the position of every field is kept.
+    /// Returns whether the position of every field is kept.
     pub(super) fn are_all(&self) -> bool {
         self.last + 1 >= self.columns
     }
 
-    /// Positions of a row.
+    /// Number of positions of a row.
     fn width(&self) -> usize {
         self.last + 2
     }
 
-    /// Fields of a row.
+    /// Number of fields of a row.
     pub(super) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The rows, each as its positions.
+    /// Iterates over the rows, each as its positions.
     pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.words[..self.filled].windows(self.width()).step_by(self.stride)
     }
 
-    /// Forgets the rows. Positions are 32 bits: larger inputs are refused.
+    /// Clears the rows. Positions are 32 bits: larger inputs are refused.
     fn clear(&mut self, bytes: usize) -> Result<()> {
         self.filled = 0;
         self.stride = self.width();
@@ -119,19 +120,19 @@ impl Offsets {
         Ok(())
     }
 
-    /// Says that every row begins where the one before it ends, and the first one at 0.
+    /// Declares that rows are adjacent and that the first one starts at 0.
     fn rows_touch(&mut self) {
         self.stride = self.width() - 1;
         let [first] = self.next_positions(1);
         *first = 0;
     }
 
-    /// Positions that were put down.
+    /// Number of positions written.
     fn positions(&self) -> usize {
         self.filled
     }
 
-    /// Room for the next row; grown by many rows at once.
+    /// Returns space for the next row; grows by many rows at a time.
     #[inline]
     fn next_row(&mut self) -> &mut [u32] {
         let positions = self.width();
@@ -141,7 +142,7 @@ impl Offsets {
         &mut self.words[start..self.filled]
     }
 
-    /// Room for the next `N` positions, of which `count` are taken.
+    /// Returns space for the next `N` positions, of which `count` are kept.
     #[inline]
     fn next_positions<const N: usize>(&mut self, count: usize) -> &mut [u32; N] {
         self.grow(N);
@@ -158,7 +159,7 @@ impl Offsets {
     }
 }
 
-/// A position as [`Offsets`] keeps it; [`Offsets::clear`] made sure that it fits.
+/// Converts a position to the stored form; [`Offsets::clear`] has checked that it fits.
 fn position(at: usize) -> u32 {
     at as u32
 }

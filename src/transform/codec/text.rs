@@ -1,7 +1,7 @@
-//! COPY data in text (PostgreSQL manual, COPY, "Text Format").
+//! COPY text format (PostgreSQL manual, COPY, "Text Format").
 //!
-//! A row is a line, its fields are separated by tabs, NULL is `\N`. What a server sends holds no raw tab, newline or
-//! carriage return within a field, these are escaped, so that rows can be split without looking at backslashes.
+//! A row is a line with tab-separated fields, and NULL is `\N`. A server escapes every tab, newline and carriage
+//! return within a field, so rows can be split without inspecting backslashes.
 
 use memchr::memchr_iter;
 
@@ -9,23 +9,23 @@ use super::{Codec, Offsets, malformed, position};
 use crate::error::Result;
 use crate::pg::format::Format;
 
-/// What stands for NULL.
+/// NULL.
 pub(in crate::transform) const NULL: &[u8] = b"\\N";
 
-/// The line by which old servers and files end their rows.
+/// The line with which old servers and files end their rows.
 pub(in crate::transform) const END_MARKER: &[u8] = b"\\.\n";
 
-/// The same after another row.
+/// Likewise, preceded by another row's newline.
 pub(in crate::transform) const LINE_BEFORE_END_MARKER: &[u8] = b"\n\\.\n";
 
-/// COPY data in text.
+/// The codec of COPY text format.
 #[derive(Debug)]
 pub(in crate::transform) struct Text;
 
-/// Bytes that are searched at once: as many as a mask has bits.
+/// Number of bytes searched at once: the bits of a mask.
 const BLOCK: usize = u64::BITS as usize;
 
-/// The top bit of each byte of `word` that equals the same byte of `pattern`, exactly.
+/// Returns the top bit of each byte of `word` that equals the same byte of `pattern`, exactly.
 fn equal_bytes(word: u64, pattern: u64) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
     let difference = word ^ pattern;
@@ -33,8 +33,8 @@ fn equal_bytes(word: u64, pattern: u64) -> u64 {
     !(((difference & LOW) + LOW) | difference | LOW)
 }
 
-/// A bit for each byte that is a tab or a newline, eight bytes at a time: fields are a few bytes long, for which a search
-/// per field costs more than it saves.
+/// Returns a mask with a bit for each byte that is a tab or a newline, computed eight bytes at a time: fields are a
+/// few bytes long, so a search per field would cost more than it saves.
 #[inline]
 fn separators(block: &[u8; BLOCK]) -> u64 {
     const TABS: u64 = u64::from_ne_bytes([b'\t'; 8]);
@@ -50,9 +50,9 @@ fn separators(block: &[u8; BLOCK]) -> u64 {
     hits
 }
 
-/// Puts down where every tab and newline ends.
+/// Stores where every tab and newline ends.
 fn find_separators(rows: &[u8], offsets: &mut Offsets) {
-    /// Positions that are written without asking whether there are so many: the surplus is overwritten.
+    /// Number of positions written without checking how many there are: the surplus is overwritten.
     const AT_ONCE: usize = 8;
     let (blocks, rest) = rows.as_chunks::<BLOCK>();
     let mut last = [0; BLOCK];
@@ -83,16 +83,16 @@ impl Codec for Text {
         offsets.clear(rows.len())?;
         let columns = offsets.columns();
         if rows.last().is_some_and(|&byte| byte != b'\n') {
-            return Err(malformed("a row that is cut off"));
+            return Err(malformed("a truncated row"));
         }
         offsets.rows_touch();
         find_separators(rows, offsets);
-        // With so many separators, and a newline in every so many-th place, all others are tabs.
+        // With the right number of separators and a newline at every row's last position, all others are tabs.
         let lines = memchr_iter(b'\n', rows).count();
         let is_even = offsets.positions() == lines * columns + 1
             && offsets.rows().all(|row| rows[row[columns] as usize - 1] == b'\n');
         if !is_even {
-            return Err(malformed(format_args!("a row that has not {columns} fields")));
+            return Err(malformed(format_args!("a row without exactly {columns} fields")));
         }
         Ok(())
     }

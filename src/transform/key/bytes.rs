@@ -1,8 +1,8 @@
-//! Strings: unescaping, blanks, bytea.
+//! Strings: unescaping, trailing spaces, bytea.
 
 use memchr::memchr;
 
-/// A field of COPY text without its escapes; `scratch` holds it where there are any.
+/// Returns a field of COPY text format unescaped; `scratch` holds the result if there are escapes.
 pub(crate) fn unescaped<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     let Some(first) = memchr(b'\\', field) else { return field };
     scratch.clear();
@@ -34,19 +34,19 @@ pub(crate) fn unescaped<'a>(field: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u
     scratch
 }
 
-/// Up to three octal digits, the first of which is `first`.
+/// Parses up to three octal digits, the first of which is `first`.
 fn push_octal<'a>(first: u8, rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let mut value = u32::from(first - b'0');
     let more = rest.iter().take(2).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
     for digit in &rest[..more] {
         value = value * 8 + u32::from(digit - b'0');
     }
-    // As COPY does, the ninth bit of \777 is dropped.
+    // The ninth bit of \777 is dropped, as COPY does.
     out.push(value as u8);
     &rest[more..]
 }
 
-/// Up to two hexadecimal digits after `\x`; without any it is an x.
+/// Parses up to two hexadecimal digits after `\x`; without digits it is an x.
 fn push_hex<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let digits = rest.iter().take(2).map_while(|&byte| nibble(byte));
     match digits.fold((0, 0), |(value, count), digit| (value * 16 + digit, count + 1)) {
@@ -61,7 +61,7 @@ fn push_hex<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     }
 }
 
-/// Escapes a value for COPY text, as a server does.
+/// Escapes a value for COPY text format, as a server does.
 pub fn escape(value: &[u8], out: &mut Vec<u8>) {
     for &byte in value {
         let escape = match byte {
@@ -81,13 +81,13 @@ pub fn escape(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// What PostgreSQL ignores when it compares char(n).
+/// Removes trailing spaces, which PostgreSQL ignores when it compares char(n).
 pub(super) fn without_trailing_blanks(value: &[u8]) -> &[u8] {
     let end = value.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
     &value[..end]
 }
 
-/// A bytea in its hex form, which is `\\x…` in COPY text; `None` if it is none.
+/// Parses a bytea in hex format, which is `\\x…` in COPY text format; `None` if it is not one.
 pub(super) fn bytea<'a>(field: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let digits = field.strip_prefix(br"\\x")?;
     scratch.clear();
@@ -100,7 +100,7 @@ pub(super) fn bytea<'a>(field: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u
     Some(scratch)
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 pub(super) fn nibble(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }

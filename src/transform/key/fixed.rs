@@ -1,4 +1,4 @@
-//! Values of fixed length: integers, floating-point numbers, UUIDs, booleans.
+//! Fixed-length values: integers, floating-point numbers, UUIDs, booleans.
 
 use std::cmp::Ordering;
 
@@ -6,7 +6,7 @@ use super::Key;
 use super::bytes::nibble;
 use crate::pg::format::Format;
 
-/// int2, int4 or int8.
+/// Parses an int2, int4 or int8.
 #[inline]
 pub(super) fn int_from_binary(value: &[u8]) -> Option<i64> {
     if let Ok(four) = <[u8; 4]>::try_from(value) {
@@ -21,7 +21,7 @@ pub(super) fn int_from_binary(value: &[u8]) -> Option<i64> {
 /// Digits that cannot overflow an i64.
 const SAFE_DIGITS: usize = 18;
 
-/// An integer as PostgreSQL writes it: digits, a minus before them.
+/// Parses an integer as PostgreSQL writes it: digits after an optional minus sign.
 #[inline]
 pub(super) fn int_from_text(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
@@ -65,12 +65,12 @@ pub(super) fn oid_from_binary(value: &[u8]) -> Option<i64> {
     value.try_into().ok().map(|four| i64::from(u32::from_be_bytes(four)))
 }
 
-/// A date: days, 4 bytes only.
+/// Parses a date: days, always 4 bytes.
 pub(super) fn date_from_binary(value: &[u8]) -> Option<i64> {
     value.try_into().ok().map(|four| i64::from(i32::from_be_bytes(four)))
 }
 
-/// Times and timestamps: microseconds, 8 bytes only.
+/// Parses a time or timestamp: microseconds, always 8 bytes.
 pub(super) fn wide_int_from_binary(value: &[u8]) -> Option<i64> {
     value.try_into().ok().map(i64::from_be_bytes)
 }
@@ -79,7 +79,7 @@ pub(super) fn uuid_from_binary(value: &[u8]) -> Option<u128> {
     value.try_into().ok().map(u128::from_be_bytes)
 }
 
-/// A UUID as PostgreSQL writes it: 8-4-4-4-12 digits.
+/// Parses a UUID as PostgreSQL writes it: 8-4-4-4-12 digits.
 pub(super) fn uuid_from_text(text: &[u8]) -> Option<u128> {
     if text.len() != 36 {
         return None;
@@ -105,7 +105,7 @@ pub(super) fn float8_from_binary(value: &[u8]) -> Option<f64> {
     value.try_into().ok().map(f64::from_be_bytes)
 }
 
-/// The shortest form identifies a float4 among its like only: read as one, then widened.
+/// The shortest decimal form identifies a float4 only among float4 values, so it is read as float4 and then widened.
 pub(super) fn float4_from_text(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse::<f32>().ok().map(f64::from)
 }
@@ -114,7 +114,7 @@ pub(super) fn float8_from_text(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// -0 equals 0 and NaN equals NaN, as in PostgreSQL's B-trees. The bits of floats are no neighbours, so they are wide.
+/// -0 equals 0 and NaN equals NaN, as in PostgreSQL's B-trees. Bits of floats are not dense, so the keys are wide.
 pub(super) fn float_key(value: f64) -> Key {
     let value = if value == 0.0 {
         0.0
@@ -126,7 +126,7 @@ pub(super) fn float_key(value: f64) -> Key {
     Key::Wide(u128::from(value.to_bits()))
 }
 
-/// As PostgreSQL orders them: NaN after everything.
+/// Compares as PostgreSQL does: NaN sorts after everything.
 pub(super) fn compare_floats(format: Format, is_float4: bool, a: &[u8], b: &[u8]) -> Option<Ordering> {
     let read = match (format, is_float4) {
         (Format::Binary, true) => float4_from_binary,

@@ -1,10 +1,11 @@
-//! Keys: values reduced to what PostgreSQL's equality looks at.
+//! Keys: values reduced to the part that PostgreSQL's equality compares.
 //!
-//! Two values of comparable columns are equal for PostgreSQL exactly if their [`Key`]s are: 7 as int4, as int8 and as
-//! numeric 7.00; -0 and 0; a char(5) with and without its trailing blanks. Both forms of COPY give the same keys.
+//! Two values of comparable columns are equal in PostgreSQL exactly if their [`Key`]s are equal: 7 as int4, as int8
+//! and as numeric 7.00; -0 and 0; a char(5) with and without its trailing spaces. Both formats of COPY give the same
+//! keys.
 //!
-//! Integers, dates, times, UUIDs and pairs of integers are keys themselves. Everything longer becomes a 128-bit
-//! fingerprint; see [`fingerprint`] for the chance that two differing values share one.
+//! Integers, dates, times, UUIDs and pairs of integers are their own keys. Everything longer becomes a 128-bit
+//! fingerprint; see [`fingerprint`] for the probability of a collision.
 
 pub(super) mod bytes;
 mod fixed;
@@ -22,19 +23,19 @@ use crate::transform::codec::malformed;
 
 pub use crate::pg::key_kind::{KeyKind, comparable};
 
-/// A value, or the values of several columns, as sets and maps keep it.
+/// A value, or the values of several columns, as sets and maps store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
-    /// Integers and what is counted in them densely: kept in bitmaps.
+    /// Integers and densely counted values such as dates: stored in bitmaps.
     Int(i64),
-    /// At most 16 bytes as they are, or a fingerprint.
+    /// A value of at most 16 bytes, or a fingerprint.
     Wide(u128),
 }
 
-/// The most columns of a key; PostgreSQL's own limit for an index.
+/// Maximum number of columns of a key; PostgreSQL's limit for an index.
 pub const KEY_COLUMNS_MAX: usize = 32;
 
-/// Reads values of one COPY format as keys. Its buffer is reused, so that nothing is allocated per value.
+/// Reads values of one COPY format as keys. Its buffer is reused, so that there is no allocation per value.
 #[derive(Debug)]
 pub struct KeyReader {
     format: Format,
@@ -42,16 +43,16 @@ pub struct KeyReader {
 }
 
 impl KeyReader {
-    /// For values of a format.
+    /// Returns a reader for values of a format.
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self { format, scratch: Vec::new() }
     }
 
-    /// The key of a value that is not NULL, as COPY has it: in text with its escapes.
+    /// Returns the key of a non-NULL value in COPY format: in text with its escapes.
     ///
     /// # Errors
-    /// If it is not a value of this kind.
+    /// It is not a value of this kind.
     #[inline]
     pub fn read(&mut self, kind: KeyKind, value: &[u8]) -> Result<Key> {
         let key = match (kind, self.format) {
@@ -102,14 +103,14 @@ impl KeyReader {
         }
     }
 
-    /// Compares two values that are not NULL as the type orders them, text by its bytes; values that PostgreSQL calls
-    /// equal (1.0 and 1.00) are told apart by their bytes. Without a kind the bytes of the wire alone decide.
+    /// Compares two non-NULL values as their type orders them, text by its bytes. Values that PostgreSQL considers
+    /// equal (1.0 and 1.00) are ordered by their bytes. Without a kind only the bytes of the wire format count.
     ///
     /// # Errors
-    /// If one is not a value of this kind.
+    /// One of them is not a value of this kind.
     pub fn compare(&mut self, kind: Option<KeyKind>, a: &[u8], b: &[u8]) -> Result<Ordering> {
         let by_type = match kind {
-            // The digits of a bytea in text are ordered as the bytes that they stand for.
+            // The hex digits of a bytea in text sort like the bytes they represent.
             None | Some(KeyKind::Bytea) => Ordering::Equal,
             Some(KeyKind::Text) => self.string(a, &mut Vec::new()).cmp(self.string(b, &mut Vec::new())),
             Some(KeyKind::BpChar) => {
@@ -132,7 +133,7 @@ impl KeyReader {
         Ok(by_type.then_with(|| a.cmp(b)))
     }
 
-    /// A string without the escapes of COPY text.
+    /// Returns a string without the escapes of COPY text format.
     fn string<'a>(&self, value: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
         match self.format {
             Format::Binary => value,
@@ -141,7 +142,7 @@ impl KeyReader {
     }
 }
 
-/// A 64-bit integer that is usually far from its neighbours.
+/// A 64-bit integer that is usually far from other values.
 fn wide(value: i64) -> Key {
     Key::Wide(u128::from(value.cast_unsigned()))
 }
@@ -150,7 +151,7 @@ fn signed(wide: u128) -> i64 {
     (wide as u64).cast_signed()
 }
 
-/// The key of several columns. Two integers are kept as they are, everything else becomes a fingerprint.
+/// Returns the key of several columns. Two integers are kept unchanged, everything else becomes a fingerprint.
 #[must_use]
 pub(super) fn composite(parts: &[Key]) -> Key {
     const PART_BYTES: usize = 17;
@@ -177,12 +178,12 @@ pub(super) fn composite(parts: &[Key]) -> Key {
     }
 }
 
-/// 128 bits that stand for a value of any length.
+/// Returns a 128-bit fingerprint of a value of any length.
 ///
-/// The chance that a value which is not in a set of `n` is taken for one that is, is n / 2^128; that any of `m` such
-/// values is, at most n·m / 2^128. With a set of 100 million keys and a billion orphans that is 3·10^-22: a disk
-/// delivers a wrong sector far more often. The seed differs from process to process, so that nobody can prepare values that share a
-/// fingerprint.
+/// The probability that a value which is not in a set of `n` is taken for one that is, is n / 2^128; that any of `m`
+/// such values is, at most n·m / 2^128. With a set of 100 million keys and a billion orphans that is 3·10^-22: a disk
+/// delivers a wrong sector far more often. The seed differs from process to process, so that nobody can prepare
+/// values that collide.
 #[must_use]
 pub(super) fn fingerprint(value: &[u8]) -> u128 {
     static SEED: LazyLock<u64> = LazyLock::new(|| {

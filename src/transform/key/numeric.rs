@@ -1,14 +1,14 @@
-//! numeric: a value has many forms (7, 7.0, 7.00), its key has one.
+//! numeric: one value has many forms (7, 7.0, 7.00) but a single key.
 
 use std::cmp::Ordering;
 
 use super::{Key, fingerprint};
 use crate::pg::format::Format;
 
-/// Values of one base-10000 digit (PostgreSQL source, utils/adt/numeric.c, NBASE).
+/// Number of values of one base-10000 digit (PostgreSQL source, utils/adt/numeric.c, NBASE).
 const BASE: i64 = 10_000;
 
-/// Decimal digits in one.
+/// Number of decimal digits in one.
 const BASE_DIGITS: usize = 4;
 
 /// A number's sign and size class, in PostgreSQL's order.
@@ -22,7 +22,7 @@ enum Rank {
     NaN,
 }
 
-/// A number without leading and trailing zeros: `digits[0]` stands for `BASE ^ weight`.
+/// A number without leading and trailing zeros: `digits[0]` counts multiples of `BASE ^ weight`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Number {
     rank: Rank,
@@ -39,7 +39,7 @@ pub(super) fn from_binary(value: &[u8], scratch: &mut Vec<u8>) -> Option<Key> {
 }
 
 pub(super) fn from_text(text: &[u8], scratch: &mut Vec<u8>) -> Option<Key> {
-    // Plain integers are most of the keys that there are.
+    // Most keys are plain integers.
     if text.len() <= 18
         && let Some(value) = super::fixed::int_from_text(text)
     {
@@ -51,7 +51,7 @@ pub(super) fn from_text(text: &[u8], scratch: &mut Vec<u8>) -> Option<Key> {
     key
 }
 
-/// As PostgreSQL orders them; `None` if one is no number.
+/// Compares as PostgreSQL does; `None` if one is not a number.
 pub(super) fn compare(format: Format, a: &[u8], b: &[u8]) -> Option<Ordering> {
     let read = |value: &[u8]| {
         let mut number = Number { rank: Rank::Zero, weight: 0, digits: Vec::new() };
@@ -71,7 +71,7 @@ pub(super) fn compare(format: Format, a: &[u8], b: &[u8]) -> Option<Ordering> {
 }
 
 impl Number {
-    /// As `numeric_send` has it: number of digits, weight, sign, scale, digits; 16 bits each.
+    /// Parses the format of `numeric_send`: number of digits, weight, sign, scale, digits; 16 bits each.
     fn read_binary(&mut self, value: &[u8]) -> Option<()> {
         let (words, rest) = value.as_chunks::<2>();
         let [count, weight, sign, _scale, digits @ ..] = words else { return None };
@@ -96,7 +96,7 @@ impl Number {
         Some(())
     }
 
-    /// As `numeric_out` has it: digits with a point among them, never an exponent.
+    /// Parses the format of `numeric_out`: digits with an optional decimal point, never an exponent.
     fn read_text(&mut self, text: &[u8]) -> Option<()> {
         self.digits.clear();
         let (sign, unsigned) = match text {
@@ -118,7 +118,7 @@ impl Number {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        // The point lies between two base-10000 digits, so the whole part is cut from its end.
+        // The decimal point is between two base-10000 digits, so the integer part is split from its end.
         let first = whole.len() % BASE_DIGITS;
         let (head, whole) = whole.split_at(first);
         self.weight = i32::try_from(whole.len() / BASE_DIGITS).ok()? - 1;
@@ -136,7 +136,7 @@ impl Number {
         Some(())
     }
 
-    /// Appends one digit of base 10000, made of up to four decimal ones and so many zeros.
+    /// Appends one base-10000 digit, made of up to four decimal digits and as many zeros as are missing.
     fn push(&mut self, decimals: &[u8], zeros: usize) -> Option<()> {
         let mut digit: u16 = 0;
         for byte in decimals {
@@ -170,13 +170,13 @@ impl Number {
         }
     }
 
-    /// An integer if it is one, so that it equals the keys of integers.
+    /// Returns an integer key if the value is an integer, so that it equals the keys of integers.
     fn key(&self) -> Key {
         if let Some(value) = self.as_int() {
             return Key::Int(value);
         }
-        // The digits of a numeric of any length would not fit on the stack: its rank and weight go into the hash's input
-        // by way of a second fingerprint.
+        // The digits of an arbitrarily long numeric do not fit on the stack: its rank and weight enter the hash
+        // through a second fingerprint.
         let digits = fingerprint(&self.digits);
         let mut image = [0; 21];
         image[0] = self.rank as u8;
@@ -194,7 +194,7 @@ impl Number {
         };
         let count = self.digits.len() / 2;
         let whole = usize::try_from(self.weight).ok()? + 1;
-        // Five digits of base 10000 are as much as an i64 can need.
+        // An i64 needs at most five base-10000 digits.
         if count > whole || whole > 5 {
             return None;
         }

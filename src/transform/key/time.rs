@@ -1,16 +1,16 @@
-//! Dates and times in their ISO form, counted as PostgreSQL's binary form counts them: days and microseconds since
+//! Dates and times in ISO format, converted to PostgreSQL's binary representation: days and microseconds since
 //! 2000-01-01.
 
-/// Days before 2000-01-01 since 0000-03-01 of the proleptic Gregorian calendar.
+/// Days from 0000-03-01 of the proleptic Gregorian calendar to 2000-01-01.
 const DAYS_TO_2000: i64 = 730_425;
 
 const DAY_US: i64 = 86_400_000_000;
 
-/// What PostgreSQL stores for infinity.
+/// PostgreSQL's representation of infinity.
 const DATE_INFINITY: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
 const TIMESTAMP_INFINITY: (i64, i64) = (i64::MIN, i64::MAX);
 
-/// `YYYY-MM-DD`, perhaps ` BC`.
+/// Parses `YYYY-MM-DD`, optionally with ` BC`.
 pub(super) fn date(text: &[u8]) -> Option<i64> {
     if let Some(infinity) = infinity(text, DATE_INFINITY) {
         return Some(infinity);
@@ -19,7 +19,7 @@ pub(super) fn date(text: &[u8]) -> Option<i64> {
     days(text, is_bc)
 }
 
-/// `HH:MM:SS`, perhaps with a fraction; up to 24:00:00.
+/// Parses `HH:MM:SS`, optionally with a fraction; up to 24:00:00.
 pub(super) fn time(text: &[u8]) -> Option<i64> {
     let hours = number(text.get(..2)?)?;
     let (colon, rest) = text.get(2..)?.split_first()?;
@@ -39,7 +39,7 @@ pub(super) fn time(text: &[u8]) -> Option<i64> {
     Some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction)
 }
 
-/// A date, a blank, a time, perhaps ` BC`.
+/// Parses a date, a space and a time, optionally with ` BC`.
 pub(super) fn timestamp(text: &[u8]) -> Option<i64> {
     if let Some(infinity) = infinity(text, TIMESTAMP_INFINITY) {
         return Some(infinity);
@@ -49,7 +49,7 @@ pub(super) fn timestamp(text: &[u8]) -> Option<i64> {
     moment(days(&text[..blank], is_bc)?, time(&text[blank + 1..])?)
 }
 
-/// The same with the offset from UTC that the time is given in: `+HH`, `+HH:MM`, `+HH:MM:SS`.
+/// Likewise, with a UTC offset: `+HH`, `+HH:MM`, `+HH:MM:SS`.
 pub(super) fn timestamptz(text: &[u8]) -> Option<i64> {
     if let Some(infinity) = infinity(text, TIMESTAMP_INFINITY) {
         return Some(infinity);
@@ -81,7 +81,7 @@ fn without_bc(text: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// Seconds of an offset from UTC.
+/// Parses a UTC offset in seconds.
 fn offset(text: &[u8]) -> Option<i64> {
     let mut seconds = 0;
     let mut unit = 3600;
@@ -95,7 +95,7 @@ fn offset(text: &[u8]) -> Option<i64> {
     Some(seconds)
 }
 
-/// Days since 2000-01-01; the year 1 BC is year 0.
+/// Returns days since 2000-01-01; the year 1 BC is year 0.
 fn days(text: &[u8], is_bc: bool) -> Option<i64> {
     let mut parts = text.split(|&byte| byte == b'-');
     let (year, month, day) = (number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?);
@@ -103,14 +103,14 @@ fn days(text: &[u8], is_bc: bool) -> Option<i64> {
         return None;
     }
     let year = if is_bc { 1 - year } else { year };
-    // Years that begin in March end with the leap day, so that months have fixed beginnings.
+    // Years that begin in March end with the leap day, so months have fixed starts.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * month + 2) / 5 + day - 1;
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - DAYS_TO_2000)
 }
 
-/// Up to nine digits.
+/// Parses up to nine digits.
 fn number(digits: &[u8]) -> Option<i64> {
     if digits.is_empty() || digits.len() > 9 {
         return None;

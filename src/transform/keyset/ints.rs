@@ -1,23 +1,23 @@
 //! Sets of integers: compressed bitmaps.
 //!
-//! The numbers are cut into pages of 65,536. A page is a bitmap where it holds many keys, a sorted list where it holds
-//! some, and lies within the table of pages where it holds up to seven: an eighth of a byte per key for a dense id,
-//! two to four bytes for one in a hundred, 30 to 57 bytes at worst, for random 64-bit numbers.
+//! The numbers are divided into pages of 65,536. A page is a bitmap if it holds many keys, a sorted list if it holds
+//! some, and stored inline in the page table if it holds up to seven. This takes an eighth of a byte per key for a
+//! dense id, two to four bytes for one in a hundred, and 30 to 57 bytes at worst, for random 64-bit numbers.
 
 use hashbrown::HashTable;
 
 use crate::transform::sharded::hash_int;
 
-/// Bits of a number that say where it is within its page.
+/// Bits of a number that give its place within its page.
 const PAGE_BITS: u32 = 16;
 
 /// Words of a page's bitmap.
 const PAGE_WORDS: usize = (1 << PAGE_BITS) / 64;
 
-/// Keys that fit into the table of pages itself.
+/// Number of keys stored inline in the page table.
 const FEW: usize = 7;
 
-/// From here on a list is larger than a bitmap.
+/// From this number of keys on, a list is larger than a bitmap.
 const SPARSE_MAX: usize = PAGE_WORDS * 64 / 16;
 
 /// One page.
@@ -25,14 +25,14 @@ const SPARSE_MAX: usize = PAGE_WORDS * 64 / 16;
 enum Page {
     /// Up to seven keys, in any order.
     Few { count: u8, keys: [u16; FEW] },
-    /// A sorted list. Boxed once more so that a page is 16 bytes.
+    /// A sorted list, boxed once more so that a page takes 16 bytes.
     #[expect(clippy::box_collection, reason = "the pages' table has an entry of 24 bytes instead of 32")]
     Sparse(Box<Vec<u16>>),
     /// A bitmap.
     Dense(Box<[u64; PAGE_WORDS]>),
 }
 
-/// A set of integers that grows.
+/// A growing set of integers.
 #[derive(Debug, Default)]
 pub(super) struct Ints {
     pages: HashTable<(i64, Page)>,
@@ -41,7 +41,7 @@ pub(super) struct Ints {
     heap: usize,
 }
 
-/// Page and place within it.
+/// Returns the page and the place within it.
 #[inline]
 fn split(value: i64) -> (i64, u16) {
     (value >> PAGE_BITS, value as u16)
@@ -57,7 +57,7 @@ impl Page {
         }
     }
 
-    /// Adds a key; false if it was there.
+    /// Adds a key; returns false if it was already there.
     fn insert(&mut self, key: u16) -> bool {
         match self {
             Self::Few { count, keys } => {
@@ -78,7 +78,7 @@ impl Page {
                 true
             }
             Self::Sparse(keys) => {
-                // Keys mostly come in order.
+                // Keys mostly arrive in order.
                 let place = match keys.last() {
                     Some(last) if *last < key => Err(keys.len()),
                     _ => keys.binary_search(&key),
@@ -104,7 +104,7 @@ impl Page {
         }
     }
 
-    /// Takes a key out; false if it was not there.
+    /// Removes a key; returns false if it was not there.
     fn remove(&mut self, key: u16) -> bool {
         match self {
             Self::Few { count, keys } => {
@@ -130,7 +130,7 @@ impl Page {
         }
     }
 
-    /// Bytes outside the table of pages.
+    /// Returns the bytes outside the page table.
     fn heap(&self) -> usize {
         match self {
             Self::Few { .. } => 0,
@@ -141,7 +141,7 @@ impl Page {
 }
 
 impl Ints {
-    /// Adds keys. Neighbours that come together share one search for their page.
+    /// Adds keys. Adjacent keys in a row share one search for their page.
     pub(super) fn insert_all(&mut self, keys: impl Iterator<Item = i64>) {
         let mut keys = keys.peekable();
         while let Some(first) = keys.peek() {
@@ -183,7 +183,7 @@ impl Ints {
     }
 }
 
-/// One bitmap over a range.
+/// A single bitmap over a range.
 #[derive(Debug)]
 pub(super) struct Flat {
     /// The number of the first bit.
@@ -191,11 +191,11 @@ pub(super) struct Flat {
     words: Vec<u64>,
 }
 
-/// A bitmap up to this size is always worth it: it fits into a processor's cache.
+/// A bitmap up to this size always pays off, because it fits into a processor's cache.
 const FLAT_BYTES_MIN: usize = 1 << 20;
 
 impl Flat {
-    /// Moves the keys of all parts into one bitmap, if that does not need much more memory than they do now.
+    /// Moves the keys of all parts into one bitmap, if it does not need much more memory than they do.
     pub(super) fn from_pages<'a>(parts: impl Iterator<Item = &'a mut Ints>) -> Option<Self> {
         let mut parts: Vec<&mut Ints> = parts.collect();
         let bytes: usize = parts.iter().map(|part| part.bytes()).sum();

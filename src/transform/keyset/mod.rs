@@ -1,7 +1,7 @@
-//! Sets of keys: which rows a table will have.
+//! Sets of keys: the rows a table will have.
 //!
-//! Built by many workers at once, each of which collects its keys in a [`KeySink`] and hands them over per batch; then
-//! frozen, and shared read-only by everybody who checks references.
+//! Many workers build a set concurrently: each collects its keys in a [`KeySink`] and submits them once per batch.
+//! The set is then frozen and shared read-only by all workers that check references.
 
 mod ints;
 mod wide;
@@ -12,28 +12,28 @@ use crate::error::Result;
 use ints::{Flat, Ints};
 use wide::Wides;
 
-/// A set that is being built. Shared by reference; nothing is locked per key.
+/// A set under construction, shared by reference; there is no locking per key.
 #[derive(Debug)]
 pub struct KeySetBuilder {
     shards: Sharded<KeyShard>,
 }
 
-/// The keys that one worker has collected and not handed over yet.
+/// The keys that one worker has collected and not yet submitted.
 #[derive(Debug, Default)]
 pub struct KeySink {
     shares: [KeyShare; SHARDS],
 }
 
-/// A set of keys that no longer changes.
+/// An immutable set of keys.
 #[derive(Debug)]
 pub struct KeySet {
-    /// All integers in one bitmap, where their range allows it; they are not in the shards then.
+    /// All integers in one bitmap, if their range allows it; the shards then have none.
     flat: Option<Flat>,
     shards: Vec<KeyShard>,
     len: u64,
 }
 
-/// A part of a set: the integers in pages, everything else as it is.
+/// A part of a set: integers in pages, everything else in full.
 #[derive(Debug, Default)]
 struct KeyShard {
     ints: Ints,
@@ -76,7 +76,7 @@ impl KeySink {
         }
     }
 
-    /// Hands the keys over. Doing it once per batch keeps the locks away from the rows.
+    /// Submits the keys. Once per batch is enough to keep locking out of the per-row path.
     pub fn flush(&mut self, builder: &KeySetBuilder) {
         // Keys cannot be refused.
         let _ = builder.shards.absorb(&mut self.shares);
@@ -90,13 +90,13 @@ impl Default for KeySetBuilder {
 }
 
 impl KeySetBuilder {
-    /// An empty set.
+    /// Returns an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a key out again: its row was rejected after it had gone by.
+    /// Removes a key whose row was rejected after it had passed.
     pub fn remove(&self, key: Key) {
         self.shards.with(key, |shard| match key {
             Key::Int(value) => shard.ints.remove(value),
@@ -104,13 +104,13 @@ impl KeySetBuilder {
         });
     }
 
-    /// Bytes of memory that the set holds by now, but for what workers have not handed over.
+    /// Returns the current memory use in bytes, without the keys that workers have not submitted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.shards.bytes()
     }
 
-    /// Ends the building.
+    /// Finishes construction.
     #[must_use]
     pub fn freeze(self) -> KeySet {
         let mut shards = self.shards.into_shards();
@@ -121,8 +121,8 @@ impl KeySetBuilder {
 }
 
 impl KeySet {
-    /// Whether the key is in the set. For a key that is a fingerprint the answer yes is wrong with a chance of the set's
-    /// size / 2^128, for all others it is exact.
+    /// Returns whether the key is in the set. For a fingerprint, a positive answer is wrong with a probability of the
+    /// set's size / 2^128; for all other keys the answer is exact.
     #[must_use]
     #[inline]
     pub fn contains(&self, key: Key) -> bool {
@@ -133,19 +133,19 @@ impl KeySet {
         }
     }
 
-    /// Keys in the set.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes of memory that the set holds.
+    /// Returns the memory use in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.flat.as_ref().map_or(0, Flat::bytes) + self.shards.iter().map(Shard::bytes).sum::<usize>()
@@ -154,7 +154,7 @@ impl KeySet {
 
 impl FromIterator<Key> for KeySet {
     fn from_iter<T: IntoIterator<Item = Key>>(keys: T) -> Self {
-        /// So many keys are collected before they are handed over, to bound the sink.
+        /// Number of keys after which a sink is submitted, to bound its size.
         const FLUSH_KEYS: usize = 4096;
         let builder = KeySetBuilder::new();
         let mut sink = KeySink::default();

@@ -1,10 +1,10 @@
-//! Sets of 128-bit keys: 17 bytes a place, of which seven in eight may be taken, 20 to 39 bytes a key.
+//! Sets of 128-bit keys: 17 bytes per slot, of which at most seven in eight are used; 20 to 39 bytes per key.
 
 use hashbrown::HashTable;
 
 use crate::transform::sharded::hash_wide;
 
-/// A set of UUIDs, pairs of integers, fingerprints.
+/// A set of UUIDs, pairs of integers, or fingerprints.
 #[derive(Debug, Default)]
 pub(super) struct Wides {
     keys: HashTable<u128>,

@@ -1,7 +1,7 @@
 //! Maps from keys to values of another table's column.
 //!
-//! Built like key sets: workers collect entries in a [`LookupSink`] and hand them over per batch, then the map is frozen.
-//! Of several different values for one key the smallest stays, whatever the order in which they came.
+//! They are built like key sets: workers collect entries in a [`LookupSink`] and submit them once per batch, then the
+//! map is frozen. Of several different values for one key the smallest is kept, regardless of their order of arrival.
 
 mod slot;
 
@@ -14,29 +14,29 @@ use crate::pg::format::Format;
 pub use slot::Found;
 use slot::Slot;
 
-/// A map that is being built. Shared by reference; nothing is locked per entry.
+/// A map under construction, shared by reference; there is no locking per entry.
 #[derive(Debug)]
 pub struct LookupBuilder {
     shards: Sharded<LookupShard>,
 }
 
-/// The entries that one worker has collected and not handed over yet.
+/// The entries that one worker has collected and not yet submitted.
 #[derive(Debug, Default)]
 pub struct LookupSink {
     shares: [LookupShare; SHARDS],
 }
 
-/// A map that no longer changes.
+/// An immutable map.
 #[derive(Debug)]
 pub struct LookupMap {
-    /// The slots of all integer keys from `first` on, where their range allows it; they are not in the shards then.
+    /// The slots of all integer keys starting at `first`, if their range allows it; the shards then have none.
     flat: Option<(i64, Vec<Slot>)>,
     shards: Vec<LookupShard>,
     ambiguous: u64,
     len: u64,
 }
 
-/// Entries on their way to a shard: key, and where its value ends in `bytes`; a NULL says so.
+/// Entries on their way to a shard: the key, and the end of its value in `bytes`, with a marker for NULL.
 #[derive(Debug, Default)]
 struct LookupShare {
     entries: Vec<(Key, u32, bool)>,
@@ -47,7 +47,7 @@ struct LookupShare {
 struct LookupShard {
     order: Order,
     ints: HashTable<(i64, Slot)>,
-    /// The key in two halves: as one number it would need room for its alignment.
+    /// The key in two halves, because a single 128-bit number would need padding for its alignment.
     wides: HashTable<([u64; 2], Slot)>,
     arena: Vec<u8>,
     ambiguous: u64,
@@ -113,7 +113,7 @@ impl LookupShard {
             return Ok(());
         }
         *ambiguous += u64::from(!slot.is_ambiguous());
-        // NULL is no value to choose, like for min().
+        // NULL is never chosen, as in min().
         let is_smaller = match (value, found.value()) {
             (Some(new), Some(old)) => KeyReader::new(order.format).compare(order.kind, new, old)?.is_lt(),
             (Some(_), None) => true,
@@ -144,38 +144,38 @@ fn join([high, low]: [u64; 2]) -> u128 {
 }
 
 impl LookupSink {
-    /// Collects an entry; `value` as COPY has it, `None` for NULL.
+    /// Collects an entry; `value` is in COPY format, `None` for NULL.
     pub fn push(&mut self, key: Key, value: Option<&[u8]>) {
         let share = &mut self.shares[shard_of(key)];
         share.bytes.extend_from_slice(value.unwrap_or_default());
-        // What a worker collects from one batch is smaller than the batch, whose positions are 32 bits.
+        // A worker collects less from one batch than the batch's size, whose positions are 32 bits.
         share.entries.push((key, share.bytes.len() as u32, value.is_none()));
     }
 
-    /// Hands the entries over. Doing it once per batch keeps the locks away from the rows.
+    /// Submits the entries. Once per batch is enough to keep locking out of the per-row path.
     ///
     /// # Errors
-    /// If values that have to be compared are not of the map's kind.
+    /// Values that must be compared are not of the map's kind.
     pub fn flush(&mut self, builder: &LookupBuilder) -> Result<()> {
         builder.shards.absorb(&mut self.shares)
     }
 }
 
 impl LookupBuilder {
-    /// An empty map of values in `format`, ordered as `kind` says; without one by their bytes.
+    /// Returns an empty map of values in `format`, ordered by `kind`, or by their bytes without a kind.
     #[must_use]
     pub fn new(format: Format, kind: Option<KeyKind>) -> Self {
         let order = Order { format, kind };
         Self { shards: Sharded::new(|| LookupShard { order, ..LookupShard::default() }) }
     }
 
-    /// Bytes of memory that the map holds by now, but for what workers have not handed over.
+    /// Returns the current memory use in bytes, without the entries that workers have not submitted.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.shards.bytes()
     }
 
-    /// Ends the building.
+    /// Finishes construction.
     #[must_use]
     pub fn freeze(self) -> LookupMap {
         let mut shards = self.shards.into_shards();
@@ -186,7 +186,7 @@ impl LookupBuilder {
     }
 }
 
-/// Moves the slots of integer keys into one array, if that does not need more memory than they do now.
+/// Moves the slots of integer keys into one array, if that needs no more memory than they do.
 fn flatten(shards: &mut [LookupShard]) -> Option<(i64, Vec<Slot>)> {
     let bytes: usize = shards.iter().map(|shard| shard.ints.allocation_size()).sum();
     let keys = || shards.iter().flat_map(|shard| shard.ints.iter().map(|(key, _)| *key));
@@ -205,7 +205,7 @@ fn flatten(shards: &mut [LookupShard]) -> Option<(i64, Vec<Slot>)> {
 }
 
 impl LookupMap {
-    /// The value for a key, `None` if the key is not there. (A NULL that is there is [`Found::Null`].)
+    /// Returns the value for a key; `None` if the key is missing, [`Found::Null`] if its value is NULL.
     #[must_use]
     #[inline]
     pub fn get(&self, key: Key) -> Option<Found<'_>> {
@@ -213,7 +213,7 @@ impl LookupMap {
             (Key::Int(value), Some((first, slots))) => {
                 let place = usize::try_from(value.wrapping_sub(*first).cast_unsigned()).ok()?;
                 let slot = slots.get(place).filter(|slot| !slot.is_empty())?;
-                // Only a value that is not in its slot needs to know its shard.
+                // Only a value outside its slot needs its shard.
                 Some(match slot.load_inline() {
                     Some(found) => found,
                     None => slot.load(&self.shards[shard_of(key)].arena),
@@ -223,25 +223,25 @@ impl LookupMap {
         }
     }
 
-    /// Keys for which there were several different values.
+    /// Returns the number of keys with several different values.
     #[must_use]
     pub fn ambiguous(&self) -> u64 {
         self.ambiguous
     }
 
-    /// Keys in the map.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether the map is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes of memory that the map holds.
+    /// Returns the memory use in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let flat = self.flat.as_ref().map_or(0, |(_, slots)| size_of_val(slots.as_slice()));

@@ -1,6 +1,6 @@
-//! A value in eight bytes, or a reference to where it is.
+//! A value in eight bytes, or a reference to its location.
 
-/// A value, or where it is: the lowest byte says which.
+/// A value or its location: the lowest byte is a tag that tells which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(u64);
 
@@ -9,14 +9,14 @@ pub(super) struct Slot(u64);
 pub enum Found<'a> {
     /// NULL.
     Null,
-    /// Up to eight bytes, and how many.
+    /// Up to eight bytes, and their number.
     Short([u8; 8], u8),
-    /// More.
+    /// A longer value.
     Long(&'a [u8]),
 }
 
 impl Found<'_> {
-    /// The value as COPY has it, `None` for NULL.
+    /// Returns the value in COPY format, `None` for NULL.
     #[must_use]
     #[inline]
     pub fn value(&self) -> Option<&[u8]> {
@@ -28,17 +28,17 @@ impl Found<'_> {
     }
 }
 
-/// Up to seven bytes are in the slot, their number is the tag.
+/// Up to seven bytes are stored in the slot, and the tag is their number.
 const SHORT_MAX: usize = 7;
-/// Eight bytes of which the first is 0: a small 64-bit integer, a timestamp.
+/// Eight bytes of which the first is 0: a small 64-bit integer or a timestamp.
 const EIGHT_POSITIVE: u8 = 8;
-/// Eight bytes of which the first is 255: the same below zero.
+/// Eight bytes of which the first is 255: likewise, below zero.
 const EIGHT_NEGATIVE: u8 = 9;
 /// The upper 56 bits are a position in the arena.
 const IN_ARENA: u8 = 10;
 const NULL: u8 = 11;
 const NOTHING: u8 = 12;
-/// Set in the tag if other values were seen for the key.
+/// Set in the tag if the key had other values.
 const AMBIGUOUS: u64 = 0x80;
 const TAG: u64 = 0x7f;
 
@@ -46,7 +46,7 @@ impl Slot {
     /// No entry.
     pub(super) const EMPTY: Self = Self(NOTHING as u64);
 
-    /// Keeps a value, in the arena if it must be.
+    /// Stores a value, in the arena if it does not fit.
     pub(super) fn store(value: Option<&[u8]>, arena: &mut Vec<u8>) -> Self {
         let Some(value) = value else { return Self(u64::from(NULL)) };
         let mut bytes = [0; 8];
@@ -70,7 +70,7 @@ impl Slot {
         Self(u64::from_le_bytes(bytes))
     }
 
-    /// The value, unless it is in the arena.
+    /// Returns the value, unless it is in the arena.
     #[inline]
     pub(super) fn load_inline(&self) -> Option<Found<'static>> {
         let mut bytes = self.0.to_le_bytes();
@@ -89,7 +89,7 @@ impl Slot {
         })
     }
 
-    /// The value; `arena` is the one that it was stored in.
+    /// Returns the value; `arena` is the one it was stored in.
     pub(super) fn load<'a>(&self, arena: &'a [u8]) -> Found<'a> {
         if let Some(found) = self.load_inline() {
             return found;
@@ -107,7 +107,7 @@ impl Slot {
         self.0 & AMBIGUOUS != 0
     }
 
-    /// The same, marked.
+    /// Returns the slot marked as having had other values.
     pub(super) fn ambiguous(self) -> Self {
         Self(self.0 | AMBIGUOUS)
     }

@@ -314,7 +314,7 @@ fn rules_that_contradict_themselves_are_refused() {
         let mut rules = rules(format, 2);
         break_it(&mut rules);
         let error = Program::compile(rules).unwrap_err();
-        assert!(error.to_string().contains("contradict"), "{number}: {error}");
+        assert!(error.to_string().contains("inconsistent"), "{number}: {error}");
     }
 }
 

@@ -192,7 +192,7 @@ fn broken_streams_are_errors_that_say_what_is_wrong() {
     assert!(message(&with(b"\0\x02\0\0\0\0\0\0\0\0\xff\xff")).contains("2 fields, expected 1"));
     assert!(message(&with(b"\xff\xfe")).contains("-2 fields"));
     assert!(message(&with(b"\0\x01\xff\xff\xff\xfe\xff\xff")).contains("-2 bytes"));
-    assert!(message(&with(b"\xff\xff\0")).contains("follows the end"));
+    assert!(message(&with(b"\xff\xff\0")).contains("after the end of the rows"));
     assert!(message(&with(b"\0\x01\0\0\0\x09abc")).contains("within a row"));
     let extended = [&header[..15], b"\0\0\0\x05abcde\xff\xff"].concat();
     for end in 0..extended.len() {
