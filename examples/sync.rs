@@ -3,19 +3,43 @@
 //! ```text
 //! cargo run --example sync -- bulkload.toml
 //! ```
-#![allow(clippy::print_stdout, reason = "an example prints its result")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its result")]
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use bulkload::config::{Config, process_env};
+use bulkload::report::Report;
 use bulkload::report::progress::ProgressMode;
 use bulkload::run::{self, Options};
 
 #[tokio::main]
-async fn main() -> bulkload::Result<()> {
+async fn main() -> ExitCode {
     let path = std::env::args().nth(1).unwrap_or_else(|| "bulkload.toml".to_owned());
-    let config = Config::load(Path::new(&path), &process_env)?;
+    match load(Path::new(&path)).await {
+        Ok(report) => {
+            for table in &report.tables {
+                let outcome = table.error.as_deref().unwrap_or("ok");
+                println!(
+                    "{}: {} rows staged, {} rejected: {outcome}",
+                    table.name, table.staged, table.rejected
+                );
+            }
+            ExitCode::from(u8::from(!report.ok()))
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(hint) = error.advice() {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
 
+/// Runs a config. An error means that the run did not start; tables that failed are in the report.
+async fn load(path: &Path) -> bulkload::Result<Report> {
+    let config = Config::load(path, &process_env)?;
     let options = Options { progress: ProgressMode::Never, ..Options::default() };
     let cancel = options.cancel.clone();
     tokio::spawn(async move {
@@ -23,12 +47,5 @@ async fn main() -> bulkload::Result<()> {
             cancel.cancel();
         }
     });
-
-    // An error means that the run did not start. Tables that fail are in the report.
-    let report = Box::pin(run::sync(config, options)).await?;
-    for table in &report.tables {
-        let outcome = table.error.as_deref().unwrap_or("ok");
-        println!("{}: {} rows staged, {} rejected: {outcome}", table.name, table.staged, table.rejected);
-    }
-    std::process::exit(i32::from(!report.ok()))
+    Box::pin(run::sync(config, options)).await
 }
