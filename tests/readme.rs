@@ -1,6 +1,8 @@
-//! README, `--help` and behaviour agree.
+//! README.md, docs/, `--help` and behaviour agree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bulkload::config::{ApplyMethod, Config, Limit, OnEmpty, RunConfig, Strategy, sections};
@@ -10,12 +12,45 @@ use bulkload::report::{Mode, Report, TableReport};
 
 use crate::support::Bulkload;
 
-const README: &str = include_str!("../README.md");
+/// Where the project is.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The text between the fences of every block of `language`.
-fn blocks(language: &str) -> Vec<&'static str> {
+/// The page with the report as JSON, then the status.
+const REPORT_PAGE: &str = "docs/report-and-state.md";
+
+/// Every page of the documentation, by its path.
+static PAGES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let mut paths = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).to_vec();
+    for entry in std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.ends_with(".md"), "docs/{name} is not a page");
+        paths.push(format!("docs/{name}"));
+    }
+    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
+    paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
+});
+
+fn page(path: &str) -> &'static str {
+    PAGES.get(path).unwrap_or_else(|| panic!("there is no {path}"))
+}
+
+/// The pages for users, README.md and docs/*.md, with their paths.
+fn manual() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PAGES
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .filter(|(path, _)| *path == "README.md" || path.starts_with("docs/"))
+}
+
+/// The text between the fences of every block of `language` on a page.
+fn blocks(path: &str, language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
-    README.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+    page(path).split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// The config that shows every key.
+fn full_config() -> &'static str {
+    blocks("docs/configuration.md", "toml")[0]
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -31,18 +66,20 @@ fn help(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn every_config_in_the_readme_can_be_read() {
-    let configs = blocks("toml");
-    assert!(configs.len() >= 4, "{}", configs.len());
-    for text in configs {
-        Config::parse(text, "README.md", &environment).unwrap();
+fn every_config_in_the_manual_can_be_read() {
+    let configs: Vec<(&str, &str)> = manual()
+        .flat_map(|(path, _)| blocks(path, "toml").into_iter().map(move |text| (path, text)))
+        .collect();
+    assert!(configs.len() >= 5, "{}", configs.len());
+    for (path, text) in configs {
+        Config::parse(text, path, &environment).unwrap();
     }
 }
 
 #[test]
-fn the_readme_states_the_defaults_that_hold() {
-    let full = Config::parse(blocks("toml")[1], "README.md", &environment).unwrap();
-    let smallest = Config::parse(blocks("toml")[0], "README.md", &environment).unwrap();
+fn the_manual_states_the_defaults_that_hold() {
+    let full = Config::parse(full_config(), "docs/configuration.md", &environment).unwrap();
+    let smallest = Config::parse(blocks("README.md", "toml")[0], "README.md", &environment).unwrap();
     assert_eq!(full.run, RunConfig::default());
     assert_eq!(full.run, smallest.run);
     assert_eq!(full.run.lock_timeout, Duration::from_millis(500));
@@ -50,11 +87,11 @@ fn the_readme_states_the_defaults_that_hold() {
     assert_eq!(full.run.on_empty, OnEmpty::Skip);
 }
 
-/// The keys that each section of the README's config shows, in comments too, and what stands beside its header.
+/// The keys that each section of the full config shows, in comments too, and the text beside its header.
 fn shown_keys() -> BTreeMap<String, (BTreeSet<String>, String)> {
     let mut shown: BTreeMap<String, (BTreeSet<String>, String)> = BTreeMap::new();
     let mut section = String::new();
-    for line in blocks("toml")[1].lines() {
+    for line in full_config().lines() {
         let text = line.strip_prefix("# ").unwrap_or(line);
         if text.starts_with('[') {
             section = text.split_inclusive(']').take_while(|part| !part.starts_with(' ')).collect();
@@ -71,13 +108,14 @@ fn shown_keys() -> BTreeMap<String, (BTreeSet<String>, String)> {
 }
 
 #[test]
-fn the_readme_shows_every_key_of_a_config_and_no_other() {
+fn the_manual_shows_every_key_of_a_config_and_no_other() {
     let shown = shown_keys();
     let headers: Vec<&str> =
         sections().map(|(header, _)| header).filter(|header| !header.is_empty()).collect();
     assert!(shown.keys().all(|header| headers.contains(&header.as_str())), "{:?}", shown.keys());
     for (header, keys) in sections().filter(|(header, _)| !header.is_empty()) {
-        let (found, beside) = shown.get(header).unwrap_or_else(|| panic!("the README has no {header}"));
+        let (found, beside) =
+            shown.get(header).unwrap_or_else(|| panic!("docs/configuration.md has no {header}"));
         // What has a header of its own needs no line.
         let is_section = |key: &str| {
             headers.iter().any(|other| other.trim_matches(['[', ']']).ends_with(&format!(".{key}")))
@@ -121,12 +159,11 @@ fn listed_in(help: &str, heading: &str) -> Options {
     options
 }
 
-/// The options of the README's table, by command.
-fn listed_in_readme() -> BTreeMap<String, Options> {
+/// The options of the table in docs/commands.md, by command.
+fn listed_in_manual() -> BTreeMap<String, Options> {
     let mut commands: BTreeMap<String, Options> = BTreeMap::new();
     let mut command = String::new();
-    let section = README.split("## Commands and options").nth(1).unwrap();
-    for row in section
+    for row in page("docs/commands.md")
         .lines()
         .skip_while(|line| !line.starts_with("|---"))
         .skip(1)
@@ -160,7 +197,7 @@ fn subcommands() -> Vec<String> {
 }
 
 #[test]
-fn the_readme_lists_every_option_of_every_command_with_its_default_and_no_other() {
+fn the_manual_lists_every_option_of_every_command_with_its_default_and_no_other() {
     let mut expected: BTreeMap<String, Options> = BTreeMap::new();
     for command in subcommands() {
         let help = help(&[&command, "--help"]);
@@ -168,22 +205,24 @@ fn the_readme_lists_every_option_of_every_command_with_its_default_and_no_other(
         expected.insert(command, listed_in(&help, "Options:"));
     }
     assert!(expected.len() > 7 && expected["sync"].len() > 4, "{expected:?}");
-    assert_eq!(listed_in_readme(), expected);
+    assert_eq!(listed_in_manual(), expected);
 }
 
 #[test]
-fn every_option_that_the_readme_speaks_of_is_in_its_table() {
-    let known: BTreeSet<String> = listed_in_readme().into_values().flat_map(Options::into_keys).collect();
-    // What the README shows of other programs.
-    let foreign = ["--release", "--help"];
-    for word in README.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
-        let is_option = word.starts_with("--") && word.len() > 3 && !word.starts_with("---");
-        assert!(!is_option || known.contains(word) || foreign.contains(&word), "the README speaks of {word}");
+fn every_option_that_the_manual_speaks_of_is_in_its_table() {
+    let known: BTreeSet<String> = listed_in_manual().into_values().flat_map(Options::into_keys).collect();
+    // Options of other programs.
+    let foreign = ["--help", "--path", "--schema-only", "--table-jobs", "--index-jobs"];
+    for (path, text) in manual() {
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+            let is_option = word.starts_with("--") && word.len() > 3 && !word.starts_with("---");
+            assert!(!is_option || known.contains(word) || foreign.contains(&word), "{path} speaks of {word}");
+        }
     }
 }
 
 #[test]
-fn the_readme_shows_every_key_of_the_report_and_no_other() {
+fn the_manual_shows_and_explains_every_key_of_the_report_and_no_other() {
     let report = Report {
         run_id: String::new(),
         started_at: std::time::SystemTime::UNIX_EPOCH,
@@ -199,21 +238,28 @@ fn the_readme_shows_every_key_of_the_report_and_no_other() {
     };
     let keys =
         |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-    let (shown, real): (serde_json::Value, _) =
-        (serde_json::from_str(blocks("json")[1]).unwrap(), serde_json::to_value(&report).unwrap());
+    let (shown, real): (serde_json::Value, _) = (
+        serde_json::from_str(blocks(REPORT_PAGE, "json")[0]).unwrap(),
+        serde_json::to_value(&report).unwrap(),
+    );
     assert_eq!(keys(&shown), keys(&real));
     let table = &shown["tables"][0];
     assert_eq!(keys(table), keys(&real["tables"][0]));
+    for key in keys(&real).iter().filter(|key| *key != "tables").chain(&keys(table)) {
+        assert!(page(REPORT_PAGE).contains(&format!("`{key}`")), "{key} is not explained");
+    }
     let sum = |names: &[&str]| names.iter().map(|name| table[*name].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum(&["extracted"]), sum(&["rejected", "staged"]));
     assert_eq!(sum(&["staged"]), sum(&["inserted", "updated", "unchanged", "skipped"]));
 }
 
 #[test]
-fn the_readme_shows_every_key_of_the_status_and_no_other() {
+fn the_manual_shows_every_key_of_the_status_and_no_other() {
     let status = Status { target: String::new(), max_age: None, tables: vec![TableStatus::default()] };
-    let (shown, real): (serde_json::Value, _) =
-        (serde_json::from_str(blocks("json")[0]).unwrap(), serde_json::to_value(&status).unwrap());
+    let (shown, real): (serde_json::Value, _) = (
+        serde_json::from_str(blocks(REPORT_PAGE, "json")[1]).unwrap(),
+        serde_json::to_value(&status).unwrap(),
+    );
     let keys =
         |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     assert_eq!(keys(&shown), keys(&real));
@@ -221,31 +267,60 @@ fn the_readme_shows_every_key_of_the_status_and_no_other() {
 }
 
 #[test]
-fn every_subcommand_in_the_readme_exists_and_the_other_way_round() {
+fn every_subcommand_is_in_the_readme() {
     let main = help(&["--help"]);
     for command in subcommands() {
         assert!(main.contains(&format!("  {command} ")), "{command} in --help");
+        let readme = page("README.md");
         let named =
-            README.contains(&format!("bulkload {command}")) || README.contains(&format!("scripts/{command}"));
+            readme.contains(&format!("bulkload {command}")) || readme.contains(&format!("scripts/{command}"));
         assert!(named, "{command} in the README");
     }
 }
 
 #[test]
-fn the_exit_codes_of_readme_and_help_agree() {
+fn every_subcommand_that_a_page_runs_exists() {
+    let known = subcommands();
+    let mut found = 0;
+    for (path, text) in PAGES.iter() {
+        for (at, call) in text.match_indices("bulkload ") {
+            let before = &text[..at];
+            let is_run = ["`", "\n", "\n    ", "&& "].iter().any(|mark| before.ends_with(*mark));
+            let word: String =
+                text[at + call.len()..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            if is_run && word.starts_with(|c: char| c.is_ascii_lowercase()) {
+                assert!(known.contains(&word), "{path}: bulkload {word}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 30, "{found}");
+}
+
+#[test]
+fn the_exit_codes_of_manual_and_help_agree() {
     let main = help(&["--help"]);
-    for code in ["0", "1", "2", "130", "143"] {
-        assert!(main.contains(code) && README.contains(code));
+    let operations = page("docs/operations.md");
+    let section = operations.split("## Exit codes\n").nth(1).unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let codes: Vec<&str> = rows
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|row| row.split('|').nth(1).unwrap().split(','))
+        .map(str::trim)
+        .collect();
+    assert_eq!(codes, ["0", "1", "2", "130", "143"]);
+    for code in codes {
+        assert!(main.contains(code), "--help: {code}");
     }
     for meaning in ["all tables applied", "at least one table failed", "could not start"] {
-        assert!(README.contains(meaning), "README: {meaning}");
+        assert!(section.contains(meaning), "docs/operations.md: {meaning}");
         assert!(main.contains(meaning), "--help: {meaning}");
     }
 }
 
 #[test]
 fn the_first_two_commands_are_the_scripts() {
-    let commands: Vec<&str> = README
+    let commands: Vec<&str> = page("README.md")
         .lines()
         .filter_map(|line| line.strip_prefix("    "))
         .filter(|line| {
@@ -256,4 +331,68 @@ fn the_first_two_commands_are_the_scripts() {
         commands[0].starts_with("scripts/demo") && commands[1].starts_with("scripts/test"),
         "{commands:?}"
     );
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(lines <= 150, "{lines} lines");
+}
+
+/// The targets of a page's links, as they are written.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap())
+}
+
+/// The path, from the project's root, of what a page calls `target`.
+fn resolve(page: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = page.split('/').collect();
+    if !target.is_empty() {
+        parts.pop();
+    }
+    for part in target.split('/').filter(|part| !part.is_empty()) {
+        if part == ".." {
+            parts.pop().unwrap();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
+}
+
+/// The names by which links can point to the headings of a page.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let mut anchors = BTreeSet::new();
+    for line in text.lines() {
+        is_code ^= line.starts_with("```");
+        if line.starts_with('#') && !is_code {
+            let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            anchors.insert(heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect());
+        }
+    }
+    anchors
+}
+
+#[test]
+fn links_between_the_pages_resolve() {
+    let mut found = 0;
+    for (path, text) in PAGES.iter() {
+        for link in links(text).filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let file = resolve(path, file);
+            assert!(Path::new(ROOT).join(&file).is_file(), "{path}: {link}");
+            assert!(anchor.is_empty() || anchors(page(&file)).contains(anchor), "{path}: {link}");
+            found += 1;
+        }
+    }
+    assert!(found > 40, "{found}");
+}
+
+#[test]
+fn the_readme_links_to_every_page() {
+    let linked: BTreeSet<&str> = links(page("README.md")).collect();
+    for path in PAGES.keys().filter(|path| *path != "README.md") {
+        assert!(linked.contains(path.as_str()), "{path}");
+    }
 }
