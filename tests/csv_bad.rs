@@ -81,11 +81,11 @@ fn assert_rejected_with_their_lines(records: u64) {
         assert_eq!(found.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), bad);
         let count = |words: &str| found.iter().filter(|(_, _, reason)| reason.contains(words)).count() as u64;
         for words in
-            ["too few fields: found 1, expected 2", "NUL byte in column v", "invalid UTF-8 in column v"]
+            ["too few fields: found 1 instead of 2", "NUL byte in column v", "invalid UTF-8 in column v"]
         {
             assert_eq!(count(words), records / 100, "{words}");
         }
-        assert_eq!(count("too many fields: found 3, expected 2"), records / 50);
+        assert_eq!(count("too many fields: found 3 instead of 2"), records / 50);
         assert!(found.iter().all(|(_, column, reason)| reason.contains("column") == (column == "v")));
         assert_eq!(db.count("t"), records - records / 20);
         assert_eq!(db.count("t where v = e'over\\r\\ntwo' or v = 'one'"), records - records / 20);
@@ -243,7 +243,7 @@ fn too_many_bad_records_leave_the_table_as_it_was() {
     assert_eq!(list(&db, "select * from t"), ["0|old"]);
     assert_eq!(
         rejects(&program, &outcome, "public.t"),
-        [(3, String::new(), "too few fields: found 1, expected 2".to_owned())]
+        [(3, String::new(), "too few fields: found 1 instead of 2".to_owned())]
     );
 }
 

@@ -418,7 +418,7 @@ struct Fault<'a> {
 
 fn miscounted(found: usize, expected: usize) -> Fault<'static> {
     let kind = if found < expected { "too few fields" } else { "too many fields" };
-    let text = format!("{kind}: found {found}, expected {expected}");
+    let text = format!("{kind}: found {found} instead of {expected}");
     Fault { kind: kind.to_owned(), text, column: None, is_unsound: false }
 }
 

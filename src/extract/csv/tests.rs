@@ -295,8 +295,8 @@ fn bad_records_are_rejected_with_their_place_and_the_others_are_rows() {
         let (collected, tally) = read_text(text, &slice(&file, &dialect, 2), block).unwrap();
         assert_eq!(collected.copy, b"1\tok\n7\tok\n");
         assert_eq!((tally.records, tally.rows, collected.rejected), (8, 2, 6));
-        let expected = "too few fields: found 1, expected 2,,2,t.csv,3,,2,2,\n\
-            too many fields: found 3, expected 2,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
+        let expected = "too few fields: found 1 instead of 2,,2,t.csv,3,,2,2,\n\
+            too many fields: found 3 instead of 2,,3,t.csv,4,,\"\"\"3\"\",\"\"x\ny\"\",z\",3,\"x\ny\"\n\
             invalid UTF-8 in column b,,4,t.csv,6,b,\"4,\\xff\",4,\\xff\n\
             a NUL byte in column b,,5,t.csv,7,b,\"5,a\\x00b\",5,a\\x00b\n\
             invalid UTF-8 in column a,,6,t.csv,8,a,\"\\xe4ö,6\",\\xe4ö,6\n\
