@@ -12,7 +12,7 @@ fn values_of_a_table() {
         ),
         (
             "[[table]]\nname = 'a b'",
-            "f.toml:2:8: name: \"a b\" is not a name as SQL writes it; quote it with \"\"",
+            "f.toml:2:8: name: \"a b\" is not a valid SQL name; quote it with \"\"",
             "",
         ),
         (
@@ -295,7 +295,7 @@ fn values_of_columns_lookups_and_references() {
         ),
         (
             "[[table.lookup]]\ncolumn='b'\nfrom='u'\nvalue='v'\nmatch={'a b'='a'}",
-            "f.toml:7:8: match: \"a b\" is not a name as SQL writes it; quote it with \"\"",
+            "f.toml:7:8: match: \"a b\" is not a valid SQL name; quote it with \"\"",
             "",
         ),
         (
