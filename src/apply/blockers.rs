@@ -40,7 +40,8 @@ fn conflicting(lock: TableLock) -> &'static [&'static str] {
 const OWN_SESSIONS: &str = "bulkload/";
 
 /// What can be done about whoever does not go away.
-pub(super) const HINT: &str = "End that transaction (pg_terminate_backend; COMMIT PREPARED or ROLLBACK PREPARED if it is a prepared one), run at a quieter hour, or raise lock_wait.";
+pub(super) const HINT: &str = "End that transaction (pg_terminate_backend; for a prepared one, COMMIT \
+                               PREPARED or ROLLBACK PREPARED), run at a quieter hour, or raise lock_wait.";
 
 /// A session or a prepared transaction that holds a lock.
 pub(super) struct Holder {
@@ -80,7 +81,7 @@ pub(super) async fn of_tables(client: &Client, tables: &[String]) -> Result<Vec<
     let rows = client
         .query(sql, &[&tables])
         .await
-        .map_err(|e| Error::pg(Phase::Clean, "looking for who holds the lock", &e))?;
+        .map_err(|e| Error::pg(Phase::Clean, "looking up the blocking sessions", &e))?;
     let oids: Vec<Oid> = rows.iter().map(|row| row.get(0)).collect();
     holders(client, &oids, conflicting(TableLock::AccessExclusive)).await
 }
@@ -89,7 +90,7 @@ async fn holders(client: &Client, oids: &[Oid], modes: &[&str]) -> Result<Vec<Ho
     let rows = client
         .query(include_str!("blockers.sql"), &[&oids, &modes])
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "looking for who holds the lock", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "looking up the blocking sessions", &e))?;
     Ok(rows.iter().map(holder).collect())
 }
 
@@ -104,8 +105,8 @@ fn holder(row: &Row) -> Holder {
             format!("pid {pid} ({application}, {state}, {mode} on {relation}, transaction {age} old)")
         }
         (None, Some(gid)) => format!(
-            "prepared transaction {} (role {application}, {mode} on {relation}, prepared {age} ago: \
-             COMMIT PREPARED or ROLLBACK PREPARED ends it)",
+            "prepared transaction {} (role {application}, {mode} on {relation}, prepared {age} ago: end it \
+             with COMMIT PREPARED or ROLLBACK PREPARED)",
             literal(gid)
         ),
         (None, None) => format!("a prepared transaction ({mode} on {relation})"),

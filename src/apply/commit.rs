@@ -41,7 +41,7 @@ pub(super) async fn commit(
     if !error.is_transient() {
         return Err(error);
     }
-    tracing::warn!(phase = %Phase::Apply, %error, "the commit was not answered: asking what became of it");
+    tracing::warn!(phase = %Phase::Apply, %error, "no reply to the commit: asking the server for the transaction's status");
     let until = Instant::now() + RESOLVE_WAIT;
     loop {
         match is_committed(context, xid, outcomes).await {
@@ -60,9 +60,9 @@ pub(super) async fn commit(
     Err(Error::new(
         Phase::Apply,
         Kind::Server,
-        format!("the commit was not answered, and what became of transaction {xid} could not be found out"),
+        format!("no reply to the commit, and the status of transaction {xid} is unknown"),
     )
-    .hint("Look at the table; running again is safe either way."))
+    .hint("Check the table. Running again is safe in either case."))
 }
 
 /// Whether a transaction was committed; `None` while it goes on.
@@ -80,7 +80,7 @@ async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) ->
     let goes_on = match session.client.query_one(&sql, &[]).await {
         Ok(row) => row.get::<_, Option<&str>>(0) == Some("in progress"),
         Err(e) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => false,
-        Err(e) => return Err(Error::pg(Phase::Apply, "asking for the transaction's fate", &e)),
+        Err(e) => return Err(Error::pg(Phase::Apply, "reading the transaction's status", &e)),
     };
     if goes_on {
         return Ok(None);

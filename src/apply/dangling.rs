@@ -20,13 +20,14 @@ pub(super) fn refuse(found: &Row, table: &TableName, from: &TableName, key: &Ide
     }
     let keys: Option<String> = found.get(1);
     let message = format!(
-        "{}: {rows} rows of {} ({}) stay and refer to rows that would vanish: {}",
+        "{}: {rows} rows of {} ({}) would still reference rows to be deleted: {}",
         table.plain(),
         from.plain(),
         plain(key),
         keys.unwrap_or_default()
     );
     Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
-        "Nothing was changed. Remove these rows or have them refer to others first, or leave theirs in the source.",
+        "Nothing was changed. Delete these rows or point them at other rows first, or keep the rows they \
+         reference in the source.",
     ))
 }

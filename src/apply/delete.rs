@@ -41,7 +41,7 @@ impl Rules for Delete {
     fn drawback(&self, case: &Case<'_>) -> Option<String> {
         if case.table.storage == (Storage::Managed(Managed::Hypertable { is_compressed: true })) {
             return Some(
-                "would be slow: rows of compressed chunks are decompressed before they are deleted"
+                "would be slow: rows of compressed chunks must be decompressed before they are deleted"
                     .to_owned(),
             );
         }
@@ -65,7 +65,7 @@ impl Rules for Delete {
     }
 
     fn waits(&self) -> &'static str {
-        "readers never wait, writers wait for its length"
+        "readers never wait; writers wait until the transaction ends"
     }
 
     fn is_automatic(&self) -> bool {

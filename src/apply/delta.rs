@@ -8,7 +8,7 @@ pub(super) const DELTA: MergeMethod = MergeMethod {
     method: ApplyMethod::Delta,
     strategy: Strategy::Replace,
     policy: Policy { removes: true, updates: true },
-    waits: "readers never wait, writers wait for the differences to be written",
+    waits: "readers never wait; writers wait while the differences are written",
     refusal,
 };
 

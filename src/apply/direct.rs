@@ -31,7 +31,7 @@ impl Rules for Direct {
             return Some(format!("its reference to {} needs staging", reference.name));
         }
         if case.table.csv.is_some() {
-            return Some("its rows come from files, of which bad ones are found in staging".to_owned());
+            return Some("its rows come from files, and bad rows of files are found in staging".to_owned());
         }
         if !case.table.lookups.is_empty() {
             return Some("it has a lookup, which needs staging".to_owned());
@@ -40,7 +40,7 @@ impl Rules for Direct {
             return Some("other tables look it up, which needs staging".to_owned());
         }
         if case.table.may_have_duplicates {
-            return Some("the source does not rule out duplicate keys, which needs staging".to_owned());
+            return Some("the source may hold duplicate keys, which needs staging".to_owned());
         }
         truncate::refusal(case)
     }
@@ -110,7 +110,7 @@ async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> 
     if now.eq(table.plan.columns.iter().map(|column| column.type_oid)) {
         return Ok(());
     }
-    Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} were changed during the run"))
+    Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} changed during the run"))
         .hint("Run again."))
 }
 
@@ -137,7 +137,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let name = table.plan.name.plain();
     let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, format!("copying into {name}"), &e);
     let feed = table.feed.as_ref().ok_or_else(|| {
-        Error::new(Phase::Apply, Kind::Internal, format!("{name} has no rows to be copied from"))
+        Error::new(Phase::Apply, Kind::Internal, format!("{name} has no source stream to copy from"))
     })?;
     refuse_other_columns(client, table).await?;
     let mut batches = feed();
@@ -162,7 +162,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     };
     let rows = sink.finish().await.map_err(failed)?;
     if rows != expected {
-        let message = format!("{name}: the source sent {expected} rows, the target took {rows}");
+        let message = format!("{name}: the source sent {expected} rows, but the target received {rows}");
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
     Ok(rows)

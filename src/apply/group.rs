@@ -240,12 +240,12 @@ async fn compare(context: &Context<'_>, session: &Session, merges: &[Merge<'_>])
 
 fn gave_up(context: &Context<'_>, attempts: u32, who: &str) -> Error {
     let wait = humantime::format_duration(context.lock_wait);
-    let who = if who.is_empty() { "nobody any more".to_owned() } else { who.to_owned() };
+    let who = if who.is_empty() { "a transaction that has since ended".to_owned() } else { who.to_owned() };
     Error::new(
         Phase::Apply,
         Kind::Lock,
         format!(
-            "the locks were not to be had within lock_wait = {wait} ({attempts} attempts); in the way: {who}"
+            "could not acquire the locks within lock_wait = {wait} ({attempts} attempts); blocked by {who}"
         ),
     )
     .hint(blockers::HINT)
@@ -411,9 +411,10 @@ async fn refuse_filled(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<()>
             .await
             .map_err(|e| Error::pg(Phase::Apply, format!("looking for rows in {}", name.plain()), &e))?;
         if row.get(0) {
-            let message = format!("{} is not empty any more: somebody wrote to it meanwhile", name.plain());
+            let message =
+                format!("{} is no longer empty: another session wrote to it during the run", name.plain());
             return Err(Error::new(Phase::Apply, Kind::Guard, message)
-                .hint("Say what is to become of its rows: --strategy replace, upsert or insert."));
+                .hint("Choose what happens to the existing rows: --strategy replace, upsert or insert."));
         }
     }
     Ok(())
@@ -430,14 +431,14 @@ async fn settle_swaps(
     if session.client.is_closed() {
         session = match session::connect(context.connect, context.settings).await {
             Ok(session) => session,
-            Err(error) => return vec![format!("old tables were left to the next run: {error}")],
+            Err(error) => return vec![format!("the old tables are left to the next run: {error}")],
         };
     }
     tokio::select! {
         warnings = swap::settle(context, &session.client, swaps, unvalidated) => warnings,
         () = context.cancel.cancelled() => {
             session.cancel().await;
-            vec!["old tables were left to the next run: stopped on request".to_owned()]
+            vec!["the old tables are left to the next run: stopped on request".to_owned()]
         }
     }
 }
@@ -502,7 +503,8 @@ async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts
     if inserted + updated + unchanged + skipped != staged {
         let name = table.plan.name.plain();
         let message = format!(
-            "{name}: {staged} rows were staged, but {inserted} inserted, {updated} updated, {unchanged} unchanged, {skipped} skipped; nothing was changed"
+            "{name}: {staged} rows were staged, but {inserted} were inserted, {updated} updated, {unchanged} \
+             unchanged and {skipped} skipped; nothing was changed"
         );
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
@@ -533,7 +535,8 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
             Phase::Apply,
             Kind::Guard,
             format!(
-                "{name}: {staged} rows were staged but {inserted} inserted and {skipped} left out; nothing was changed"
+                "{name}: {staged} rows were staged, but {inserted} were inserted and {skipped} skipped; \
+                 nothing was changed"
             ),
         )
         .hint(triggers::keeping_out(table.plan)));

@@ -8,7 +8,7 @@ pub(super) const INSERT: MergeMethod = MergeMethod {
     method: ApplyMethod::Insert,
     strategy: Strategy::Insert,
     policy: Policy { removes: false, updates: false },
-    waits: "readers never wait, writers wait for the new rows to be written",
+    waits: "readers never wait; writers wait while the new rows are written",
     refusal,
 };
 
@@ -16,5 +16,7 @@ pub(super) const INSERT: MergeMethod = MergeMethod {
 fn refusal(case: &Case<'_>) -> Option<String> {
     let rights = &case.target.rights;
     let may_lock = rights.update || rights.delete || rights.truncate;
-    (!may_lock).then(|| "to lock writers out the role needs UPDATE, DELETE or TRUNCATE on it".to_owned())
+    (!may_lock).then(|| {
+        "locking out writers requires UPDATE, DELETE or TRUNCATE on it, which the role lacks".to_owned()
+    })
 }

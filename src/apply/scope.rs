@@ -42,21 +42,17 @@ pub(super) async fn refuse_strays(client: &Client, plan: &TablePlan, staging: &T
     if value(0) == "0" {
         return Ok(());
     }
-    let message = format!(
-        "{name}: {} of the rows that the source sent are not in the scope themselves: {}",
-        value(0),
-        value(1)
-    );
+    let message = format!("{name}: {} of the source's rows are outside the scope: {}", value(0), value(1));
     let way = match (plan.said(), plan.has_places()) {
-        (Said::Flags, _) => "Leave them out of the files, or have --scope hold for them.",
+        (Said::Flags, _) => "Leave them out of the files, or widen --scope.",
         (Said::Config, true) => {
             "Leave them out of the files, or set the scope's columns with [table.columns] set."
         }
         (Said::Config, false) => {
-            "Have where leave them out, or set the scope's columns with [table.columns] set."
+            "Filter them out with where, or set the scope's columns with [table.columns] set."
         }
     };
-    let hint = format!("The next run would not know them as its own. {way}");
+    let hint = format!("The next run would not recognize them as its own. {way}");
     Err(Error::new(Phase::Verify, Kind::Guard, message).hint(hint))
 }
 

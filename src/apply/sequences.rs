@@ -43,7 +43,7 @@ pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)
         let Some(extreme) = *extreme else { continue };
         if !sequence.may_select {
             warnings.push(format!(
-                "whether sequence {} has to be moved past {extreme} is not known: the role may not read it",
+                "cannot tell whether sequence {} must be moved past {extreme}: the role may not read it",
                 sequence.name.plain()
             ));
             continue;
@@ -53,14 +53,14 @@ pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)
         }
         match next_after(sequence, extreme) {
             None => warnings.push(format!(
-                "sequence {} cannot be moved past {extreme}: it ends at {}",
+                "sequence {} cannot be moved past {extreme}: its limit is {}",
                 sequence.name.plain(),
                 if sequence.increment > 0 { sequence.maximum } else { sequence.minimum },
             )),
             Some(next) if sequence.is_owner => restart(client, sequence, extreme, next).await?,
             Some(next) if sequence.may_update => set(client, sequence, next).await?,
             Some(_) => warnings.push(format!(
-                "sequence {} stands before {extreme} and the role may not move it",
+                "sequence {} is behind {extreme}, and the role may not move it",
                 sequence.name.plain()
             )),
         }

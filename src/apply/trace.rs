@@ -23,7 +23,7 @@ const PLACE_BITS: u32 = 48;
 const KEY_BYTES_MAX: usize = 300;
 
 /// What to do about a row that the target refuses when it is applied.
-const MEND: &str = "Nothing was changed. Mend the row in the source, or leave it out with where.";
+const MEND: &str = "Nothing was changed. Correct the row in the source, or filter it out with where.";
 
 /// Whether an error may be a row's own rather than one of the server's troubles: its data (class 22), a constraint (23, but for
 /// foreign keys, whose DETAIL names the key), a view's CHECK OPTION (44), something too large (54), or what a trigger raises (P0).
@@ -40,7 +40,7 @@ pub(super) fn is_about_a_row(error: &Error) -> bool {
 pub(super) async fn prepare(client: &Client) -> Result<()> {
     let sql =
         format!("create sequence if not exists {SEQUENCE}; select pg_catalog.setval('{SEQUENCE}', {NONE})");
-    client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "preparing to note rows", &e))
+    client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "preparing to trace rows", &e))
 }
 
 /// A value of an entry's staged row, as SQL, that notes the row when it is computed. `place` is the row's ctid.

@@ -80,8 +80,8 @@ pub(super) async fn warn_of_changed(
                 changed(table.plan, &names.join(", "), &counts)
             }
             Err(error) => {
-                let error = Error::pg(Phase::Apply, "comparing what was written with staging", &error);
-                vec![format!("{error}: whether a trigger has changed rows is not known")]
+                let error = Error::pg(Phase::Apply, "comparing the written rows with staging", &error);
+                vec![format!("{error}: cannot tell whether a trigger changed rows")]
             }
         };
         let outcome = outcomes.iter_mut().find(|outcome| outcome.entry == table.plan.entry);
@@ -138,7 +138,7 @@ fn changed(plan: &TablePlan, triggers: &str, counts: &[u64]) -> Vec<String> {
             Said::Config => {
                 "leave the columns out with [table.columns] skip, or set triggers = \"off\" for the table"
             }
-            Said::Flags => "disable the trigger for the load if the files' values are the right ones",
+            Said::Flags => "disable the trigger for the load if the files hold the right values",
         };
         let again = if matches!(way_of(plan), Some(Way::Merge(_))) && plan.said() == Said::Config {
             "; every run writes these rows again"
@@ -155,7 +155,8 @@ fn changed(plan: &TablePlan, triggers: &str, counts: &[u64]) -> Vec<String> {
         let rows = figures::counted(*missing, "row");
         let are = if *missing == 1 { "is" } else { "are" };
         warnings.push(format!(
-            "{rows} {are} not on the target under the staged key: a trigger ({triggers}) has changed or removed them"
+            "{rows} {are} missing from the target under the staged key: a trigger ({triggers}) changed or \
+             removed them"
         ));
     }
     warnings
@@ -177,9 +178,9 @@ pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
             raised.iter().map(|(table, trigger)| format!("trigger {trigger} of {table}")).collect();
         let message = format!("{}; raised in {}", error.message(), result::some_of(&places));
         let why = if is_taken {
-            "It writes rows that are there already, or that this run brings, too. Set"
+            "It writes rows that exist already or that this run loads. Set"
         } else {
-            "Mend the row in the source, leave it out with where, or set"
+            "Correct the row in the source, filter it out with where, or set"
         };
         let hint = format!("Nothing was changed. {why} triggers = \"off\" for the trigger's table.");
         return error.instead(message).hint(hint);
@@ -194,7 +195,8 @@ pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
     });
     if let Some((plan, other, trigger)) = written {
         let hint = format!(
-            "Nothing was changed. Trigger {} of {other} writes to {}, which this run loads, too: set triggers = \"off\" for {other}.",
+            "Nothing was changed. Trigger {} of {other} writes to {}, which this run also loads: set triggers \
+             = \"off\" for {other}.",
             plain(&trigger.name),
             plan.name.plain(),
             other = other.name.plain()
@@ -221,9 +223,10 @@ pub(super) fn keeping_out(plan: &TablePlan) -> String {
         .map(|trigger| plain(&trigger.name))
         .collect();
     match names.as_slice() {
-        [] => "A trigger or a rule of the table keeps rows out.".to_owned(),
+        [] => "A trigger or a rule of the table discards rows.".to_owned(),
         _ => format!(
-            "A trigger of the table keeps rows out ({}): leave them out with where, or set triggers = \"off\" for the table.",
+            "A trigger of the table discards rows ({}): filter them out with where, or set triggers = \"off\" \
+             for the table.",
             names.join(", ")
         ),
     }

@@ -35,7 +35,11 @@ fn unenforced(case: &Case<'_>) -> Option<String> {
         !key.is_enforced && !is_own
     };
     case.target.referenced_by.iter().find(may_be_missed).map(|key| {
-        format!("{} references it ({}) by a key that is NOT ENFORCED", key.from.plain(), plain(&key.name))
+        format!(
+            "{} references it ({}) with a foreign key that is NOT ENFORCED",
+            key.from.plain(),
+            plain(&key.name)
+        )
     })
 }
 

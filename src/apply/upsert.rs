@@ -8,7 +8,7 @@ pub(super) const UPSERT: MergeMethod = MergeMethod {
     method: ApplyMethod::Upsert,
     strategy: Strategy::Upsert,
     policy: Policy { removes: false, updates: true },
-    waits: "readers never wait, writers wait for the differences to be written",
+    waits: "readers never wait; writers wait while the differences are written",
     refusal,
 };
 

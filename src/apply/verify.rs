@@ -76,7 +76,8 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
             let entered: i64 = landed.values().sum();
             if i64::try_from(staged) != Ok(entered) || staged + loaded.removed != loaded.extracted {
                 let message = format!(
-                    "{}: counts differ: {} rows read, {} rejected, {entered} entered in the ledger, {staged} in staging",
+                    "{}: counts differ: {} rows read, {} rejected, {entered} recorded in the ledger, {staged} \
+                     in staging",
                     plan.name.plain(),
                     loaded.extracted,
                     loaded.removed
@@ -129,7 +130,7 @@ pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_row
                 "the source has no rows: the table keeps its {live_rows} rows (on_empty = \"skip\")"
             ))),
             OnEmpty::Fail => Err(guard(format!("{name}: the source has no rows (on_empty = \"fail\")"))
-                .hint("Set on_empty = \"apply\" if the table shall be emptied.")),
+                .hint("Set on_empty = \"apply\" to let the run empty the table.")),
         };
     }
     let lost = if plan.strategy == Strategy::Replace { live_rows.saturating_sub(rows) } else { 0 };
@@ -138,7 +139,7 @@ pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_row
         return Err(guard(format!(
             "{name} would shrink from {live_rows} to {rows} rows, more than max_shrink = {limit} allows"
         ))
-        .hint("Look at the source first; if this is meant, raise max_shrink for this table."));
+        .hint("Check the source first. If the decrease is intended, raise max_shrink for this table."));
     }
     Ok(Judgement::Apply)
 }
@@ -166,9 +167,9 @@ async fn refuse_ambiguous_key(client: &Client, plan: &TablePlan) -> Result<()> {
         Some(count) => Err(Error::new(
             Phase::Verify,
             Kind::Guard,
-            format!("{name}: {count} keys ({columns}) are there more than once on the target"),
+            format!("{name}: {count} keys ({columns}) occur more than once on the target"),
         )
-        .hint("Rows are recognised by their key: remove the duplicates, or choose another key.")),
+        .hint("Rows are matched by their key: remove the duplicates, or choose another key.")),
     }
 }
 
@@ -185,9 +186,9 @@ async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
     }
     let who = blockers::of_a_reader(client, plan.oid).await.unwrap_or_default();
     let message = format!(
-        "{} could not be read within lock_wait; in the way: {}",
+        "could not read {} within lock_wait; blocked by {}",
         plan.name.plain(),
-        if who.is_empty() { "nobody any more" } else { &who }
+        if who.is_empty() { "a transaction that has since ended" } else { &who }
     );
     Err(Error::new(Phase::Verify, Kind::Lock, message).hint(blockers::HINT))
 }

@@ -73,7 +73,7 @@ pub(in crate::apply) async fn compare(
         let sql = format!("select pg_catalog.count(*) from {staging}");
         let row = client.query_one(&sql, &[]).await.map_err(merge.fails("counting the staging table of"))?;
         if row.get::<_, i64>(0) != i64::try_from(merge.table.staged).unwrap_or(i64::MAX) {
-            let message = format!("{}: staging no longer holds its rows", merge.name());
+            let message = format!("{}: the staging table has lost rows", merge.name());
             return Err(Error::new(Phase::Apply, Kind::Transient, message));
         }
         fail::fail_point!("apply.compared");
@@ -202,7 +202,7 @@ pub(super) async fn favour_single_rows(client: &Client) -> Result<()> {
 
 /// Compares the rows of the difference once more, now that nobody writes, and keeps what is to be done.
 pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned> {
-    let failed = merge.fails("comparing once more with");
+    let failed = merge.fails("comparing again with");
     let changes = merge.changes();
     let sql = format!("{}; analyze {changes}", changes_sql(merge));
     client.batch_execute(&sql).await.map_err(&failed)?;
@@ -237,12 +237,14 @@ pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned>
     }
     if staged != planned.differing {
         let message = format!(
-            "{}: {} staged rows differ, but {staged} rows of the target belong to them; nothing was changed",
+            "{}: {} staged rows differ, but they match {staged} rows of the target; nothing was changed",
             merge.name(),
             planned.differing
         );
-        return Err(Error::new(Phase::Apply, Kind::Guard, message)
-            .hint("Several rows of the target have one key: make it unique there, or choose another key."));
+        return Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
+            "Several rows of the target have the same key. Make the key unique there, or choose another \
+                   key.",
+        ));
     }
     Ok(planned)
 }

@@ -34,7 +34,7 @@ pub(super) async fn refuse_dangling(
         if keys.is_empty() {
             continue;
         }
-        let failed = merge.fails("locking the rows that vanish from");
+        let failed = merge.fails("locking the rows to be deleted from");
         client.execute(&lock_sql(merge), &[]).await.map_err(failed)?;
     }
     for (merge, planned) in merges.iter().zip(planned) {
@@ -101,23 +101,25 @@ fn lock_sql(merge: &Merge<'_>) -> String {
 }
 
 async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
-    let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
+    let what = format!("searching {} for references to rows to be deleted from", key.from.plain());
     let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
     match row.get::<_, Option<&str>>(2) {
         Some(fate::REPLACED) => Err(refuse_action(
             &row,
             merge,
             key,
-            "refer to rows that must be deleted and inserted again, which sets off ON DELETE",
-            "An UPDATE cannot write rows that exchange values of a unique index or of an exclusion constraint, nor an identity \
-             column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON DELETE NO ACTION.",
+            "reference rows that must be deleted and inserted again, which would trigger ON DELETE",
+            "UPDATE cannot swap values of a unique index or an exclusion constraint between rows, nor change \
+             an identity column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON \
+             DELETE NO ACTION.",
         )),
         Some(fate::REWRITTEN) => Err(refuse_action(
             &row,
             merge,
             key,
-            "refer to rows whose key has an equal value with another spelling in the source, which sets off ON UPDATE",
-            "Spell the key in the source as on the target or the reverse, or make the foreign key ON UPDATE NO ACTION.",
+            "reference rows whose key is equal to the source's but spelled differently, which would trigger \
+             ON UPDATE",
+            "Spell the key the same way in source and target, or make the foreign key ON UPDATE NO ACTION.",
         )),
         _ => dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name),
     }

@@ -55,7 +55,7 @@ pub(super) async fn write(
         let written = u64::try_from(row.get::<_, i64>(i)).unwrap_or(0);
         if written != part.rows {
             let message = format!(
-                "{}: {} rows were to be written but {written} were; nothing was changed",
+                "{}: {} rows were planned but {written} were written; nothing was changed",
                 part.what, part.rows
             );
             return Err(Error::new(Phase::Apply, Kind::Guard, message).hint(triggers::keeping_out(part.plan)));

@@ -87,7 +87,7 @@ pub(super) fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Res
     if attached.columns.iter().map(|column| &column.name).eq(planned) {
         return Ok(());
     }
-    let message = format!("the columns of {} were changed during the run", plan.name.plain());
+    let message = format!("the columns of {} changed during the run", plan.name.plain());
     Err(Error::new(Phase::Apply, Kind::Schema, message).hint("Run again."))
 }
 
@@ -166,7 +166,7 @@ async fn build_all<'a>(
     client
         .batch_execute("set lock_timeout = 0")
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "ending the building of new tables", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "finishing the new tables", &e))?;
     fail::fail_point!("swap.built");
     let took = began.elapsed();
     built.iter_mut().for_each(|table| table.took = context.early.took + took);
@@ -222,7 +222,8 @@ async fn fill(client: &Client, schemas: &Schemas, table: &Ready<'_>, new: &Table
     let sql = format!("insert into {new} ({columns}){overriding} select {columns} from {staging}");
     let rows = client.execute(&sql, &[]).await.map_err(failed)?;
     if rows != table.staged {
-        let message = format!("{}: {} rows were staged but {rows} inserted", plan.name.plain(), table.staged);
+        let message =
+            format!("{}: {} rows were staged, but {rows} were inserted", plan.name.plain(), table.staged);
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
     Notes::of(schemas, plan.entry).take(client, Note::Filled, 0).await?;
@@ -233,7 +234,7 @@ async fn fill(client: &Client, schemas: &Schemas, table: &Ready<'_>, new: &Table
 /// INSERT.
 pub(super) async fn with_empty_path<T>(client: &Client, read: impl Future<Output = Result<T>>) -> Result<T> {
     let failed =
-        |e: tokio_postgres::Error| Error::pg(Phase::Apply, "reading what is attached to a table", &e);
+        |e: tokio_postgres::Error| Error::pg(Phase::Apply, "reading the objects attached to a table", &e);
     client.batch_execute("begin; set local search_path = ''").await.map_err(failed)?;
     let done = read.await?;
     client.batch_execute("commit").await.map_err(failed)?;
@@ -255,7 +256,10 @@ async fn complete<'a>(
         })?;
     let new: Oid = row.get(0);
     let not_carried = making.attached.table.invalid_indexes.iter().map(|index| {
-        format!("index {index} is invalid, as CREATE INDEX CONCURRENTLY leaves one when it fails: it is not carried over")
+        format!(
+            "index {index} is invalid, probably left by a failed CREATE INDEX CONCURRENTLY: it is not \
+                 carried over"
+        )
     });
     Ok(Built {
         table,
@@ -303,7 +307,10 @@ impl Built<'_> {
         let now = progress_marks::written(client, self.pair.live).await.ok()?;
         (now > before).then(|| {
             let rows = now - before;
-            format!("others wrote to the table during the run ({rows} rows inserted, updated or deleted): that is overwritten")
+            format!(
+                "other sessions wrote to the table during the run ({rows} rows inserted, updated or \
+                     deleted): their changes are overwritten"
+            )
         })
     }
 }

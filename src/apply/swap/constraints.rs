@@ -60,7 +60,7 @@ fn create(table: &Making<'_>, index: &Index) -> Result<String> {
 
 fn renamed(table: &Making<'_>, definition: &str, word: &str) -> Result<String> {
     retarget(definition, word, &table.attached.table.live, &table.new.to_string()).ok_or_else(|| {
-        let message = format!("{}: not understood: {definition}", table.name());
+        let message = format!("{}: cannot parse: {definition}", table.name());
         Error::new(Phase::Apply, Kind::Internal, message)
     })
 }
@@ -167,7 +167,7 @@ pub(super) async fn add_foreign_keys(
             Some((oid, name)) => match all.iter().find(|other| other.plan.oid == *oid) {
                 Some(other) => retarget(&constraint.definition, "REFERENCES", name, &other.new.to_string())
                     .ok_or_else(|| {
-                    let message = format!("{}: not understood: {}", table.name(), constraint.definition);
+                    let message = format!("{}: cannot parse: {}", table.name(), constraint.definition);
                     Error::new(Phase::Apply, Kind::Internal, message)
                 })?,
                 None => constraint.definition.clone(),
@@ -201,7 +201,7 @@ async fn patiently(context: &Context<'_>, client: &Client, table: &Making<'_>, s
         if error.kind() != Kind::Lock || rolled_back.is_err() || began.elapsed() + pause > context.lock_wait {
             return Err(error);
         }
-        context.books.waiting(attempt, "whoever holds a lock on a table that it references");
+        context.books.waiting(attempt, "a session that holds a lock on a referenced table");
         tokio::time::sleep(pause).await;
         attempt += 1;
     }

@@ -47,7 +47,7 @@ impl KeptOptions {
             .replace("{tables}", &literal(&format!("{{{}}}", tables.join(","))))
             .replace("{schema}", &literal(schema.as_str()));
         let messages = client.simple_query(&sql).await.map_err(|e| {
-            Error::pg(Phase::Apply, "finding the options that the server keeps for itself", &e)
+            Error::pg(Phase::Apply, "finding the storage options that only the server can set", &e)
         })?;
         let name = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),

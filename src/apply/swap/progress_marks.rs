@@ -73,7 +73,7 @@ impl Notes {
 }
 
 fn failed(error: &tokio_postgres::Error) -> Error {
-    Error::pg(Phase::Apply, "noting what of a new table is done", error)
+    Error::pg(Phase::Apply, "recording the progress of a new table", error)
 }
 
 /// Rows that were ever inserted, updated or deleted, as the server's statistics know by now.

@@ -11,7 +11,7 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
         return Some("it has a scope".to_owned());
     }
     if case.is_shared {
-        return Some("another entry of the config fills it, too".to_owned());
+        return Some("another entry of the config fills it as well".to_owned());
     }
     if let Some(refusal) = case.table.storage.swap_refusal() {
         return Some(refusal);
@@ -20,7 +20,7 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
         return Some("it is a partition".to_owned());
     }
     if !target.is_permanent {
-        return Some("it is UNLOGGED, so that a crash would empty what is being built".to_owned());
+        return Some("it is UNLOGGED, so a crash would empty the new table while it is built".to_owned());
     }
     if !target.rights.owner {
         return Some("the role does not own it".to_owned());
@@ -37,8 +37,8 @@ fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
         let fate = (case.fate)(&key.to)?;
         (fate.method == ApplyMethod::Delta && matches!(key.on_delete, Action::None | Action::Restrict)).then(|| {
             format!(
-                "{}, which it references ({}), is applied by delta in the same transaction, and its rows that vanish \
-                 would be referenced by the old table",
+                "{}, which it references ({}), is applied by delta in the same transaction, and the old table \
+                 would still reference the rows that delta deletes",
                 key.to.plain(),
                 key.name.as_str()
             )
@@ -77,5 +77,5 @@ const BYTES_MIN: u64 = 64 << 20;
 /// What speaks against it.
 pub(super) fn drawback(case: &Case<'_>) -> Option<String> {
     let bytes = case.table.bytes.max(case.table.target_bytes);
-    (bytes < BYTES_MIN).then(|| "would disturb more than it spares: the table is small".to_owned())
+    (bytes < BYTES_MIN).then(|| "would disturb more than it saves: the table is small".to_owned())
 }

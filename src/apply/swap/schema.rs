@@ -87,7 +87,7 @@ pub(crate) async fn runs(client: &Client) -> Result<Vec<String>> {
     let rows = client
         .query(include_str!("runs.sql"), &[])
         .await
-        .map_err(|e| Error::pg(Phase::Clean, "looking for tables that dead runs made", &e))?;
+        .map_err(|e| Error::pg(Phase::Clean, "looking for tables left by dead runs", &e))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

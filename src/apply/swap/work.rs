@@ -92,7 +92,7 @@ impl<'a> Workers<'a> {
                     self.others.push(session);
                 }
                 Err(error) => {
-                    tracing::debug!(phase = %Phase::Apply, %error, "no more sessions to build with");
+                    tracing::debug!(phase = %Phase::Apply, %error, "could not open another session for building");
                     return;
                 }
             }

@@ -81,7 +81,7 @@ pub(super) struct Attached {
 /// [`Kind::Schema`] if the table is gone; the server's.
 pub(super) async fn read(client: &Client, schema: &Ident, live: Oid, name: &TableName) -> Result<Attached> {
     let failed = |e: tokio_postgres::Error| {
-        Error::pg(Phase::Apply, format!("reading what is attached to {}", name.plain()), &e)
+        Error::pg(Phase::Apply, format!("reading the objects attached to {}", name.plain()), &e)
     };
     let read = |sql: &'static str| async move { client.query(sql, &[&live]).await.map_err(failed) };
     let (kept_options, table, columns, sequences, indexes, constraints) = futures::try_join!(
@@ -93,7 +93,7 @@ pub(super) async fn read(client: &Client, schema: &Ident, live: Oid, name: &Tabl
         read(include_str!("constraints.sql")),
     )?;
     let table = table.first().map(|row| Table::from_row(row, &kept_options)).ok_or_else(|| {
-        let message = format!("{} was dropped or exchanged during the run", name.plain());
+        let message = format!("{} was dropped or replaced during the run", name.plain());
         Error::new(Phase::Apply, Kind::Schema, message).hint("Run again.")
     })?;
     Ok(Attached {
@@ -237,15 +237,16 @@ impl Target<'_> {
     }
 
     fn statement(&self, row: &Row) -> Result<String> {
-        row.get::<_, Option<String>>("statement").ok_or_else(|| self.unknown("a statement that is NULL"))
+        row.get::<_, Option<String>>("statement").ok_or_else(|| self.unknown("a definition that is NULL"))
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> Error {
-        Error::pg(Phase::Apply, format!("reading what is attached to {}", self.live_name), error)
+        Error::pg(Phase::Apply, format!("reading the objects attached to {}", self.live_name), error)
     }
 
     fn unknown(&self, definition: &str) -> Error {
-        let message = format!("what is attached to {} is not understood: {definition}", self.live_name);
+        let message =
+            format!("cannot parse the definition of an object attached to {}: {definition}", self.live_name);
         Error::new(Phase::Apply, Kind::Internal, message)
     }
 }

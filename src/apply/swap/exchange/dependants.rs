@@ -60,11 +60,14 @@ pub(super) fn refuse_left_behind(bound: &Bound, left: &[Dependant]) -> Result<()
         bound.known.iter().any(|known| known.oid == one.oid && known.catalog == one.catalog)
     };
     if let Some(Dependant { description, .. }) = left.iter().find(|dependant| !is_known(dependant)) {
-        let message = format!("{description} was bound to a table while its exchange was being prepared");
+        let message = format!(
+            "{description} became dependent on a table while the exchange was being \
+                               prepared"
+        );
         return Err(Error::new(Phase::Apply, Kind::Lock, message));
     }
     let Some(Dependant { description, .. }) = left.first() else { return Ok(()) };
-    let message = format!("{description} would go on using the old table; nothing was changed");
+    let message = format!("{description} would keep using the old table; nothing was changed");
     Err(Error::new(Phase::Apply, Kind::Guard, message).hint(HINT))
 }
 
@@ -76,14 +79,16 @@ async fn refuse_obstacles(client: &Client, pairs: &[Pair]) -> Result<()> {
     let found = obstacles.into_iter().find_map(|(oid, why)| {
         let pair = pairs.iter().find(|pair| pair.live == oid)?;
         Some(format!(
-            "{} cannot be exchanged any more: {why}; that is new since the run began, and the table is untouched",
+            "{} can no longer be exchanged: {why}; this changed since the run began, and the table is \
+             untouched",
             pair.name.plain()
         ))
     });
     found.map_or(Ok(()), |message| Err(Error::new(Phase::Apply, Kind::Refused, message).hint(HINT)))
 }
 
-const HINT: &str = "Another method leaves the table itself in its place: apply = \"delta\", which needs a key, \"delete\" or \"truncate\".";
+const HINT: &str = "Choose a method that keeps the table itself: apply = \"delta\", which needs a key, \
+                    \"delete\" or \"truncate\".";
 
 fn failed(error: &tokio_postgres::Error) -> Error {
     Error::pg(Phase::Apply, "reading what depends on the tables", error)
@@ -107,7 +112,7 @@ pub(super) async fn read(
     let handled = ["pg_constraint", "pg_rewrite", "pg_policy", "pg_proc", "pg_publication_rel"];
     if let Some(other) = found.iter().find(|dependant| !handled.contains(&dependant.catalog.as_str())) {
         let message =
-            format!("{} depends on a table that is to be exchanged; nothing was changed", other.description);
+            format!("{} depends on a table to be exchanged; nothing was changed", other.description);
         return Err(Error::new(Phase::Apply, Kind::Refused, message).hint(HINT));
     }
     let of = |catalog: &str| -> Vec<Oid> {

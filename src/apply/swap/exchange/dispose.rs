@@ -61,7 +61,7 @@ fn held_up(error: Error, what: &str, holders: &[Holder]) -> Error {
     if holders.is_empty() {
         return error;
     }
-    let message = format!("{what}: somebody is in the way: {}", blockers::words(holders));
+    let message = format!("{what}: blocked by {}", blockers::words(holders));
     Error::new(Phase::Clean, Kind::Lock, message)
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn take(
     let rows = client
         .query(query, &[&tables, &others, &kept_options.names()])
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "reading what is attached to the tables", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "reading the objects attached to the tables", &e))?;
     Ok(Fingerprint(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }
 
@@ -94,7 +94,7 @@ impl Fingerprint {
     /// [`Kind::Lock`]: the exchange is prepared anew, and tried again.
     pub(super) fn refuse_change(&self, now: &Self) -> Result<()> {
         let Some(difference) = self.difference(now) else { return Ok(()) };
-        let message = format!("somebody changed a table while its exchange was being prepared: {difference}");
+        let message = format!("a table changed while its exchange was being prepared: {difference}");
         Err(Error::new(Phase::Apply, Kind::Lock, message))
     }
 
@@ -106,7 +106,7 @@ impl Fingerprint {
         let Some(difference) = self.difference(after) else { return Ok(()) };
         let message = format!("the exchange would change {difference}; it was rolled back");
         Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
-            "Use a method that leaves the table itself in its place: apply = \"delta\", \"delete\" or \"truncate\".",
+            "Choose a method that keeps the table itself: apply = \"delta\", \"delete\" or \"truncate\".",
         ))
     }
 }

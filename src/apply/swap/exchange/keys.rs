@@ -190,7 +190,7 @@ impl Key {
         before: Option<&TableName>,
     ) -> Result<()> {
         let doing = format!(
-            "searching {} for rows that refer to what vanishes from {}",
+            "searching {} for references to rows that would vanish from {}",
             self.from.plain(),
             what.plain()
         );

@@ -74,7 +74,7 @@ pub(in crate::apply) async fn settle(
         let recorded = context.books.owe(client, &keys).await;
         warnings.extend(left.iter().map(|(key, error)| {
             format!(
-                "{} of {} is not validated yet: {error}; the next run tries again",
+                "{} of {} is not validated yet: {error}; the next run retries",
                 key.constraint,
                 key.table().plain()
             )
@@ -84,8 +84,7 @@ pub(in crate::apply) async fn settle(
     fail::fail_point!("swap.validated");
     if let Err(error) = remove_old(client, prepared, patience).await {
         let old: Vec<String> = prepared.pairs.iter().map(|pair| pair.old_table().plain()).collect();
-        warnings
-            .push(format!("{} could not be removed yet: {error}; the next run tries again", old.join(", ")));
+        warnings.push(format!("{} could not be removed yet: {error}; the next run retries", old.join(", ")));
     }
     warnings
 }
@@ -101,7 +100,7 @@ async fn remove_old(client: &Client, prepared: &Prepared, patience: Patience) ->
 /// Waits for whatever is running in the database now, [`BODY_WAIT`] at most: a statement that was about to call a function may
 /// have read its body, which names the old table, and nothing but its own transaction tells so.
 async fn wait_for_bodies(client: &Client) -> Result<()> {
-    let failed = |e| Error::pg(Phase::Clean, "waiting for statements that may use an old table", &e);
+    let failed = |e| Error::pg(Phase::Clean, "waiting for statements that may still use an old table", &e);
     let sql = "select array(
          select pg_catalog.format('%s %s', l.virtualtransaction, l.pid) from pg_catalog.pg_locks l
          join pg_catalog.pg_stat_activity a on a.pid = l.pid
