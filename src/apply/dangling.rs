@@ -1,15 +1,15 @@
-//! Rows that stay and refer to rows that vanish: what follows when a search has found some.
+//! Fails when a search has found remaining rows that reference rows to be deleted.
 
 use tokio_postgres::Row;
 
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName, plain};
 
-/// As many keys are named in an error.
+/// The most keys shown in an error.
 pub(super) const KEYS_SHOWN: usize = 5;
 
-/// Fails if rows of `from` were found that refer by `key` to what vanishes from `table`. `found` has their number, and the
-/// first of their keys as text.
+/// Fails if rows of `from` reference rows of `table` that vanish, through the foreign key `key`. `found` holds their number
+/// and the first of their keys as text.
 ///
 /// # Errors
 /// [`Kind::Guard`] with both.

@@ -1,4 +1,4 @@
-//! `delta`: only what differs is deleted, updated and inserted. Writers wait for the differences, readers never.
+//! `delta`: deletes, updates and inserts only the differences. Writers wait while they are written; readers never wait.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};

@@ -1,4 +1,4 @@
-//! `direct`: TRUNCATE and COPY straight into the live table, one transaction. Least total time, longest lock.
+//! `direct`: TRUNCATE and COPY straight into the live table, in one transaction. Least total time, longest lock.
 
 use std::pin::pin;
 
@@ -97,8 +97,8 @@ impl Exchange for Direct {
     }
 }
 
-/// The binary form of one type is not always refused as that of another, and the plan may be hours old. By now the table is
-/// locked.
+/// Fails if the column types differ from the plan, which may be hours old. Binary input of one type is not always refused as
+/// input of another. The table is locked by this point.
 async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> {
     let name = table.plan.name.plain();
     let names: Vec<&str> = table.plan.columns.iter().map(|column| column.name.as_str()).collect();
@@ -114,7 +114,7 @@ async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> 
         .hint("Run again."))
 }
 
-/// The same error with the number of the row that it is about, which its CONTEXT has after the table's name.
+/// Adds the number of the row in question to an error. Its CONTEXT has it after the table's name.
 fn with_row(error: Error, table: &TableName) -> Error {
     let context = error.server_error().and_then(|server| server.context.0.as_deref()).unwrap_or_default();
     let place = context.split_once(&format!("COPY {}", table.name.as_str()));
@@ -132,7 +132,7 @@ fn with_row(error: Error, table: &TableName) -> Error {
     }
 }
 
-/// Copies a table's rows from the source; returns how many, after both servers have agreed on it.
+/// Copies a table's rows from the source. Returns their number once both servers agree on it.
 async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let name = table.plan.name.plain();
     let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, format!("copying into {name}"), &e);

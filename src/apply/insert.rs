@@ -1,4 +1,4 @@
-//! `strategy = "insert"`: rows whose key is new are inserted. Rows that are there are left alone.
+//! `strategy = "insert"`: inserts rows whose key is new. Existing rows stay as they are.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};
@@ -12,7 +12,7 @@ pub(super) const INSERT: MergeMethod = MergeMethod {
     refusal,
 };
 
-/// LOCK TABLE asks for one of these rights for a lock that keeps writers out (manual, LOCK).
+/// LOCK TABLE requires one of these privileges for a lock that blocks writers (manual, LOCK).
 fn refusal(case: &Case<'_>) -> Option<String> {
     let rights = &case.target.rights;
     let may_lock = rights.update || rights.delete || rights.truncate;

@@ -1,4 +1,4 @@
-//! `strategy = "upsert"`: rows are inserted, or update the row with their key if it is in scope. Nothing is deleted.
+//! `strategy = "upsert"`: inserts rows, or updates the row with their key if it is in scope. Deletes nothing.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};

@@ -1,4 +1,4 @@
-//! One statement that deletes, updates and inserts what differs, in all tables of a group.
+//! One statement that deletes, updates and inserts the differences in all tables of a group.
 
 use tokio_postgres::Client;
 
@@ -10,7 +10,7 @@ use crate::pg::catalog::Identity;
 use crate::pg::name::{Ident, list};
 use crate::plan::TablePlan;
 
-/// A part of the statement, and how many rows it is to write.
+/// A part of the statement, and the number of rows that it must write.
 struct Part<'a> {
     plan: &'a TablePlan,
     name: String,
@@ -21,11 +21,11 @@ struct Part<'a> {
 
 /// Writes the differences of all tables.
 ///
-/// The parts of a WITH run in no particular order unless they refer to each other; these do, so that unique values are let
-/// go of before others take them.
+/// The parts of a WITH run in no particular order unless they reference each other. These do, so that unique values are
+/// released before other rows take them.
 ///
 /// # Errors
-/// [`Kind::Guard`] when other rows were written than were planned; the server's.
+/// [`Kind::Guard`] when the number of written rows differs from the plan; any server error.
 pub(super) async fn write(
     client: &Client,
     merges: &[Merge<'_>],
@@ -68,7 +68,7 @@ fn count_of(part: &str) -> String {
     format!("(select pg_catalog.count(*) from {part})")
 }
 
-/// A condition that is true once these parts are done.
+/// Returns a condition that is true once these parts are done.
 fn after(parts: &[String]) -> String {
     if parts.is_empty() {
         return String::new();
@@ -77,7 +77,7 @@ fn after(parts: &[String]) -> String {
     format!(" and {} >= 0", counts.join(" + "))
 }
 
-/// Whether the live row `t` is where the change `c` is to be made.
+/// The condition that the live row `t` is the one to which the change `c` applies.
 const HERE: &str = "t.ctid = c.t_place and t.tableoid = c.t_part";
 
 fn part<'a>(merge: &Merge<'a>, step: &str, rows: u64, sql: impl FnOnce() -> String) -> Option<Part<'a>> {
@@ -108,7 +108,7 @@ fn updates<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
     let plan = merge.table.plan;
     let compared = merge.sides.compared(!merge.policy.removes);
     let identifying = merge.sides.identifying(&compared);
-    // An identity that is GENERATED ALWAYS takes no value by an UPDATE.
+    // UPDATE cannot set an identity column GENERATED ALWAYS.
     let is_updatable = |i: &usize| plan.columns[*i].identity != Some(Identity::Always);
     let all: Vec<usize> = (0..plan.columns.len()).filter(is_updatable).collect();
     let others: Vec<usize> = all.iter().copied().filter(|i| !identifying.contains(i)).collect();
@@ -145,7 +145,7 @@ fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
             change::INSERT
         )
     };
-    // What is not loaded comes back as it was: the statement still sees the rows that it has deleted.
+    // Columns that are not loaded keep their values: the statement still sees the rows that it has deleted.
     let bring_back = || {
         let is_left =
             |column: &&crate::pg::catalog::Column| !column.generated && !plan.is_loaded(&column.name);
@@ -171,7 +171,7 @@ fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
     inserted.into_iter().chain(part(merge, "replaced", planned.replaces, bring_back)).collect()
 }
 
-/// The values of a staged row `s`; the first notes the row if it `is_traced`.
+/// Returns the values of a staged row `s`. The first one traces the row if `is_traced`.
 fn values<'a>(entry: usize, columns: impl Iterator<Item = &'a Ident>, is_traced: bool) -> Vec<String> {
     let mut values: Vec<String> = columns.map(|column| format!("s.{column}")).collect();
     if let Some(first) = values.first_mut().filter(|_| is_traced) {

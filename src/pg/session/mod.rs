@@ -63,7 +63,7 @@ impl Session {
     /// Fails if the server turned read-only after the session was opened, or was so even then.
     ///
     /// # Errors
-    /// [`Kind::Refused`] if it did; the server's.
+    /// [`Kind::Refused`] if it did; any server error.
     pub(crate) async fn refuse_read_only(&self, phase: Phase) -> Result<()> {
         let asked = self.client.query_one(READ_ONLY, &[]).await;
         let row = asked.map_err(|e| Error::pg(phase, "checking whether the target is read-only", &e))?;
