@@ -260,11 +260,11 @@ fn a_server_that_cannot_be_reached() {
         (
             format!("postgresql://nobody@{label}"),
             format!("cannot connect to {label}: connection refused"),
-            "Is the server running",
+            "Check that the server is running",
         ),
         (
             "postgresql://nobody@no-such-host.invalid/a".to_owned(),
-            "cannot connect to no-such-host.invalid:5432/a: the name no-such-host.invalid does not resolve"
+            "cannot connect to no-such-host.invalid:5432/a: host name no-such-host.invalid does not resolve"
                 .to_owned(),
             "name resolution",
         ),
@@ -494,7 +494,7 @@ fn files_straight_into_a_live_table() {
     let outcome = program.run(&["plan"]);
     assert_eq!(outcome.code, Some(2), "{outcome}");
     assert!(
-        outcome.stderr.contains("its rows come from files, of which bad ones are found in staging"),
+        outcome.stderr.contains("its rows come from files, and bad rows of files are found in staging"),
         "{outcome}"
     );
 }

@@ -179,7 +179,7 @@ fn no_action_of_a_foreign_key_runs_because_of_another_spelling_of_an_equal_key()
                 assert_eq!(list(&pair.target, "id, v", "p"), "1.00|new 2.00|new 3|new");
                 continue;
             }
-            let said = ["1 rows of public.outside (outside_p_id_fkey)", "sets off ON UPDATE: id=1.0"];
+            let said = ["1 rows of public.outside (outside_p_id_fkey)", "would trigger ON UPDATE: id=1.0"];
             fails(&outcome, "public.p", &said);
             assert_eq!(list(&pair.target, "id, v", "p"), "1.0|old 2.0|old 3|old", "{action}");
             // Only what the run does not load counts: its own rows follow the key until the next run.

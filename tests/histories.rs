@@ -66,7 +66,7 @@ fn a_source_that_was_restored_from_a_cold_copy_is_read_whole() {
     let kept = copied(&server.data_dir());
     server.start_again().unwrap();
     // One full run after each start.
-    reads_all(&program, "started anew since the last run");
+    reads_all(&program, "the source server was restarted");
     pair.source.run("update t set v = 'before restore' where id = 1");
     let lost = number(&pair);
     reads(&program, 1);
@@ -81,7 +81,7 @@ fn a_source_that_was_restored_from_a_cold_copy_is_read_whole() {
         "update t set v = v where id = 2; update t set v = v where id = 2; update t set v = v where id = 2",
     );
     assert_eq!(number(&pair), lost, "the number is given out again");
-    reads_all(&program, "started anew since the last run");
+    reads_all(&program, "the source server was restarted");
     assert_same_contents(&pair.source, &pair.target, "t");
     let history = |recorded: &str| recorded.split('@').nth(1).unwrap().rsplit_once('/').unwrap().0.to_owned();
     assert_eq!(history(&recorded(&pair)), history(&before), "identifier and timeline are as they were");
@@ -112,7 +112,7 @@ fn on_a_standby_no_number_is_recorded_and_its_promotion_is_another_history() {
     pair.source.run("select pg_promote()");
     pair.target
         .run(&format!("update bulkload.sync_state set watermark = '{before}' where table_name = 'public.t'"));
-    reads_all(&program, "on another timeline than at the last run");
+    reads_all(&program, "on a different timeline than at the last run");
     pair.source.run("update t set v = 'new' where id = 1");
     reads(&program, 1);
 }
@@ -179,8 +179,8 @@ fn a_server_that_is_restarted_between_plan_and_snapshot_is_not_read_by_its_numbe
     run.go();
     let outcome = run.wait();
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    assert!(outcome.stderr.contains("started anew since the last run"), "{outcome}");
-    reads_all(&program_of_world, "started anew since the last run");
+    assert!(outcome.stderr.contains("the source server was restarted"), "{outcome}");
+    reads_all(&program_of_world, "the source server was restarted");
 }
 
 #[test]

@@ -258,10 +258,10 @@ fn transaction_numbers_of_another_server_mean_nothing() {
     for (change, reason) in [
         (
             "regexp_replace(watermark, '@[0-9]+', '@12345')",
-            "the source is another server than at the last run",
+            "the source is a different server than at the last run",
         ),
-        ("regexp_replace(watermark, '/[0-9A-F]{8}/', '/0000000A/')", "the source is on another timeline"),
-        ("regexp_replace(watermark, 'T.*', 'T00:00:00.000000Z')", "the source's server was started anew"),
+        ("regexp_replace(watermark, '/[0-9A-F]{8}/', '/0000000A/')", "the source is on a different timeline"),
+        ("regexp_replace(watermark, 'T.*', 'T00:00:00.000000Z')", "the source server was restarted"),
         ("split_part(watermark, '/', 1)", "lacks the timeline and the start time of the source's server"),
         ("'9' || watermark", "went back"),
         ("'yesterday'", "is not a transaction number"),

@@ -125,11 +125,11 @@ fn a_prepared_transaction_that_holds_a_lock_is_named_with_what_ends_it() {
         let outcome = scene.program(apply, "lock_timeout = '100ms'\nlock_wait = '1s'").sync();
         assert_eq!(outcome.code, Some(1), "{apply}: {outcome}");
         let error = outcome.table("public.free")["error"].as_str().unwrap().to_owned();
-        let named = format!("in the way: prepared transaction {gid} (role ");
+        let named = format!("blocked by prepared transaction {gid} (role ");
         for words in [
             &named,
             "RowExclusiveLock on free, prepared ",
-            " ago: COMMIT PREPARED or ROLLBACK PREPARED ends it",
+            " ago: end it with COMMIT PREPARED or ROLLBACK PREPARED",
         ] {
             assert!(error.contains(words), "{apply}, {words}: {error}");
         }

@@ -40,7 +40,7 @@ fn loses_commit(what: Lost, apply: &str, retries: u32) -> (Scene, Outcome) {
     running.go();
     let outcome = running.wait();
     assert!(proxy.has_lost());
-    assert!(outcome.stderr.contains("what became of it"), "{outcome}");
+    assert!(outcome.stderr.contains("asking the server for the transaction's status"), "{outcome}");
     (scene, outcome)
 }
 
@@ -85,7 +85,7 @@ fn rejects_are_taken_out_and_counted_once_though_the_reply_is_lost() {
         let outcome = program.sync();
         assert!(proxy.has_lost());
         succeeds(&scene, &outcome);
-        assert!(!outcome.stderr.contains("what became of it"), "{outcome}");
+        assert!(!outcome.stderr.contains("asking the server for the transaction's status"), "{outcome}");
         let child = outcome.table("public.child");
         let figures =
             ["extracted", "rejected", "staged", "inserted"].map(|figure| child[figure].as_u64().unwrap());

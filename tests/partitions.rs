@@ -198,7 +198,7 @@ fn a_partition_that_is_loaded_by_itself_has_its_parents_key_once() {
     assert_eq!(outcome.code, Some(1), "{outcome}");
     let error = outcome.report()["tables"].to_string();
     assert!(
-        error.contains("public.ref (to_parts) stay and refer to rows that would vanish: id=7"),
+        error.contains("public.ref (to_parts) would still reference rows to be deleted: id=7"),
         "{error}"
     );
     assert_eq!(ids(&pair.target, "ref"), "1 3 11 13 25");
@@ -598,11 +598,11 @@ fn no_row_is_left_that_refers_to_one_that_vanishes_from_a_partition() {
     for (row, error) in [
         (
             "insert into parts values (3); insert into r values (3, 3)",
-            "1 rows of public.r (to_a) stay and refer to rows that would vanish: id=3",
+            "1 rows of public.r (to_a) would still reference rows to be deleted: id=3",
         ),
         (
             "delete from r where id = 3; insert into parts values (103); insert into q values (1, 103)",
-            "1 rows of public.q_1 (of_q1) stay and refer to rows that would vanish: id=103",
+            "1 rows of public.q_1 (of_q1) would still reference rows to be deleted: id=103",
         ),
     ] {
         pair.target.run(row);
@@ -650,7 +650,7 @@ fn a_row_that_leaves_a_partition_is_gone_for_who_refers_to_it_there() {
     assert_eq!(outcome.code, Some(1), "{outcome}");
     let error = outcome.table("public.p")["error"].as_str().unwrap().to_owned();
     assert!(
-        error.contains("1 rows of public.r (to_a) stay and refer to rows that would vanish: id=1"),
+        error.contains("1 rows of public.r (to_a) would still reference rows to be deleted: id=1"),
         "{error}"
     );
     assert_eq!((rows("id, kind", "p"), rows("id, a", "r")), ("1|a 2|b 3|a".to_owned(), "1|1".to_owned()));
@@ -831,7 +831,7 @@ fn a_key_that_is_not_enforced_judges_nothing_and_one_that_is_not_valid_does() {
     let refused = Bulkload::on(&pair).config(&tables(&["c", "p"], &by("truncate"))).run(&["plan"]);
     assert_eq!(refused.code, Some(2), "{refused}");
     assert!(
-        refused.stderr.contains("public.p references it (whole) by a key that is NOT ENFORCED"),
+        refused.stderr.contains("public.p references it (whole) with a foreign key that is NOT ENFORCED"),
         "{refused}"
     );
     pair.target.run("alter table p drop constraint whole; alter table p add constraint later foreign key (c_id) references c not valid");

@@ -104,11 +104,11 @@ fn assert_stopped(scene: &Scene, outcome: &Outcome) {
     for table in ["public.parent", "public.child", "public.free"] {
         let error = outcome.table(table)["error"].as_str().unwrap().to_owned();
         assert!(
-            error.contains("turned read-only during the run") || error.contains("not applied, because"),
+            error.contains("became read-only during the run") || error.contains("not applied, because"),
             "{error}"
         );
     }
-    assert!(outcome.stdout.contains("turns read-only when its disk is nearly full: enlarge"), "{outcome}");
+    assert!(outcome.stdout.contains("becomes read-only when its disk is nearly full. Enlarge"), "{outcome}");
     scene.assert_old();
     scene.assert_tidy();
 }

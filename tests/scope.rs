@@ -132,7 +132,7 @@ fn rows_that_are_not_in_the_scope_themselves_fail_the_table_before_it_is_applied
         pair.source.run("update t set source = 'M' where id in (2, 4)");
         let before = list(&pair.target, "t.*", "t");
         let config = format!("[[table]]\nname = 't'\nstrategy = '{strategy}'\n{apply}\n{SCOPE}");
-        fails(&sync(&pair, &config), "public.t", &["2 of the rows", "id=2; id=4"]);
+        fails(&sync(&pair, &config), "public.t", &["2 of the source's rows", "id=2; id=4"]);
         assert_eq!(list(&pair.target, "t.*", "t"), before);
     }
 }
@@ -150,7 +150,7 @@ fn a_scope_over_what_the_target_fills_in_is_evaluated_with_it() {
     assert_eq!(list(&pair.target, "id, n, source", "t"), "1|1|D 2|2|D 9|9|M");
     pair.source.run("update t set n = 101 where id = 1");
     let outcome = sync(&pair, "[[table]]\nname = 't'\nscope = \"t.source = 'D' and not big\"\n");
-    fails(&outcome, "public.t", &["1 of the rows", "id=1"]);
+    fails(&outcome, "public.t", &["1 of the source's rows", "id=1"]);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_key_that_is_there_twice_fails_the_table() {
     pair.source.run("create table t (id int primary key, uid text); insert into t values (1, 'a')");
     pair.target.run("create table t (id int primary key, uid text); insert into t values (1, 'a'), (2, 'a')");
     let outcome = sync(&pair, "[[table]]\nname = 't'\napply = 'delta'\nkey = ['uid']\n");
-    fails(&outcome, "public.t", &["1 keys (\"uid\") are there more than once"]);
+    fails(&outcome, "public.t", &["1 keys (\"uid\") occur more than once"]);
     assert_eq!(pair.target.count("t"), 2);
 }
 

@@ -92,7 +92,7 @@ fn tables_that_are_not_empty_need_a_strategy_and_consent() {
     held(&["2|new", "3|new"]);
     let outcome = program.run(&["seed", "t.csv", "--strategy", "replace", "--scope", "id > 2", "--yes"]);
     assert_eq!(outcome.code, Some(1), "a row outside the scope fails the table: {outcome}");
-    assert!(outcome.stdout.contains("or have --scope hold for them"), "{outcome}");
+    assert!(outcome.stdout.contains("or widen --scope"), "{outcome}");
 }
 
 #[test]
@@ -246,9 +246,7 @@ fn rows_that_somebody_writes_while_an_empty_table_is_seeded_stay() {
     running.go();
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert!(
-        outcome.stderr.contains("is not empty any more") || outcome.stdout.contains("is not empty any more")
-    );
+    assert!(outcome.stderr.contains("is no longer empty") || outcome.stdout.contains("is no longer empty"));
     assert_eq!(db.value("select x from k"), "app");
 }
 

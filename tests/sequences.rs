@@ -158,7 +158,7 @@ fn a_role_that_does_not_own_the_sequence_sets_it_if_it_may() {
         .sync();
     let warnings = outcome.table("public.u")["warnings"].to_string();
     assert!(
-        warnings.contains("sequence public.free stands before 41 and the role may not move it"),
+        warnings.contains("sequence public.free is behind 41, and the role may not move it"),
         "{outcome}"
     );
     for (grant, warning, expected) in [

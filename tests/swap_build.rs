@@ -462,7 +462,10 @@ fn writes_that_are_overwritten_are_told() {
     let outcome = running.wait();
     succeeds(&outcome);
     let warnings = outcome.table("public.t")["warnings"].to_string();
-    assert!(warnings.contains("(2 rows inserted, updated or deleted): that is overwritten"), "{warnings}");
+    assert!(
+        warnings.contains("(2 rows inserted, updated or deleted): their changes are overwritten"),
+        "{warnings}"
+    );
     assert_same_contents(&pair.source, &pair.target, "public.t");
 }
 

@@ -251,7 +251,7 @@ fn what_cannot_be_bound_anew_ends_the_swap_and_nothing_is_changed() {
         let before = dump(&pair.target);
         running.go();
         let outcome = running.wait();
-        let words = ["public.t cannot be exchanged any more: ", why, "and the table is untouched"];
+        let words = ["public.t can no longer be exchanged: ", why, "and the table is untouched"];
         fails(&outcome, "public.t", &words);
         assert!(outcome.stdout.contains("apply = \"delta\""), "{outcome}");
         assert_same_dump(&before, &dump(&pair.target), "the schema");

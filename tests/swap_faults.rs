@@ -158,7 +158,7 @@ fn an_old_table_that_somebody_still_reads_is_left_to_the_next_run() {
     assert_eq!(scene.rows(), (New, New));
     let holder = format!("pid {} (the holder, idle in transaction", reader.value("select pg_backend_pid()"));
     let warnings = outcome.report()["tables"].to_string();
-    for words in [&format!("{old}.free"), "could not be removed yet", &holder, "the next run tries again"] {
+    for words in [&format!("{old}.free"), "could not be removed yet", &holder, "the next run retries"] {
         assert!(warnings.contains(words), "{words}: {outcome}");
     }
     assert_ne!(scene.leftovers(), Vec::<String>::new());

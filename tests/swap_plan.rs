@@ -287,8 +287,8 @@ fn auto_swaps_a_large_table_without_a_key_that_nothing_depends_on() {
     pair.target.run("drop view v; insert into t values (1, 'x')");
     pair.source.run("truncate t");
     says(
-        "replace by delete (auto: it has no key; readers never wait, writers wait for its length; \
-         swap would disturb more than it spares: the table is small)",
+        "replace by delete (auto: it has no key; readers never wait; writers wait until the transaction ends; \
+         swap would disturb more than it saves: the table is small)",
     );
     enlarge(&pair.target, "t");
     says("replace by swap (auto: it has no key; everyone waits for milliseconds, whatever the size)");

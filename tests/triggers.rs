@@ -52,7 +52,7 @@ fn plan_and_check_name_the_triggers_that_fire() {
         outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let stamp =
-        "trigger b_stamp (BEFORE UPDATE OF v, each row that its WHEN allows, calls public.stamp) fires";
+        "trigger b_stamp (BEFORE UPDATE OF v, each row that satisfies its WHEN, calls public.stamp) fires";
     let note = "trigger a_note (AFTER INSERT, each row, calls public.note) fires";
     let empty = "d_empty (AFTER TRUNCATE, each statement, calls public.note) fires";
     let clash = "trigger a_note writes to public.log, which this run also loads; triggers = \"off\"";
@@ -132,7 +132,7 @@ fn changed_rows_are_told_whatever_writes_them() {
             "{method}: {warnings}"
         );
         assert_eq!(
-            warnings.contains("1 row is not on the target under the staged key: a trigger (shout)"),
+            warnings.contains("1 row is missing from the target under the staged key: a trigger (shout)"),
             is_told,
             "{method}: {warnings}"
         );

@@ -1,4 +1,4 @@
-//! Who is in the way of a lock.
+//! Sessions and prepared transactions that block a lock.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::pg::catalog::Oid;
 use crate::pg::name::literal;
 use crate::plan::method::TableLock;
 
-/// The modes that conflict with a lock, as `pg_locks` names them (manual, table 13.2).
+/// Returns the lock modes that conflict with a lock, as `pg_locks` names them (manual, table 13.2).
 fn conflicting(lock: TableLock) -> &'static [&'static str] {
     match lock {
-        // ROW SHARE does not conflict, but who has it may have locked rows that are to be deleted.
+        // ROW SHARE does not conflict, but its holder may have locked rows that are to be deleted.
         TableLock::ShareRowExclusive => &[
             "RowShareLock",
             "RowExclusiveLock",
@@ -36,16 +36,17 @@ fn conflicting(lock: TableLock) -> &'static [&'static str] {
     }
 }
 
-/// What the names of this program's sessions begin with.
+/// Prefix of the `application_name` of this program's sessions.
 const OWN_SESSIONS: &str = "bulkload/";
 
-/// What can be done about whoever does not go away.
-pub(super) const HINT: &str = "End that transaction (pg_terminate_backend; COMMIT PREPARED or ROLLBACK PREPARED if it is a prepared one), run at a quieter hour, or raise lock_wait.";
+/// Advice about a blocking transaction that does not end.
+pub(super) const HINT: &str = "End that transaction (pg_terminate_backend; for a prepared one, COMMIT \
+                               PREPARED or ROLLBACK PREPARED), run at a quieter hour, or raise lock_wait.";
 
 /// A session or a prepared transaction that holds a lock.
 pub(super) struct Holder {
     words: String,
-    /// It is a session of this program.
+    /// Whether it is a session of this program.
     pub(super) is_ours: bool,
 }
 
@@ -55,24 +56,24 @@ pub(super) fn words(holders: &[Holder]) -> String {
     words.join("; ")
 }
 
-/// Describes who holds what we want, the longest first; empty if they are gone by now.
+/// Describes the holders of conflicting locks, the oldest transaction first; empty if they have ended since.
 pub(super) async fn describe(client: &Client, wanted: &[Wanted]) -> Result<String> {
     let strongest = wanted.iter().map(|w| w.lock).max().unwrap_or(TableLock::AccessExclusive);
     let oids: Vec<Oid> = wanted.iter().map(|w| w.oid).collect();
     Ok(words(&holders(client, &oids, conflicting(strongest)).await?))
 }
 
-/// Describes the sessions that keep sequences from being altered.
+/// Describes the sessions that block altering sequences.
 pub(super) async fn of_sequences(client: &Client, sequences: &[Oid]) -> Result<String> {
     Ok(words(&holders(client, sequences, conflicting(TableLock::ShareRowExclusive)).await?))
 }
 
-/// Describes the sessions that keep everyone from reading a table.
+/// Describes the sessions that block reading a table.
 pub(super) async fn of_a_reader(client: &Client, table: Oid) -> Result<String> {
     Ok(words(&holders(client, &[table], &["AccessExclusiveLock"]).await?))
 }
 
-/// Who keeps tables from being dropped. Names are as SQL.
+/// Returns the sessions that block dropping tables. Names are as SQL.
 pub(super) async fn of_tables(client: &Client, tables: &[String]) -> Result<Vec<Holder>> {
     let sql =
         "select pg_catalog.to_regclass(t.name)::pg_catalog.oid from pg_catalog.unnest($1::text[]) as t (name)
@@ -80,7 +81,7 @@ pub(super) async fn of_tables(client: &Client, tables: &[String]) -> Result<Vec<
     let rows = client
         .query(sql, &[&tables])
         .await
-        .map_err(|e| Error::pg(Phase::Clean, "looking for who holds the lock", &e))?;
+        .map_err(|e| Error::pg(Phase::Clean, "looking up the blocking sessions", &e))?;
     let oids: Vec<Oid> = rows.iter().map(|row| row.get(0)).collect();
     holders(client, &oids, conflicting(TableLock::AccessExclusive)).await
 }
@@ -89,7 +90,7 @@ async fn holders(client: &Client, oids: &[Oid], modes: &[&str]) -> Result<Vec<Ho
     let rows = client
         .query(include_str!("blockers.sql"), &[&oids, &modes])
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "looking for who holds the lock", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "looking up the blocking sessions", &e))?;
     Ok(rows.iter().map(holder).collect())
 }
 
@@ -104,8 +105,8 @@ fn holder(row: &Row) -> Holder {
             format!("pid {pid} ({application}, {state}, {mode} on {relation}, transaction {age} old)")
         }
         (None, Some(gid)) => format!(
-            "prepared transaction {} (role {application}, {mode} on {relation}, prepared {age} ago: \
-             COMMIT PREPARED or ROLLBACK PREPARED ends it)",
+            "prepared transaction {} (role {application}, {mode} on {relation}, prepared {age} ago: end it \
+             with COMMIT PREPARED or ROLLBACK PREPARED)",
             literal(gid)
         ),
         (None, None) => format!("a prepared transaction ({mode} on {relation})"),

@@ -1,4 +1,4 @@
-//! The COMMIT of a group, and what became of it when nobody answered.
+//! Commits a group, and finds out whether the commit succeeded if the reply is lost.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use super::{Context, Outcome};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::session::{self, Session};
 
-/// How long a transaction whose COMMIT was not answered is asked for its fate.
+/// How long to ask for the status of a transaction whose COMMIT got no reply.
 const RESOLVE_WAIT: Duration = Duration::from_secs(60);
 
-/// Between two times that it is asked.
+/// Pause between two such queries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The number of the session's transaction.
+/// Returns the ID of the session's transaction.
 pub(super) async fn transaction_id(session: &Session) -> Result<String> {
     let sql = if session.server_version >= 130_000 {
         "select pg_catalog.pg_current_xact_id()::text"
@@ -29,7 +29,7 @@ pub(super) async fn transaction_id(session: &Session) -> Result<String> {
     Ok(row.get(0))
 }
 
-/// Commits. If the reply is lost, asks the server what became of the transaction.
+/// Commits. If the reply is lost, asks the server whether the transaction committed.
 pub(super) async fn commit(
     context: &Context<'_>,
     session: &Session,
@@ -41,13 +41,13 @@ pub(super) async fn commit(
     if !error.is_transient() {
         return Err(error);
     }
-    tracing::warn!(phase = %Phase::Apply, %error, "the commit was not answered: asking what became of it");
+    tracing::warn!(phase = %Phase::Apply, %error, "no reply to the commit: asking the server for the transaction's status");
     let until = Instant::now() + RESOLVE_WAIT;
     loop {
         match is_committed(context, xid, outcomes).await {
             Ok(Some(true)) => return Ok(()),
             Ok(Some(false)) => return Err(error),
-            // Still in progress, or the server is not back yet.
+            // The transaction is still in progress, or the server is not back yet.
             Ok(None) => {}
             Err(e) if e.is_transient() => {}
             Err(e) => return Err(e),
@@ -60,16 +60,15 @@ pub(super) async fn commit(
     Err(Error::new(
         Phase::Apply,
         Kind::Server,
-        format!("the commit was not answered, and what became of transaction {xid} could not be found out"),
+        format!("no reply to the commit, and the status of transaction {xid} is unknown"),
     )
-    .hint("Look at the table; running again is safe either way."))
+    .hint("Check the table. Running again is safe in either case."))
 }
 
-/// Whether a transaction was committed; `None` while it goes on.
+/// Returns whether a transaction committed; `None` while it is in progress.
 ///
-/// Its number tells only whether it is over: a crash of the server can forget a transaction altogether, and then the number
-/// is in the future (22023), or somebody else's by now. What the transaction recorded is there exactly when it was
-/// committed.
+/// Its ID tells only whether it has ended. After a crash the server may not know the transaction at all; its ID is then in
+/// the future (22023), or belongs to another transaction. The transaction's own records exist exactly if it committed.
 async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) -> Result<Option<bool>> {
     let session = session::connect(context.connect, context.settings).await?;
     let sql = if session.server_version >= 130_000 {
@@ -80,7 +79,7 @@ async fn is_committed(context: &Context<'_>, xid: &str, outcomes: &[Outcome]) ->
     let goes_on = match session.client.query_one(&sql, &[]).await {
         Ok(row) => row.get::<_, Option<&str>>(0) == Some("in progress"),
         Err(e) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => false,
-        Err(e) => return Err(Error::pg(Phase::Apply, "asking for the transaction's fate", &e)),
+        Err(e) => return Err(Error::pg(Phase::Apply, "reading the transaction's status", &e)),
     };
     if goes_on {
         return Ok(None);

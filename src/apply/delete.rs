@@ -1,4 +1,4 @@
-//! `delete`: DELETE and INSERT … SELECT in one transaction. Writers wait for its length, readers never.
+//! `delete`: DELETE and INSERT … SELECT in one transaction. Writers wait until it ends; readers never wait.
 
 use futures::future::BoxFuture;
 use tokio_postgres::Client;
@@ -13,10 +13,10 @@ use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Delete;
 
-/// Rows looked at by searches without an index, some seconds' worth.
+/// The most rows that searches without an index may read; a few seconds' worth.
 const SEARCHED_ROWS_MAX: f64 = 20e6;
 
-/// What a row is taken to need where statistics tell of fewer rows than the table's size does.
+/// Assumed row size, for tables whose statistics report fewer rows than their size suggests.
 const ROW_BYTES: f64 = 100.0;
 
 impl Rules for Delete {
@@ -24,8 +24,8 @@ impl Rules for Delete {
         ApplyMethod::Delete
     }
 
-    /// Deleting a row and inserting it again fires the ON DELETE action of every foreign key to it, so no row may be
-    /// left that references this table: whatever references it is emptied whole by the same transaction.
+    /// Deleting a row and inserting it again fires the ON DELETE action of every foreign key to it. So no remaining row may
+    /// reference this table: the same transaction must empty every referencing table completely.
     fn refusal(&self, case: &Case<'_>) -> Option<String> {
         if !case.target.rights.delete {
             return Some("the role has no DELETE privilege on it".to_owned());
@@ -36,12 +36,12 @@ impl Rules for Delete {
         case.foreign_referrer(&[ApplyMethod::Delete, ApplyMethod::Truncate, ApplyMethod::Direct])
     }
 
-    /// Each deleted row is searched for in every referencing table (the trigger of a foreign key is a query per row).
+    /// Each deleted row is looked up in every referencing table (a foreign key's trigger runs a query per row).
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn drawback(&self, case: &Case<'_>) -> Option<String> {
         if case.table.storage == (Storage::Managed(Managed::Hypertable { is_compressed: true })) {
             return Some(
-                "would be slow: rows of compressed chunks are decompressed before they are deleted"
+                "would be slow: rows of compressed chunks must be decompressed before they are deleted"
                     .to_owned(),
             );
         }
@@ -65,7 +65,7 @@ impl Rules for Delete {
     }
 
     fn waits(&self) -> &'static str {
-        "readers never wait, writers wait for its length"
+        "readers never wait; writers wait until the transaction ends"
     }
 
     fn is_automatic(&self) -> bool {
@@ -97,7 +97,7 @@ impl Exchange for Delete {
             let mut removed = Vec::with_capacity(tables.len());
             for table in tables {
                 let name = &table.plan.name;
-                // `where true` is for servers with safeupdate loaded, which refuse a DELETE without WHERE.
+                // `where true` satisfies servers with safeupdate loaded, which refuse a DELETE without WHERE.
                 let scope = table.plan.in_scope().unwrap_or_else(|| "true".to_owned());
                 let rows = client
                     .execute(&format!("delete from {name} where {scope}"), &[])

@@ -1,4 +1,4 @@
-//! `delta`: only what differs is deleted, updated and inserted. Writers wait for the differences, readers never.
+//! `delta`: deletes, updates and inserts only the differences. Writers wait while they are written; readers never wait.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};
@@ -8,7 +8,7 @@ pub(super) const DELTA: MergeMethod = MergeMethod {
     method: ApplyMethod::Delta,
     strategy: Strategy::Replace,
     policy: Policy { removes: true, updates: true },
-    waits: "readers never wait, writers wait for the differences to be written",
+    waits: "readers never wait; writers wait while the differences are written",
     refusal,
 };
 

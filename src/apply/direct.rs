@@ -1,4 +1,4 @@
-//! `direct`: TRUNCATE and COPY straight into the live table, one transaction. Least total time, longest lock.
+//! `direct`: TRUNCATE and COPY straight into the live table, in one transaction. Least total time, longest lock.
 
 use std::pin::pin;
 
@@ -31,7 +31,7 @@ impl Rules for Direct {
             return Some(format!("its reference to {} needs staging", reference.name));
         }
         if case.table.csv.is_some() {
-            return Some("its rows come from files, of which bad ones are found in staging".to_owned());
+            return Some("its rows come from files, and bad rows of files are found in staging".to_owned());
         }
         if !case.table.lookups.is_empty() {
             return Some("it has a lookup, which needs staging".to_owned());
@@ -40,7 +40,7 @@ impl Rules for Direct {
             return Some("other tables look it up, which needs staging".to_owned());
         }
         if case.table.may_have_duplicates {
-            return Some("the source does not rule out duplicate keys, which needs staging".to_owned());
+            return Some("the source may hold duplicate keys, which needs staging".to_owned());
         }
         truncate::refusal(case)
     }
@@ -97,8 +97,8 @@ impl Exchange for Direct {
     }
 }
 
-/// The binary form of one type is not always refused as that of another, and the plan may be hours old. By now the table is
-/// locked.
+/// Fails if the column types differ from the plan, which may be hours old. Binary input of one type is not always refused as
+/// input of another. The table is locked by this point.
 async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> {
     let name = table.plan.name.plain();
     let names: Vec<&str> = table.plan.columns.iter().map(|column| column.name.as_str()).collect();
@@ -110,11 +110,11 @@ async fn refuse_other_columns(client: &Client, table: &Ready<'_>) -> Result<()> 
     if now.eq(table.plan.columns.iter().map(|column| column.type_oid)) {
         return Ok(());
     }
-    Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} were changed during the run"))
+    Err(Error::new(Phase::Apply, Kind::Schema, format!("the columns of {name} changed during the run"))
         .hint("Run again."))
 }
 
-/// The same error with the number of the row that it is about, which its CONTEXT has after the table's name.
+/// Adds the number of the row in question to an error. Its CONTEXT has it after the table's name.
 fn with_row(error: Error, table: &TableName) -> Error {
     let context = error.server_error().and_then(|server| server.context.0.as_deref()).unwrap_or_default();
     let place = context.split_once(&format!("COPY {}", table.name.as_str()));
@@ -132,12 +132,12 @@ fn with_row(error: Error, table: &TableName) -> Error {
     }
 }
 
-/// Copies a table's rows from the source; returns how many, after both servers have agreed on it.
+/// Copies a table's rows from the source. Returns their number once both servers agree on it.
 async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let name = table.plan.name.plain();
     let failed = |e: tokio_postgres::Error| Error::pg(Phase::Apply, format!("copying into {name}"), &e);
     let feed = table.feed.as_ref().ok_or_else(|| {
-        Error::new(Phase::Apply, Kind::Internal, format!("{name} has no rows to be copied from"))
+        Error::new(Phase::Apply, Kind::Internal, format!("{name} has no source stream to copy from"))
     })?;
     refuse_other_columns(client, table).await?;
     let mut batches = feed();
@@ -162,7 +162,7 @@ async fn copy(client: &Client, table: &Ready<'_>) -> Result<u64> {
     };
     let rows = sink.finish().await.map_err(failed)?;
     if rows != expected {
-        let message = format!("{name}: the source sent {expected} rows, the target took {rows}");
+        let message = format!("{name}: the source sent {expected} rows, but the target received {rows}");
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
     Ok(rows)

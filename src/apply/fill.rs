@@ -1,4 +1,4 @@
-//! Rows from staging into live tables.
+//! Moves rows from staging into live tables.
 
 use tokio_postgres::Client;
 
@@ -6,11 +6,10 @@ use super::merge::Sides;
 use super::{Ready, trace};
 use crate::error::{Error, Kind, Phase, Result};
 
-/// INSERT … SELECT from staging, for one table or for several that reference each other in a circle.
+/// Runs INSERT … SELECT from staging, for one table or for several that reference each other in a circle.
 ///
-/// A circle is filled by one statement with an INSERT per table: foreign keys that are not deferrable are checked at the
-/// end of the statement, when all rows are there (manual, 7.8.4: the sub-statements of WITH see one snapshot, and their
-/// triggers fire after all of them).
+/// One statement with an INSERT per table fills a circle. Foreign keys that are not deferrable are checked at its end, when
+/// all rows exist (manual, 7.8.4: the sub-statements of WITH see one snapshot, and their triggers fire after all of them).
 pub(super) async fn from_staging(
     client: &Client,
     tables: &[&Ready<'_>],
@@ -38,7 +37,7 @@ pub(super) async fn from_staging(
     Ok(counts)
 }
 
-/// Counts the staged rows that are left out because a row that stays has their key, or their value in a unique index.
+/// Counts the staged rows that are skipped because a remaining row has their key, or their value in a unique index.
 pub(super) async fn left_out(client: &Client, table: &Ready<'_>) -> Result<u64> {
     let Some(staging) = &table.staging else { return Ok(0) };
     let Some(blocked) = (Sides { plan: table.plan, staging }).blocked(None) else { return Ok(0) };

@@ -1,4 +1,4 @@
-//! One group, one transaction.
+//! Applies one group in one transaction.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::pg::session::{self, Session, SessionSettings};
 use crate::report::state::Unvalidated;
 use crate::report::{TableReport, millis};
 
-/// The first pause after a lock was not to be had; it doubles, with jitter.
+/// The first pause after a failed attempt to acquire the locks. Pauses double, with jitter.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// The longest pause between attempts.
@@ -28,25 +28,26 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What a group's transaction needs from the run.
 pub(crate) trait Books: Sync {
-    /// Fails unless the run still holds the locks that keep other runs away from its tables.
+    /// Fails unless the run still holds the advisory locks that keep other runs away from its tables.
     fn check_claim<'a>(&'a self, client: &'a Client) -> BoxFuture<'a, Result<()>>;
 
-    /// Records the outcomes, in the applying transaction.
+    /// Records the outcomes in the applying transaction.
     fn record<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<()>>;
 
-    /// Records which foreign keys the group has still to validate: in the applying transaction, and after it once they are.
+    /// Records the foreign keys that the group has yet to validate: in the applying transaction, and again after they are
+    /// validated.
     fn owe<'a>(&'a self, client: &'a Client, keys: &'a [Unvalidated]) -> BoxFuture<'a, Result<()>>;
 
-    /// Whether the outcomes that a transaction recorded are there, as `client` sees it.
+    /// Returns whether the outcomes that a transaction recorded are visible to `client`.
     fn is_recorded<'a>(&'a self, client: &'a Client, outcomes: &'a [Outcome]) -> BoxFuture<'a, Result<bool>>;
 
-    /// The error that a live table is not the one any more that was planned for, with the run that exchanged it.
+    /// Returns the error that another run has replaced the planned live table, with that run.
     fn exchanged<'a>(&'a self, client: &'a Client, table: &'a TableName) -> BoxFuture<'a, Result<Error>>;
 
-    /// Tells that an attempt to get the locks failed, who is in the way, and how often that has happened.
+    /// Reports a failed attempt to acquire the locks, its number, and the blocking sessions.
     fn waiting(&self, attempt: u32, blockers: &str);
 
-    /// Tells what is being done with the group before its transaction.
+    /// Reports the current work on the group before its transaction.
     fn doing(&self, what: &str);
 }
 
@@ -56,47 +57,47 @@ pub(crate) struct Context<'a> {
     pub(crate) connect: &'a ConnInfo,
     /// Settings of sessions that apply.
     pub(crate) settings: &'a SessionSettings,
-    /// How long others may queue behind us, per attempt.
+    /// How long other sessions may queue behind ours, per attempt.
     pub(crate) lock_timeout: Duration,
     /// How long to keep trying.
     pub(crate) lock_wait: Duration,
-    /// The run's part.
+    /// The run's part of the work.
     pub(crate) books: &'a dyn Books,
-    /// Where new tables are, and where old ones go.
+    /// The schemas of new and old tables.
     pub(crate) schemas: &'a swap::Schemas,
     /// The most sessions that build indexes at once.
     pub(crate) builders: usize,
-    /// What of the new tables is done.
+    /// Work already done on the new tables.
     pub(crate) early: &'a swap::Early,
-    /// Ends the transaction unless it is already being committed.
+    /// Ends the transaction unless it is already committing.
     pub(crate) cancel: &'a CancellationToken,
 }
 
-/// What was done with one table.
+/// The outcome for one table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Outcome {
-    /// The entry in the config.
+    /// The table's entry in the config.
     pub(crate) entry: usize,
     /// Rows loaded.
     pub(crate) staged: u64,
     /// Rows inserted.
     pub(crate) inserted: u64,
-    /// Rows that took the place of one with the same key.
+    /// Rows that replaced one with the same key.
     pub(crate) updated: u64,
-    /// Rows that were there already.
+    /// Rows that existed already, unchanged.
     pub(crate) unchanged: u64,
-    /// Rows that were left out.
+    /// Rows that were not applied.
     pub(crate) skipped: u64,
-    /// Rows removed.
+    /// Rows deleted.
     pub(crate) deleted: u64,
-    /// What indexes and constraints took that were built before the locks.
+    /// Time spent on indexes and constraints before the locks.
     pub(crate) index: Duration,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Outcome {
-    /// Enters its counts into a report.
+    /// Adds its counts to a report.
     pub(crate) fn count(&self, report: &mut TableReport) {
         report.inserted = self.inserted;
         report.updated = self.updated;
@@ -107,30 +108,30 @@ impl Outcome {
     }
 }
 
-/// What was done with a group.
+/// The outcome for a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Applied {
     /// Per table, referenced tables first.
     pub(crate) outcomes: Vec<Outcome>,
-    /// From the strongest lock to the commit.
+    /// From acquiring the strongest lock to the commit.
     pub(crate) lock: Duration,
     /// The successful attempt as a whole.
     pub(crate) apply: Duration,
-    /// Attempts to get the locks, the successful one included.
+    /// Attempts to acquire the locks, including the successful one.
     pub(crate) lock_attempts: u32,
 }
 
-/// Applies a group: tables in circles, referenced ones first. Either all of it is committed or nothing.
+/// Applies a group: tables in circles, referenced ones first. Commits everything or nothing.
 ///
 /// # Errors
-/// [`Kind::Lock`] when `lock_wait` is over; [`Kind::Transient`] when the connection broke and nothing was committed, after
-/// which the tables must be verified anew; a guard's or the server's, after which nothing is changed.
+/// [`Kind::Lock`] when `lock_wait` is over; [`Kind::Transient`] when the connection broke and nothing was committed, in which
+/// case the tables must be verified again; a guard's error or any server error, after which nothing has changed.
 pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]) -> Result<Applied> {
     let started = Instant::now();
     let mut session = session::connect(context.connect, context.settings).await?;
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut attempt = 1;
-    // Rows that are copied straight into a table are not noted, and would have to be extracted once more.
+    // Rows copied straight into a table are not traced: they would have to be extracted again.
     let can_note = group.iter().flatten().all(|table| table.staging.is_some());
     let mut refused: Option<Error> = None;
     let merges = merges(group)?;
@@ -173,14 +174,14 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
             continue;
         }
         let error = triggers::explain(error, group);
-        // A deadlock is a lock that was not to be had, too.
+        // A deadlock is a failure to acquire a lock, too.
         let is_deadlock = error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED);
         if rolled_back.is_err() || !(error.kind() == Kind::Lock || is_deadlock) {
             return Err(error);
         }
         let who = match error.code() {
             Some(_) => in_the_way(&session.client, group, exchange.as_ref()).await.unwrap_or_default(),
-            // Nobody holds a lock: what was prepared is not so any more.
+            // No session holds a lock; what was prepared has changed.
             None => error.message().to_owned(),
         };
         context.books.waiting(attempt, &who);
@@ -200,7 +201,7 @@ pub(crate) async fn apply_group(context: &Context<'_>, group: &[Vec<&Ready<'_>>]
     }
 }
 
-/// The tables of a group of which only the differences are written.
+/// Returns the tables of a group whose differences are written.
 fn merges<'a>(group: &[Vec<&'a Ready<'a>>]) -> Result<Vec<Merge<'a>>> {
     let mut merges = Vec::new();
     for &table in group.iter().flatten() {
@@ -211,7 +212,7 @@ fn merges<'a>(group: &[Vec<&'a Ready<'a>>]) -> Result<Vec<Merge<'a>>> {
     Ok(merges)
 }
 
-/// Makes the tables complete that take the place of live ones.
+/// Completes the tables that replace live ones.
 async fn build<'a>(
     context: &Context<'_>,
     session: &Session,
@@ -240,18 +241,18 @@ async fn compare(context: &Context<'_>, session: &Session, merges: &[Merge<'_>])
 
 fn gave_up(context: &Context<'_>, attempts: u32, who: &str) -> Error {
     let wait = humantime::format_duration(context.lock_wait);
-    let who = if who.is_empty() { "nobody any more".to_owned() } else { who.to_owned() };
+    let who = if who.is_empty() { "a transaction that has since ended".to_owned() } else { who.to_owned() };
     Error::new(
         Phase::Apply,
         Kind::Lock,
         format!(
-            "the locks were not to be had within lock_wait = {wait} ({attempts} attempts); in the way: {who}"
+            "could not acquire the locks within lock_wait = {wait} ({attempts} attempts); blocked by {who}"
         ),
     )
     .hint(blockers::HINT)
 }
 
-/// All locks of a group, in the order in which they are taken.
+/// Returns all locks of a group, in the order in which they are taken.
 fn wanted(group: &[Vec<&Ready<'_>>], exchange: Option<&swap::Prepared>) -> Result<Vec<Wanted>> {
     let mut wanted = exchange.map(swap::Prepared::wanted).unwrap_or_default();
     for table in group.iter().flatten() {
@@ -261,23 +262,23 @@ fn wanted(group: &[Vec<&Ready<'_>>], exchange: Option<&swap::Prepared>) -> Resul
     Ok(locks::in_order(wanted))
 }
 
-/// The tables that are not swapped.
+/// Returns the tables that are not swapped.
 fn rewritten(group: &[Vec<&Ready<'_>>], built: &[swap::Built<'_>]) -> Vec<TableName> {
     let is_swapped = |table: &Ready<'_>| built.iter().any(|new| new.is_of(table));
     group.iter().flatten().filter(|table| !is_swapped(table)).map(|table| table.plan.name.clone()).collect()
 }
 
-/// What an attempt has done.
+/// The result of an attempt.
 struct Done {
     outcomes: Vec<Outcome>,
     lock: Duration,
-    /// Foreign keys that are left to be validated.
+    /// Foreign keys yet to be validated.
     unvalidated: Vec<Unvalidated>,
-    /// The transaction's number.
+    /// The transaction ID.
     xid: String,
 }
 
-/// The sequences that are locked with the tables, in the order of their names. Those of tables that are swapped go away.
+/// Returns the sequences to lock with the tables, ordered by name. Sequences of swapped tables are left out: they go away.
 async fn sequences_to_restart(
     client: &Client,
     group: &[Vec<&Ready<'_>>],
@@ -292,7 +293,7 @@ async fn sequences_to_restart(
     Ok(found)
 }
 
-/// Who holds a table of the group, or else one of its sequences.
+/// Describes the sessions that hold a table of the group, or else one of its sequences.
 async fn in_the_way(
     client: &Client,
     group: &[Vec<&Ready<'_>>],
@@ -307,7 +308,7 @@ async fn in_the_way(
     blockers::of_sequences(client, &oids).await
 }
 
-/// One attempt. On an error the transaction is still open, unless the connection is gone.
+/// Makes one attempt. After an error the transaction is still open, unless the connection is lost.
 async fn try_once(
     context: &Context<'_>,
     session: &Session,
@@ -324,11 +325,11 @@ async fn try_once(
             let begun = client.batch_execute("begin isolation level read committed").await;
             begun.map_err(|e| Error::pg(Phase::Apply, "beginning the transaction", &e))
         };
-        // What came before may have taken hours. Both are sent before either is answered.
+        // The previous steps may have taken hours. Both messages are sent before either is answered.
         futures::try_join!(begun, session.refuse_read_only(Phase::Apply))?;
         context.books.check_claim(client).await?;
         let sequences = sequences_to_restart(client, group, swaps).await?;
-        // What a swap will have done is known before its locks: nobody has to wait while it is written down.
+        // The outcome of a swap is known before its locks, so no session has to wait while it is recorded.
         let known = match swaps.filter(|swaps| swaps.is_alone()) {
             Some(swaps) => {
                 let unvalidated = swaps.unvalidated(&[]);
@@ -344,7 +345,7 @@ async fn try_once(
         locks::take(client, &wanted(group, swaps)?, &sequences, budget).await?;
         fail::fail_point!("apply.locked");
         refuse_filled(client, group).await?;
-        // First: ALTER TABLE is refused where foreign keys of the transaction are still to be checked.
+        // This comes first: ALTER TABLE fails while foreign keys of the transaction have checks pending.
         let keys = match swaps {
             Some(swaps) => swaps.exchange(client).await?,
             None => Vec::new(),
@@ -388,7 +389,7 @@ async fn try_once(
     Ok(Done { outcomes, lock, unvalidated, xid })
 }
 
-/// Records what is done in the transaction. Returns its number.
+/// Records the outcomes in the transaction. Returns the transaction ID.
 async fn note(
     context: &Context<'_>,
     session: &Session,
@@ -402,7 +403,7 @@ async fn note(
     transaction_id(session).await
 }
 
-/// Fails if a table that was to be filled only as long as it is empty has rows by now. Its lock is held.
+/// Fails if a table that may be filled only while empty has received rows. Its lock is held.
 async fn refuse_filled(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<()> {
     for table in group.iter().flatten().filter(|table| table.plan.guards.only_if_empty) {
         let name = &table.plan.name;
@@ -411,15 +412,16 @@ async fn refuse_filled(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<()>
             .await
             .map_err(|e| Error::pg(Phase::Apply, format!("looking for rows in {}", name.plain()), &e))?;
         if row.get(0) {
-            let message = format!("{} is not empty any more: somebody wrote to it meanwhile", name.plain());
+            let message =
+                format!("{} is no longer empty: another session wrote to it during the run", name.plain());
             return Err(Error::new(Phase::Apply, Kind::Guard, message)
-                .hint("Say what is to become of its rows: --strategy replace, upsert or insert."));
+                .hint("Choose what happens to the existing rows: --strategy replace, upsert or insert."));
         }
     }
     Ok(())
 }
 
-/// Does what follows the commit of an exchange, as far as it can be done now. Returns warnings.
+/// Runs what follows the commit of an exchange, as far as possible now. Returns warnings.
 async fn settle_swaps(
     context: &Context<'_>,
     mut session: Session,
@@ -430,23 +432,23 @@ async fn settle_swaps(
     if session.client.is_closed() {
         session = match session::connect(context.connect, context.settings).await {
             Ok(session) => session,
-            Err(error) => return vec![format!("old tables were left to the next run: {error}")],
+            Err(error) => return vec![format!("the old tables are left to the next run: {error}")],
         };
     }
     tokio::select! {
         warnings = swap::settle(context, &session.client, swaps, unvalidated) => warnings,
         () = context.cancel.cancelled() => {
             session.cancel().await;
-            vec!["old tables were left to the next run: stopped on request".to_owned()]
+            vec!["the old tables are left to the next run: stopped on request".to_owned()]
         }
     }
 }
 
-/// Removes all old rows, referencing tables first; writes differences; brings all new rows, referenced tables first; moves
-/// sequences.
+/// Removes all old rows, referencing tables first; writes the differences; inserts all new rows, referenced tables first;
+/// moves the sequences.
 ///
-/// Nothing of which only the differences are written refers to a table whose rows are exchanged whole: those demand that
-/// whatever refers to them is emptied.
+/// No table whose differences are written references a table whose rows are exchanged completely: those require every
+/// referencing table to be emptied.
 async fn exchange(
     client: &Client,
     group: &[Vec<&Ready<'_>>],
@@ -455,7 +457,7 @@ async fn exchange(
 ) -> Result<Vec<Outcome>> {
     let children_first: Vec<&Ready<'_>> = group.iter().rev().flatten().copied().collect();
     let mut removed: Vec<(usize, u64)> = Vec::new();
-    // A method whose lock is stronger goes first: TRUNCATE of a table asks that none of its rows is referenced.
+    // Methods with stronger locks go first: TRUNCATE requires that no row of the table is referenced.
     let mut methods: Vec<_> = METHODS.iter().collect();
     methods.sort_by_key(|method| std::cmp::Reverse(method.lock()));
     for method in methods {
@@ -474,7 +476,7 @@ async fn exchange(
         outcomes.push(settle_merged(client, merge.table(), counts).await?);
     }
     for circle in group {
-        // Tables of a circle that are exchanged have one method, or methods that fill alike.
+        // The exchanged tables of a circle have one method, or methods that fill in the same way.
         let mut way = None;
         let mut exchanged = Vec::new();
         for &table in circle {
@@ -494,7 +496,7 @@ async fn exchange(
     Ok(outcomes)
 }
 
-/// Moves the sequences of a table whose differences were written, and counts every staged row.
+/// Moves the sequences of a table whose differences were written, and accounts for every staged row.
 async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts) -> Result<Outcome> {
     let warnings = sequences::advance(client, &table.extremes).await?;
     let merge::Counts { inserted, updated, deleted, unchanged, skipped } = counts;
@@ -502,7 +504,8 @@ async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts
     if inserted + updated + unchanged + skipped != staged {
         let name = table.plan.name.plain();
         let message = format!(
-            "{name}: {staged} rows were staged, but {inserted} inserted, {updated} updated, {unchanged} unchanged, {skipped} skipped; nothing was changed"
+            "{name}: {staged} rows were staged, but {inserted} were inserted, {updated} updated, {unchanged} \
+             unchanged and {skipped} skipped; nothing was changed"
         );
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
@@ -510,7 +513,7 @@ async fn settle_merged(client: &Client, table: &Ready<'_>, counts: merge::Counts
     Ok(Outcome { entry, staged, inserted, updated, deleted, unchanged, skipped, index, warnings })
 }
 
-/// Counts what was inserted against what was to be inserted, and moves the table's sequences.
+/// Compares the inserted rows with the expected ones, and moves the table's sequences.
 async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64) -> Result<Outcome> {
     let name = table.plan.name.plain();
     let mut warnings = Vec::new();
@@ -533,7 +536,8 @@ async fn settle(client: &Client, table: &Ready<'_>, inserted: u64, deleted: u64)
             Phase::Apply,
             Kind::Guard,
             format!(
-                "{name}: {staged} rows were staged but {inserted} inserted and {skipped} left out; nothing was changed"
+                "{name}: {staged} rows were staged, but {inserted} were inserted and {skipped} skipped; \
+                 nothing was changed"
             ),
         )
         .hint(triggers::keeping_out(table.plan)));

@@ -1,4 +1,4 @@
-//! `strategy = "insert"`: rows whose key is new are inserted. Rows that are there are left alone.
+//! `strategy = "insert"`: inserts rows whose key is new. Existing rows stay as they are.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};
@@ -8,13 +8,15 @@ pub(super) const INSERT: MergeMethod = MergeMethod {
     method: ApplyMethod::Insert,
     strategy: Strategy::Insert,
     policy: Policy { removes: false, updates: false },
-    waits: "readers never wait, writers wait for the new rows to be written",
+    waits: "readers never wait; writers wait while the new rows are written",
     refusal,
 };
 
-/// LOCK TABLE asks for one of these rights for a lock that keeps writers out (manual, LOCK).
+/// LOCK TABLE requires one of these privileges for a lock that blocks writers (manual, LOCK).
 fn refusal(case: &Case<'_>) -> Option<String> {
     let rights = &case.target.rights;
     let may_lock = rights.update || rights.delete || rights.truncate;
-    (!may_lock).then(|| "to lock writers out the role needs UPDATE, DELETE or TRUNCATE on it".to_owned())
+    (!may_lock).then(|| {
+        "locking out writers requires UPDATE, DELETE or TRUNCATE on it, which the role lacks".to_owned()
+    })
 }

@@ -1,7 +1,7 @@
-//! The locks of a group, all of them first, in one global order, within one budget.
+//! Takes all locks of a group first, in one global order, within one budget.
 //!
-//! `lock_timeout` alone counts per lock: with the first table locked and the n-th waited for, others could stand behind us n times
-//! as long. One block on the server spends a single budget instead, and remembers when the strongest lock was granted.
+//! `lock_timeout` counts per lock: while ours waits for the n-th lock, sessions could queue behind the first for n times as
+//! long. One block on the server spends a single budget instead, and records when the strongest lock was granted.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -14,57 +14,57 @@ use crate::pg::catalog::{Oid, Sequence};
 use crate::pg::name::{TableName, literal};
 use crate::plan::method::TableLock;
 
-/// A lock on a live table, or on what hangs on it.
+/// A lock on a live table, or on an object attached to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted {
-    /// What is locked before what.
+    /// Its place in the order of locks.
     pub(super) rank: Rank,
-    /// The relation. Within a rank locks are taken in the order of names, which does not change when a table is exchanged.
+    /// The relation. Within a rank, locks are taken in the order of names, which an exchange does not change.
     pub(super) table: TableName,
-    /// Its OID.
+    /// The relation's OID.
     pub(super) oid: Oid,
-    /// How strongly.
+    /// The lock mode.
     pub(super) lock: TableLock,
-    /// What takes it.
+    /// The statement that takes it.
     pub(super) statement: String,
 }
 
-/// What is locked before what: as readers do it, who begin with the outermost view.
+/// The order of locks. It follows readers, which begin with the outermost view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Views, by how many others lie between one and the tables: the most come first.
+    /// Views, by the number of views between them and the tables: the largest number first.
     View(Reverse<i32>),
     /// Tables.
     Table,
-    /// Sequences, which insert statements lock after their table.
+    /// Sequences, which INSERT locks after their table.
     Sequence,
 }
 
 impl Wanted {
-    /// A lock on a table.
+    /// Returns a lock on a table.
     pub(super) fn table(table: TableName, oid: Oid, lock: TableLock) -> Self {
         let statement = format!("lock table {table} in {} mode", lock.sql());
         Self { rank: Rank::Table, table, oid, lock, statement }
     }
 }
 
-/// In the order in which they are taken; of several on one relation the strongest.
+/// Sorts locks into the order in which they are taken, and keeps only the strongest on each relation.
 pub(super) fn in_order(mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     wanted.sort();
-    // What is kept is the first of its like: from the end that is the strongest.
+    // `dedup_by` keeps the first of equal items; in reverse order that is the strongest.
     wanted.reverse();
     wanted.dedup_by(|weaker, kept| weaker.rank == kept.rank && weaker.table == kept.table);
     wanted.reverse();
     wanted
 }
 
-/// Where the block leaves the time at which the strongest lock was granted.
+/// The setting in which the block stores the time at which the strongest lock was granted.
 const LOCKED_AT: &str = "bulkload.locked_at";
 
-/// Takes all locks, the sequences' after the tables' as an INSERT does, or fails after `budget`.
+/// Takes all locks, those on sequences after those on tables as INSERT does, or fails after `budget`.
 ///
 /// # Errors
-/// [`crate::error::Kind::Lock`] when the budget is used up; whatever else the server says.
+/// [`crate::error::Kind::Lock`] when the budget is used up; any other server error.
 pub(super) async fn take(
     client: &Client,
     wanted: &[Wanted],
@@ -94,7 +94,7 @@ fn block(wanted: &[Wanted], sequences: &[Sequence], budget: Duration) -> String 
     for sequence in sequences {
         body.push_str(&step(&sequences::locking(sequence), budget_ms));
     }
-    // What still has to wait within the transaction (a row that somebody else has locked) is bounded likewise.
+    // Later waits in the transaction (for rows that another session has locked) have the same bound.
     body.push_str(&format!("    perform pg_catalog.set_config('lock_timeout', '{budget_ms}ms', true);\n"));
     format!(
         "do {}",
@@ -107,7 +107,7 @@ begin{body}end"
     )
 }
 
-/// One lock, within what is left of the budget.
+/// Returns the SQL that takes one lock within the rest of the budget.
 fn step(statement: &str, budget_ms: u128) -> String {
     let statement = literal(statement);
     format!(
@@ -122,7 +122,7 @@ fn step(statement: &str, budget_ms: u128) -> String {
     )
 }
 
-/// Milliseconds since the strongest lock of this transaction was granted.
+/// Returns the milliseconds since the strongest lock of this transaction was granted.
 pub(super) async fn held_ms(client: &Client) -> Result<f64> {
     let sql = format!(
         "select (extract(epoch from pg_catalog.clock_timestamp()

@@ -1,12 +1,11 @@
-//! The exchange: what is in staging becomes what the live tables hold, one transaction for each group.
+//! Applies staged rows to the live tables, in one transaction per group.
 //!
-//! 1. [`verify()`] counts staging and judges the guards; only what it returns can be applied.
-//! 2. [`apply_group`] has those tables compared of which only the differences are written, takes the locks within their
-//!    budget, lets each method do its work, moves sequences, records, commits, and repeats the whole when a lock was not
-//!    to be had.
+//! 1. [`verify()`] counts staging and judges the guards. Only tables that it returns can be applied.
+//! 2. [`apply_group`] compares the tables whose differences are to be written, takes the locks within their budget, lets each
+//!    method do its work, moves sequences, records the outcomes and commits. If it cannot acquire a lock, it repeats all of this.
 //!
-//! A method is one file here, and so is a strategy that needs none: it implements [`Rules`] for the planner and [`Method`]
-//! for this module, and is listed in [`METHODS`].
+//! Each apply method is one file here, and so is each strategy without a choice of methods. It implements [`Rules`] for the
+//! planner and [`Method`] for this module, and is listed in [`METHODS`].
 
 mod blockers;
 mod commit;
@@ -40,33 +39,33 @@ use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::plan::method::Rules;
 
-/// How rows get into a live table.
+/// An apply method: how rows get into a live table.
 pub(crate) trait Method: Rules {
-    /// Its way.
+    /// Returns the way in which it works.
     fn way(&self) -> Way<'_>;
 }
 
-/// One of three ways.
+/// The three ways to apply rows.
 pub(crate) enum Way<'a> {
-    /// Old rows are removed, new ones brought.
+    /// Old rows are removed and new ones inserted.
     Exchange(&'a dyn Exchange),
-    /// What differs is written.
+    /// Differences are written.
     Merge(merge::Policy),
-    /// Another table takes the live one's place.
+    /// Another table takes the live table's place.
     Swap,
 }
 
-/// How the rows of a live table are exchanged.
+/// The exchange of a live table's rows.
 pub(crate) trait Exchange: Sync {
-    /// Removes the old rows of this method's tables of a group, referencing tables first. Returns how many, per table.
+    /// Removes the old rows of this method's tables of a group, referencing tables first. Returns their number per table.
     fn remove<'a>(
         &'a self,
         client: &'a Client,
         tables: &'a [&'a Ready<'a>],
     ) -> BoxFuture<'a, Result<Vec<u64>>>;
 
-    /// Brings the new rows into tables that reference each other in a circle, or into a single one. Returns how many,
-    /// per table. All of them use this method or another one that keeps this default. Staged rows are noted if `is_traced`
+    /// Inserts the new rows into tables that reference each other in a circle, or into a single table. Returns their number
+    /// per table. All tables use this method or another one that keeps this default. Staged rows are traced if `is_traced`
     /// ([`mod@trace`]).
     fn fill<'a>(
         &'a self,
@@ -78,7 +77,7 @@ pub(crate) trait Exchange: Sync {
     }
 }
 
-/// Every apply method there is, in `auto`'s order of preference.
+/// All apply methods, in `auto`'s order of preference.
 pub(crate) const METHODS: &[&dyn Method] = &[
     &delta::DELTA,
     &swap::Swap,
@@ -89,12 +88,12 @@ pub(crate) const METHODS: &[&dyn Method] = &[
     &insert::INSERT,
 ];
 
-/// The methods as the planner sees them.
+/// Returns the methods as the planner sees them.
 pub(crate) fn rules() -> Vec<&'static dyn Rules> {
     METHODS.iter().map(|method| *method as &dyn Rules).collect()
 }
 
-/// Finds a method that a plan has chosen.
+/// Returns the method that a plan has chosen.
 pub(crate) fn method(name: ApplyMethod) -> Result<&'static dyn Method> {
     METHODS.iter().find(|method| method.method() == name).copied().ok_or_else(|| {
         Error::new(
@@ -105,10 +104,10 @@ pub(crate) fn method(name: ApplyMethod) -> Result<&'static dyn Method> {
     })
 }
 
-/// Whether a method writes only what differs.
+/// Returns whether a method writes only differences.
 pub(crate) fn writes_differences(name: ApplyMethod) -> bool {
     method(name).is_ok_and(Rules::compares)
 }
 
-/// Starts extracting a table anew, for a method that takes rows straight from the source.
+/// Restarts the extraction of a table, for a method that takes rows straight from the source.
 pub(crate) type Feed<'a> = Box<dyn Fn() -> mpsc::Receiver<Flow> + Send + Sync + 'a>;

@@ -1,4 +1,4 @@
-//! What a scope means before anything is applied: how many live rows it has, and that every staged row is in it.
+//! Evaluates a scope before anything is applied: counts its live rows, and checks that every staged row is in it.
 //!
 //! The scope is the user's SQL, so these statements keep the role's `search_path`: each is sent together with a SET LOCAL, as
 //! one implicit transaction.
@@ -12,10 +12,10 @@ use crate::pg::catalog::Column;
 use crate::pg::name::TableName;
 use crate::plan::TablePlan;
 
-/// As many keys are named in an error.
+/// The most keys shown in an error.
 const KEYS_SHOWN: usize = 5;
 
-/// The values of the one row that a statement with the user's SQL returns.
+/// Returns the values of the single row that a statement with the user's SQL returns.
 pub(super) async fn ask(
     client: &Client,
     sql: &str,
@@ -28,10 +28,10 @@ pub(super) async fn ask(
     Ok(row.map_or_else(Vec::new, |row| (0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()))
 }
 
-/// Fails if staged rows would not be in the scope once they are loaded: the next run would load them again.
+/// Fails if staged rows would be outside the scope once loaded: the next run would load them again.
 ///
 /// # Errors
-/// [`Kind::Guard`] with their number and the first keys; the server's.
+/// [`Kind::Guard`] with their number and the first keys; any server error.
 pub(super) async fn refuse_strays(client: &Client, plan: &TablePlan, staging: &TableName) -> Result<()> {
     let Some(scope) = plan.in_scope() else { return Ok(()) };
     let name = plan.name.plain();
@@ -42,21 +42,17 @@ pub(super) async fn refuse_strays(client: &Client, plan: &TablePlan, staging: &T
     if value(0) == "0" {
         return Ok(());
     }
-    let message = format!(
-        "{name}: {} of the rows that the source sent are not in the scope themselves: {}",
-        value(0),
-        value(1)
-    );
+    let message = format!("{name}: {} of the source's rows are outside the scope: {}", value(0), value(1));
     let way = match (plan.said(), plan.has_places()) {
-        (Said::Flags, _) => "Leave them out of the files, or have --scope hold for them.",
+        (Said::Flags, _) => "Leave them out of the files, or widen --scope.",
         (Said::Config, true) => {
             "Leave them out of the files, or set the scope's columns with [table.columns] set."
         }
         (Said::Config, false) => {
-            "Have where leave them out, or set the scope's columns with [table.columns] set."
+            "Filter them out with where, or set the scope's columns with [table.columns] set."
         }
     };
-    let hint = format!("The next run would not know them as its own. {way}");
+    let hint = format!("The next run would not recognize them as its own. {way}");
     Err(Error::new(Phase::Verify, Kind::Guard, message).hint(hint))
 }
 
@@ -74,8 +70,8 @@ fn strays_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {
     )
 }
 
-/// The places of staged rows outside the scope. Columns that it names and that the target fills in, by their default or by
-/// generating them, are computed.
+/// Returns a query for the places of staged rows outside the scope. It computes the columns that the scope names and that the
+/// target fills with a default or generates.
 fn places_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {
     let is_named =
         |column: &Column, sql: &str| sql.to_lowercase().contains(&column.name.as_str().to_lowercase());
@@ -89,13 +85,13 @@ fn places_sql(plan: &TablePlan, staging: &TableName, scope: &str) -> String {
     });
     let defaults: String = defaults
         .map(|column| {
-            // A sequence is not to be moved by looking.
+            // Looking must not advance a sequence.
             let default = column.expression.as_deref().filter(|sql| !sql.contains("nextval("));
             format!(", ({})::{} as {}", default.unwrap_or("null"), column.type_name, column.name)
         })
         .collect();
     let columns = plan.column_list();
-    // The user's SQL may call the table by its name.
+    // The user's SQL may refer to the table by its name.
     let name = &plan.name.name;
     let loaded = format!("select ctid as place, {columns}{defaults} from {staging} as {name}");
     let generated: String = generated

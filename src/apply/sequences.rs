@@ -1,8 +1,8 @@
-//! Sequences that loaded columns take their values from: moved past the loaded maximum, within the applying transaction.
+//! Moves sequences that supply loaded columns past the loaded maximum, within the applying transaction.
 //!
-//! `setval` is not transactional, ALTER SEQUENCE … RESTART is (manual, ALTER SEQUENCE, "Notes"). It needs the sequence's
-//! owner; a role that may only set it falls back to `setval`, which moves forward only and so does no harm if the transaction
-//! rolls back.
+//! ALTER SEQUENCE … RESTART is transactional, `setval` is not (manual, ALTER SEQUENCE, "Notes"). The former requires the
+//! owner of the sequence. A role with only UPDATE falls back to `setval`, which moves forward only and so does no harm after
+//! a rollback.
 
 use tokio_postgres::Client;
 
@@ -10,8 +10,8 @@ use super::Ready;
 use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Sequence;
 
-/// The sequences of a table that [`advance`] will restart, as far as can be told before the rows are there: their locks are
-/// taken with the table's. Without staging it may be any of them.
+/// Returns the sequences of a table that [`advance`] will restart, as far as known before the rows are inserted: their locks
+/// are taken together with the table's. Without staging this may be any of them.
 pub(super) async fn to_restart(client: &Client, table: &Ready<'_>) -> Result<Vec<Sequence>> {
     let mut found = Vec::new();
     for (sequence, extreme) in &table.extremes {
@@ -31,19 +31,20 @@ pub(super) async fn to_restart(client: &Client, table: &Ready<'_>) -> Result<Vec
     Ok(found)
 }
 
-/// Restating the increment changes nothing and takes the lock that keeps nextval out.
+/// Returns the statement that locks a sequence. Restating the increment changes nothing and takes the lock that blocks
+/// nextval.
 pub(super) fn locking(sequence: &Sequence) -> String {
     format!("alter sequence {} increment by {}", sequence.name, sequence.increment)
 }
 
-/// Moves every sequence that stands at or before the loaded value that is farthest along it. Returns warnings.
+/// Moves every sequence that is at or before the farthest loaded value. Returns warnings.
 pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)]) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for (sequence, extreme) in extremes {
         let Some(extreme) = *extreme else { continue };
         if !sequence.may_select {
             warnings.push(format!(
-                "whether sequence {} has to be moved past {extreme} is not known: the role may not read it",
+                "cannot tell whether sequence {} must be moved past {extreme}: the role may not read it",
                 sequence.name.plain()
             ));
             continue;
@@ -53,14 +54,14 @@ pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)
         }
         match next_after(sequence, extreme) {
             None => warnings.push(format!(
-                "sequence {} cannot be moved past {extreme}: it ends at {}",
+                "sequence {} cannot be moved past {extreme}: its limit is {}",
                 sequence.name.plain(),
                 if sequence.increment > 0 { sequence.maximum } else { sequence.minimum },
             )),
             Some(next) if sequence.is_owner => restart(client, sequence, extreme, next).await?,
             Some(next) if sequence.may_update => set(client, sequence, next).await?,
             Some(_) => warnings.push(format!(
-                "sequence {} stands before {extreme} and the role may not move it",
+                "sequence {} is behind {extreme}, and the role may not move it",
                 sequence.name.plain()
             )),
         }
@@ -68,7 +69,7 @@ pub(super) async fn advance(client: &Client, extremes: &[(Sequence, Option<i64>)
     Ok(warnings)
 }
 
-/// Whether the next value would not be past `extreme`.
+/// Returns whether the next value would not be past `extreme`.
 async fn needs_moving(client: &Client, sequence: &Sequence, extreme: i64) -> Result<bool> {
     let sql = format!("select last_value, is_called from {}", sequence.name);
     let row = client.query_one(&sql, &[]).await.map_err(|e| failed(sequence, &e))?;
@@ -77,8 +78,8 @@ async fn needs_moving(client: &Client, sequence: &Sequence, extreme: i64) -> Res
     Ok(if sequence.increment > 0 { next <= extreme } else { next >= extreme })
 }
 
-/// The first value of the sequence's own progression beyond `extreme`, so that sequences that share a range by their
-/// increments go on doing so. `None` if there is none within its bounds.
+/// Returns the first value of the sequence's own progression beyond `extreme`, so that sequences that share a range by their
+/// increments keep sharing it. `None` if there is none within its bounds.
 fn next_after(sequence: &Sequence, extreme: i64) -> Option<i64> {
     let (start, step) = (i128::from(sequence.start), i128::from(sequence.increment));
     let steps = ((i128::from(extreme) - start) * step.signum()).div_euclid(step.abs()) + 1;
@@ -87,7 +88,7 @@ fn next_after(sequence: &Sequence, extreme: i64) -> Option<i64> {
 }
 
 async fn restart(client: &Client, sequence: &Sequence, extreme: i64, next: i64) -> Result<()> {
-    // Only with the lock is what was read true.
+    // The value read before is reliable only under the lock.
     let name = &sequence.name;
     client.batch_execute(&locking(sequence)).await.map_err(|e| failed(sequence, &e))?;
     if needs_moving(client, sequence, extreme).await? {

@@ -1,8 +1,8 @@
-//! Which staged row a statement had come to when the server refused one.
+//! Finds the staged row that a statement was writing when the server refused it.
 //!
-//! The server names no row of an INSERT … SELECT or UPDATE … FROM. The transaction is therefore done once more, with each row noted
-//! as its values are computed, which is when the row before it has been written. A sequence keeps the note: what it is set to outlives
-//! the rollback (manual, 9.17).
+//! The server does not say which row of an INSERT … SELECT or UPDATE … FROM failed. So the transaction is repeated, and each
+//! row is noted when its values are computed, which is after the previous row was written. A sequence holds the note, because
+//! its value survives a rollback (manual, 9.17).
 
 use tokio_postgres::Client;
 
@@ -13,37 +13,37 @@ use crate::error::{Error, Kind, Phase, Result, shortened};
 /// The sequence.
 const SEQUENCE: &str = "pg_temp.bulkload_row";
 
-/// Its value while no row is being written.
+/// The sequence's value while no row is being written.
 const NONE: i64 = 1;
 
-/// Bits of a row's place: 32 of its page, 16 of the item there.
+/// Bits of a row's place: 32 for its page, 16 for its item.
 const PLACE_BITS: u32 = 48;
 
-/// As much of a refused row's key is shown.
+/// The most bytes shown of a refused row's key.
 const KEY_BYTES_MAX: usize = 300;
 
-/// What to do about a row that the target refuses when it is applied.
-const MEND: &str = "Nothing was changed. Mend the row in the source, or leave it out with where.";
+/// Advice about a row that the target refuses when it is applied.
+const MEND: &str = "Nothing was changed. Correct the row in the source, or filter it out with where.";
 
-/// Whether an error may be a row's own rather than one of the server's troubles: its data (class 22), a constraint (23, but for
-/// foreign keys, whose DETAIL names the key), a view's CHECK OPTION (44), something too large (54), or what a trigger raises (P0).
+/// Returns whether an error may be about a row rather than about the server: data (class 22), a constraint (23, except
+/// foreign keys, whose DETAIL names the key), a view's CHECK OPTION (44), a limit (54), or an error raised by a trigger (P0).
 pub(super) fn is_about_a_row(error: &Error) -> bool {
     error.code().is_some_and(|code| {
         matches!(code.code().get(..2), Some("22" | "23" | "44" | "54" | "P0")) && code.code() != "23503"
     })
 }
 
-/// Makes the session ready to note rows.
+/// Prepares the session to trace rows.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(super) async fn prepare(client: &Client) -> Result<()> {
     let sql =
         format!("create sequence if not exists {SEQUENCE}; select pg_catalog.setval('{SEQUENCE}', {NONE})");
-    client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "preparing to note rows", &e))
+    client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "preparing to trace rows", &e))
 }
 
-/// A value of an entry's staged row, as SQL, that notes the row when it is computed. `place` is the row's ctid.
+/// Returns SQL for a value of an entry's staged row that notes the row when it is computed. `place` is the row's ctid.
 pub(super) fn noting(value: &str, entry: usize, place: &str) -> String {
     let entry = (entry as u64 + 1) << PLACE_BITS;
     let number =
@@ -55,13 +55,12 @@ pub(super) fn noting(value: &str, entry: usize, place: &str) -> String {
     )
 }
 
-/// A column, as SQL, that notes that all rows are written: what follows are triggers AFTER them.
+/// Returns SQL for a column that notes the end of writing: only AFTER triggers follow.
 pub(super) fn finished() -> String {
     format!("pg_catalog.setval('{SEQUENCE}', {NONE})")
 }
 
-/// The error of a transaction with the key of the row that was refused, as `again` has found it: the error of the same
-/// transaction with rows noted.
+/// Adds the refused row's key to the error of a transaction. `again` is the error of the same transaction with rows traced.
 pub(super) async fn name(client: &Client, group: &[Vec<&Ready<'_>>], first: Error, again: &Error) -> Error {
     if again.kind() == Kind::Cancelled {
         return Error::cancelled(Phase::Apply);
@@ -79,7 +78,7 @@ pub(super) async fn name(client: &Client, group: &[Vec<&Ready<'_>>], first: Erro
     error.instead(message).hint(hint.unwrap_or_else(|| MEND.to_owned()))
 }
 
-/// The key of the row that was noted, as people read it, after its table's entry. `None` if there is none.
+/// Returns the table's entry and the readable key of the noted row; `None` if there is none.
 async fn noted(client: &Client, group: &[Vec<&Ready<'_>>]) -> Option<(usize, String)> {
     let noted: i64 = client.query_one(&format!("select last_value from {SEQUENCE}"), &[]).await.ok()?.get(0);
     let entry = usize::try_from(noted >> PLACE_BITS).ok()?.checked_sub(1)?;

@@ -1,4 +1,4 @@
-//! The users' triggers of the tables of a group: disabled where the config says so, and named where they interfere.
+//! User triggers on the tables of a group: disables them where the config says so, and names those that interfere.
 
 use tokio_postgres::Client;
 
@@ -11,14 +11,14 @@ use crate::pg::name::plain;
 use crate::plan::TablePlan;
 use crate::report::{figures, result};
 
-/// The setting that holds the statements which restore the triggers, within the transaction.
+/// The setting that holds, within the transaction, the statements that restore the triggers.
 const RESTORE: &str = "bulkload.restore_triggers";
 
-/// Disables the triggers of the tables that are configured so, as they are now that the tables are locked. Returns whether there
+/// Disables the triggers of the tables configured with `triggers = "off"`, as they are under the lock. Returns whether there
 /// are any.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(super) async fn disable(client: &Client, group: &[Vec<&Ready<'_>>]) -> Result<bool> {
     let is_off = |table: &&&Ready<'_>| {
         table.plan.triggers == Triggers::Off && !matches!(way_of(table.plan), None | Some(Way::Swap))
@@ -43,12 +43,12 @@ fn way_of(plan: &TablePlan) -> Option<Way<'static>> {
     method(plan.apply).ok().map(super::Method::way)
 }
 
-/// Restores what [`disable`] has disabled.
+/// Restores the triggers that [`disable`] has disabled.
 ///
-/// ALTER TABLE refuses a table with checks that are still to come: deferred ones are done now.
+/// ALTER TABLE refuses a table with pending checks, so deferred ones run now.
 ///
 /// # Errors
-/// The server's; those of deferred constraints.
+/// Any server error, including violations of deferred constraints.
 pub(super) async fn restore(client: &Client) -> Result<()> {
     client
         .batch_execute("set constraints all immediate")
@@ -58,9 +58,9 @@ pub(super) async fn restore(client: &Client) -> Result<()> {
     client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "restoring triggers", &e))
 }
 
-/// Compares the rows that a committed transaction wrote with what was staged, and warns of those that triggers have changed.
+/// Compares the rows that a committed transaction wrote with staging, and warns of those that triggers changed.
 ///
-/// Nothing is locked any more. Row versions that others have written since are left out: `xid` tells ours.
+/// No locks are held. Row versions written by other sessions since then are left out: `xid` identifies ours.
 pub(super) async fn warn_of_changed(
     client: &Client,
     group: &[Vec<&Ready<'_>>],
@@ -80,8 +80,8 @@ pub(super) async fn warn_of_changed(
                 changed(table.plan, &names.join(", "), &counts)
             }
             Err(error) => {
-                let error = Error::pg(Phase::Apply, "comparing what was written with staging", &error);
-                vec![format!("{error}: whether a trigger has changed rows is not known")]
+                let error = Error::pg(Phase::Apply, "comparing the written rows with staging", &error);
+                vec![format!("{error}: cannot tell whether a trigger changed rows")]
             }
         };
         let outcome = outcomes.iter_mut().find(|outcome| outcome.entry == table.plan.entry);
@@ -89,15 +89,15 @@ pub(super) async fn warn_of_changed(
     }
 }
 
-/// Counts the rows that are not there, those that differ, and those that differ in each loaded column. `None` where written rows
-/// cannot be found again.
+/// Returns the query that counts the missing rows, the differing rows, and the rows that differ in each loaded column. `None`
+/// if written rows cannot be found again.
 fn changed_sql(table: &Ready<'_>, xid: &str) -> Option<String> {
     let staging = table.staging.as_ref()?;
     table.plan.key.as_ref()?;
     let sides = Sides { plan: table.plan, staging };
     let written = match way_of(table.plan)? {
         Way::Merge(_) => merge::written(table.plan),
-        // All rows are written: too many to be compared for what is rare.
+        // All rows are written: comparing all of them costs too much for a rare case.
         Way::Exchange(_) if !table.plan.changing().any(Trigger::may_change_rows) => return None,
         Way::Exchange(_) => String::new(),
         Way::Swap => return None,
@@ -121,7 +121,7 @@ fn changed_sql(table: &Ready<'_>, xid: &str) -> Option<String> {
     ))
 }
 
-/// What the operator is told of changed rows.
+/// Returns the warnings about changed rows.
 fn changed(plan: &TablePlan, triggers: &str, counts: &[u64]) -> Vec<String> {
     let [missing, differing, columns @ ..] = counts else { return Vec::new() };
     let mut warnings = Vec::new();
@@ -138,7 +138,7 @@ fn changed(plan: &TablePlan, triggers: &str, counts: &[u64]) -> Vec<String> {
             Said::Config => {
                 "leave the columns out with [table.columns] skip, or set triggers = \"off\" for the table"
             }
-            Said::Flags => "disable the trigger for the load if the files' values are the right ones",
+            Said::Flags => "disable the trigger for the load if the files hold the right values",
         };
         let again = if matches!(way_of(plan), Some(Way::Merge(_))) && plan.said() == Said::Config {
             "; every run writes these rows again"
@@ -155,13 +155,14 @@ fn changed(plan: &TablePlan, triggers: &str, counts: &[u64]) -> Vec<String> {
         let rows = figures::counted(*missing, "row");
         let are = if *missing == 1 { "is" } else { "are" };
         warnings.push(format!(
-            "{rows} {are} not on the target under the staged key: a trigger ({triggers}) has changed or removed them"
+            "{rows} {are} missing from the target under the staged key: a trigger ({triggers}) changed or \
+             removed them"
         ));
     }
     warnings
 }
 
-/// The error of a group, with the trigger that it comes from.
+/// Adds the responsible trigger to the error of a group.
 pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
     let Some(server) = error.server_error() else { return error };
     let tables = || group.iter().flatten().map(|table| table.plan);
@@ -177,14 +178,14 @@ pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
             raised.iter().map(|(table, trigger)| format!("trigger {trigger} of {table}")).collect();
         let message = format!("{}; raised in {}", error.message(), result::some_of(&places));
         let why = if is_taken {
-            "It writes rows that are there already, or that this run brings, too. Set"
+            "It writes rows that exist already or that this run loads. Set"
         } else {
-            "Mend the row in the source, leave it out with where, or set"
+            "Correct the row in the source, filter it out with where, or set"
         };
         let hint = format!("Nothing was changed. {why} triggers = \"off\" for the trigger's table.");
         return error.instead(message).hint(hint);
     }
-    // What a trigger has written may be in the way of a statement of ours.
+    // Rows written by a trigger may conflict with one of our statements.
     let taken = server.table.as_deref().filter(|_| is_taken);
     let written = tables().filter(|plan| Some(plan.name.name.as_str()) == taken).find_map(|plan| {
         tables().find_map(|other| {
@@ -194,7 +195,8 @@ pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
     });
     if let Some((plan, other, trigger)) = written {
         let hint = format!(
-            "Nothing was changed. Trigger {} of {other} writes to {}, which this run loads, too: set triggers = \"off\" for {other}.",
+            "Nothing was changed. Trigger {} of {other} writes to {}, which this run also loads: set triggers \
+             = \"off\" for {other}.",
             plain(&trigger.name),
             plan.name.plain(),
             other = other.name.plain()
@@ -204,7 +206,7 @@ pub(super) fn explain(error: Error, group: &[Vec<&Ready<'_>>]) -> Error {
     error
 }
 
-/// Whether the function of a trigger is among those that an error's CONTEXT names, with its arguments: `f()`.
+/// Returns whether an error's CONTEXT names the trigger's function, with its arguments: `f()`.
 fn is_called(context: &str, trigger: &Trigger) -> bool {
     let name = trigger.function.name.as_str();
     context.match_indices(&format!("{name}()")).any(|(at, _)| {
@@ -213,7 +215,7 @@ fn is_called(context: &str, trigger: &Trigger) -> bool {
     })
 }
 
-/// What to do about rows that did not get into a table, with the triggers that may keep them out.
+/// Returns the advice about rows that did not get into a table, with the triggers that may have discarded them.
 pub(super) fn keeping_out(plan: &TablePlan) -> String {
     let names: Vec<String> = plan
         .firing()
@@ -221,9 +223,10 @@ pub(super) fn keeping_out(plan: &TablePlan) -> String {
         .map(|trigger| plain(&trigger.name))
         .collect();
     match names.as_slice() {
-        [] => "A trigger or a rule of the table keeps rows out.".to_owned(),
+        [] => "A trigger or a rule of the table discards rows.".to_owned(),
         _ => format!(
-            "A trigger of the table keeps rows out ({}): leave them out with where, or set triggers = \"off\" for the table.",
+            "A trigger of the table discards rows ({}): filter them out with where, or set triggers = \"off\" \
+             for the table.",
             names.join(", ")
         ),
     }

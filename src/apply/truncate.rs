@@ -12,7 +12,7 @@ use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Truncate;
 
-/// Why a table cannot be truncated, for the methods that begin with a TRUNCATE.
+/// Returns why a table cannot be truncated, for the methods that begin with a TRUNCATE.
 pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     if case.table.scope.is_some() {
         return Some("it has a scope".to_owned());
@@ -27,21 +27,26 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     case.any_referrer(&[ApplyMethod::Truncate, ApplyMethod::Direct]).or_else(|| unenforced(case))
 }
 
-/// TRUNCATE passes over tables and partitions without triggers, and a foreign key that is NOT ENFORCED has none: such a table
-/// counts as missing from the statement although it is named there (`heap_truncate_check_FKs`).
+/// Returns why a foreign key that is NOT ENFORCED prevents TRUNCATE. TRUNCATE skips tables and partitions without triggers,
+/// and such a key has none: the table counts as missing from the statement although it is named there
+/// (`heap_truncate_check_FKs`).
 fn unenforced(case: &Case<'_>) -> Option<String> {
     let may_be_missed = |key: &&ForeignKey| {
         let is_own = key.from == case.target.name && case.target.kind != RelationKind::Partitioned;
         !key.is_enforced && !is_own
     };
     case.target.referenced_by.iter().find(may_be_missed).map(|key| {
-        format!("{} references it ({}) by a key that is NOT ENFORCED", key.from.plain(), plain(&key.name))
+        format!(
+            "{} references it ({}) with a foreign key that is NOT ENFORCED",
+            key.from.plain(),
+            plain(&key.name)
+        )
     })
 }
 
-/// One TRUNCATE of all tables: foreign keys among them do not matter then. Never CASCADE.
+/// Truncates all tables with one statement, so that foreign keys among them do not matter. Never CASCADE.
 ///
-/// The rows that vanish are those that were counted before the lock.
+/// Returns the rows counted before the lock.
 pub(super) async fn truncate(client: &Client, tables: &[&Ready<'_>]) -> Result<Vec<u64>> {
     let names: Vec<String> = tables.iter().map(|table| table.plan.name.to_string()).collect();
     client

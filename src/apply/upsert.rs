@@ -1,4 +1,4 @@
-//! `strategy = "upsert"`: rows are inserted, or update the row with their key if it is in scope. Nothing is deleted.
+//! `strategy = "upsert"`: inserts rows, or updates the row with their key if it is in scope. Deletes nothing.
 
 use super::merge::{MergeMethod, Policy};
 use crate::config::{ApplyMethod, Strategy};
@@ -8,7 +8,7 @@ pub(super) const UPSERT: MergeMethod = MergeMethod {
     method: ApplyMethod::Upsert,
     strategy: Strategy::Upsert,
     policy: Policy { removes: false, updates: true },
-    waits: "readers never wait, writers wait for the differences to be written",
+    waits: "readers never wait; writers wait while the differences are written",
     refusal,
 };
 

@@ -1,4 +1,4 @@
-//! Staging counted, guards judged: before any lock.
+//! Counts staging and judges the guards, before any lock.
 
 use std::path::PathBuf;
 
@@ -12,54 +12,54 @@ use crate::pg::catalog::Sequence;
 use crate::pg::name::{TableName, list};
 use crate::plan::TablePlan;
 
-/// A table whose chunks have all been reported as landed.
+/// A table whose chunks have all landed.
 pub(crate) struct Loaded<'p> {
     /// Its plan.
     pub(crate) plan: &'p TablePlan,
-    /// Where its rows are; `None` for a method that takes them straight from the source.
+    /// The staging table; `None` for a method that takes rows straight from the source.
     pub(crate) staging: Option<Staging>,
-    /// Where they come from instead.
+    /// The source of the rows in that case.
     pub(crate) feed: Option<Feed<'p>>,
-    /// Rows that the source sent for it; without staging, 0 if it has none.
+    /// Rows that the source sent; without staging, 0 if it has none.
     pub(crate) extracted: u64,
-    /// Of those, rows that were rejected.
+    /// Rows rejected, out of these.
     pub(crate) removed: u64,
-    /// What for, without values of rows.
+    /// The reasons, without values of rows.
     pub(crate) kinds: Vec<(String, u64)>,
-    /// Where they are.
+    /// The rejects file.
     pub(crate) rejects_file: PathBuf,
 }
 
-/// A table that may be applied. Only [`verify`] makes one.
+/// A table that may be applied. Only [`verify`] creates one.
 pub(crate) struct Ready<'p> {
     /// Its plan.
     pub(crate) plan: &'p TablePlan,
-    /// Where its rows are.
+    /// The staging table.
     pub(crate) staging: Option<TableName>,
-    /// Where they come from instead.
+    /// The source of the rows without staging.
     pub(crate) feed: Option<Feed<'p>>,
     /// Rows in staging.
     pub(crate) staged: u64,
     /// Rows of the live table when it was counted.
     pub(crate) live_rows: u64,
-    /// For each sequence of a column, the loaded value that is farthest along it.
+    /// For each sequence of a column, the farthest loaded value.
     pub(crate) extremes: Vec<(Sequence, Option<i64>)>,
 }
 
-/// What became of a table.
+/// The verdict on a table.
 pub(crate) enum Verdict<'p> {
     /// It may be applied.
     Ready(Box<Ready<'p>>),
-    /// It is left as it is: the source has no rows.
+    /// The table stays as it is: the source has no rows.
     Skip(String),
-    /// These chunks are not in staging (any more): a crash of the server empties unlogged tables.
+    /// These chunks are missing from staging: a server crash empties unlogged tables.
     Incomplete(Vec<i32>),
 }
 
-/// Counts staging against the ledger and the source, the live table for the guards, and judges.
+/// Counts staging and compares it with the ledger and the source, counts the live table for the guards, and judges.
 ///
 /// # Errors
-/// [`Kind::Guard`] with the figures, when counts disagree or a limit is exceeded; the server's.
+/// [`Kind::Guard`] with the figures, when counts disagree or a limit is exceeded; any server error.
 pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<'p>) -> Result<Verdict<'p>> {
     let plan = loaded.plan;
     let staging = loaded.staging.as_ref().map(|staging| staging.name.clone());
@@ -76,7 +76,8 @@ pub(crate) async fn verify<'p>(client: &Client, ledger: &Ledger, loaded: Loaded<
             let entered: i64 = landed.values().sum();
             if i64::try_from(staged) != Ok(entered) || staged + loaded.removed != loaded.extracted {
                 let message = format!(
-                    "{}: counts differ: {} rows read, {} rejected, {entered} entered in the ledger, {staged} in staging",
+                    "{}: counts differ: {} rows read, {} rejected, {entered} recorded in the ledger, {staged} \
+                     in staging",
                     plan.name.plain(),
                     loaded.extracted,
                     loaded.removed
@@ -109,16 +110,16 @@ fn judge_rejects(loaded: &Loaded<'_>) -> Result<()> {
     Err(TooMany { table: plan, rejected, kinds, file: rejects_file }.error(Phase::Verify))
 }
 
-/// What the guards say of a table.
+/// The verdict of the guards on a table.
 pub(super) enum Judgement {
     /// It may be applied.
     Apply,
-    /// It is to be left as it is.
+    /// It stays as it is.
     Skip(String),
 }
 
-/// Judges `on_empty` and `max_shrink`. A table that is empty already may be "replaced" by nothing. A source all of whose
-/// rows were rejected is not empty.
+/// Judges `on_empty` and `max_shrink`. An empty source may "replace" a table that is empty already. A source whose rows were
+/// all rejected is not empty.
 pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_rows: u64) -> Result<Judgement> {
     let name = plan.name.plain();
     let guard = |message: String| Error::new(Phase::Verify, Kind::Guard, message);
@@ -129,7 +130,7 @@ pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_row
                 "the source has no rows: the table keeps its {live_rows} rows (on_empty = \"skip\")"
             ))),
             OnEmpty::Fail => Err(guard(format!("{name}: the source has no rows (on_empty = \"fail\")"))
-                .hint("Set on_empty = \"apply\" if the table shall be emptied.")),
+                .hint("Set on_empty = \"apply\" to let the run empty the table.")),
         };
     }
     let lost = if plan.strategy == Strategy::Replace { live_rows.saturating_sub(rows) } else { 0 };
@@ -138,12 +139,12 @@ pub(super) fn judge(plan: &TablePlan, is_source_empty: bool, rows: u64, live_row
         return Err(guard(format!(
             "{name} would shrink from {live_rows} to {rows} rows, more than max_shrink = {limit} allows"
         ))
-        .hint("Look at the source first; if this is meant, raise max_shrink for this table."));
+        .hint("Check the source first. If the decrease is intended, raise max_shrink for this table."));
     }
     Ok(Judgement::Apply)
 }
 
-/// A key that no unique index watches over must tell the live rows apart nevertheless, where they are found by it.
+/// Fails if live rows share a key. A key without a unique index must still identify live rows if they are found by it.
 async fn refuse_ambiguous_key(client: &Client, plan: &TablePlan) -> Result<()> {
     let Some(key) = plan.key.as_ref().filter(|_| !plan.has_unique_key()) else { return Ok(()) };
     if !method(plan.apply)?.compares() {
@@ -166,13 +167,14 @@ async fn refuse_ambiguous_key(client: &Client, plan: &TablePlan) -> Result<()> {
         Some(count) => Err(Error::new(
             Phase::Verify,
             Kind::Guard,
-            format!("{name}: {count} keys ({columns}) are there more than once on the target"),
+            format!("{name}: {count} keys ({columns}) occur more than once on the target"),
         )
-        .hint("Rows are recognised by their key: remove the duplicates, or choose another key.")),
+        .hint("Rows are matched by their key: remove the duplicates, or choose another key.")),
     }
 }
 
-/// Rows of the live table, of its scope if it has one. Who has locked it exclusively for longer than may be waited is named.
+/// Counts the rows of the live table, within its scope if it has one. Names the sessions that hold an exclusive lock for too
+/// long.
 async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
     let scope = plan.in_scope().map(|scope| format!(" where {scope}")).unwrap_or_default();
     let sql = format!("select pg_catalog.count(*) from {}{scope}", plan.name);
@@ -185,14 +187,14 @@ async fn count_live(client: &Client, plan: &TablePlan) -> Result<u64> {
     }
     let who = blockers::of_a_reader(client, plan.oid).await.unwrap_or_default();
     let message = format!(
-        "{} could not be read within lock_wait; in the way: {}",
+        "could not read {} within lock_wait; blocked by {}",
         plan.name.plain(),
-        if who.is_empty() { "nobody any more" } else { &who }
+        if who.is_empty() { "a transaction that has since ended" } else { &who }
     );
     Err(Error::new(Phase::Verify, Kind::Lock, message).hint(blockers::HINT))
 }
 
-/// Rows of staging, and how far its sequence columns go, in one scan.
+/// Counts the rows of staging, and finds the farthest values of its sequence columns, in one scan.
 async fn count_staging(
     client: &Client,
     plan: &TablePlan,
@@ -200,7 +202,7 @@ async fn count_staging(
 ) -> Result<(u64, Vec<(Sequence, Option<i64>)>)> {
     let mut sql = "select pg_catalog.count(*)".to_owned();
     for sequence in &plan.sequences {
-        // The bound is for numeric columns, which may hold more than a sequence can reach.
+        // The bound is for numeric columns, which may exceed the range of a sequence.
         let (farthest, nearer, end) =
             if sequence.increment > 0 { ("max", "least", i64::MAX) } else { ("min", "greatest", i64::MIN) };
         let column = &sequence.column;
@@ -214,7 +216,7 @@ async fn count_staging(
     Ok((u64::try_from(row.get::<_, i64>(0)).unwrap_or(0), extremes))
 }
 
-/// How far the sequence columns of a live table go, for a method without staging.
+/// Finds the farthest values of a live table's sequence columns, for a method without staging.
 pub(super) async fn extremes_of_live(
     client: &Client,
     plan: &TablePlan,

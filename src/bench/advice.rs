@@ -56,7 +56,7 @@ impl Summary<'_> {
             .collect();
         let mut choice = choose(key, &tried)?;
         if self.amount.rows == 0 {
-            "there were no rows to load".clone_into(&mut choice.because);
+            "the table has no rows to load".clone_into(&mut choice.because);
         }
         Some(choice)
     }
@@ -216,7 +216,7 @@ mod tests {
         let summary = Summary::over((&settings, &[]), 5, amount(0), 2);
         let jobs = summary.recommendation().run.swap_remove(0);
         assert_eq!((jobs.value.as_str(), jobs.certainty), ("2", Certainty::NotSure));
-        assert_eq!(jobs.because, "there were no rows to load");
+        assert_eq!(jobs.because, "the table has no rows to load");
     }
 
     fn sample_setting() -> Setting {

@@ -55,7 +55,11 @@ pub(super) fn choose(key: &'static str, tried: &[Tried]) -> Option<Choice> {
         key,
         value: chosen.value.clone(),
         certainty: field.certainty(chosen),
-        because: if because.is_empty() { "nothing else was measured".to_owned() } else { because.join("; ") },
+        because: if because.is_empty() {
+            "no other value was measured".to_owned()
+        } else {
+            because.join("; ")
+        },
         instead_of: winner.map(|(_, ratio)| (field.base.value.clone(), ratio.median)),
     })
 }
@@ -152,7 +156,7 @@ impl<'a> Field<'a> {
     fn why_the_base(&self, held_back: Faster<'a>) -> Option<String> {
         let took = self.base.took();
         if let Some((faster, ratio)) = held_back {
-            let trade = format!("{took}; {} took {}, but locks longer", faster.value, times(ratio));
+            let trade = format!("{took}; {} took {}, but holds locks longer", faster.value, times(ratio));
             return Some(trade + &self.locks(self.base, Some(faster)));
         }
         let rivals = self.rivals(self.base).filter_map(|(rival, ratio)| Some((rival, ratio?)));
@@ -171,7 +175,7 @@ impl<'a> Field<'a> {
     /// Whom the chosen one keeps out, and whom the one that it is compared with, and that which does so the least.
     fn locks(&self, chosen: &'a Tried, compared: Option<&'a Tried>) -> String {
         let Some(own) = chosen.lock else { return String::new() };
-        let mut text = format!("; it locks {}", own.words());
+        let mut text = format!("; it locks out {}", own.words());
         let locked = self.rivals(chosen).filter_map(|(rival, _)| Some((rival, rival.lock?)));
         let least = locked.min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds));
         let least = least.filter(|(_, lock)| lock.seconds < own.seconds).map(|(rival, _)| rival);
@@ -215,7 +219,11 @@ fn multiple(ratio: Spread) -> String {
 
 /// Of two that did not win every round.
 fn no_difference(ratio: Spread) -> &'static str {
-    if ratio.is_enough() { "the spread overlaps, no difference is shown" } else { "too few rounds to tell" }
+    if ratio.is_enough() {
+        "the ranges overlap, so there is no clear difference"
+    } else {
+        "too few rounds to tell"
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +267,7 @@ mod tests {
     #[test]
     fn a_value_is_sure_only_if_it_beat_every_other_in_every_round() {
         let values = [tried("1", &BASE), tried("4", &AS_FAST), tried("8", &FAST)];
-        says(&values, "8", Certainty::Likely, "; 4 took 0.94 to 1.06 times that: the spread overlaps");
+        says(&values, "8", Certainty::Likely, "; 4 took 0.94 to 1.06 times that: the ranges overlap");
         // One that was not measured in every round may be better.
         let values = [tried("1", &BASE), tried("4", &SLOW[..3]), tried("8", &FAST)];
         says(&values, "8", Certainty::Likely, "20 % less");
@@ -269,13 +277,13 @@ mod tests {
     fn a_value_that_won_every_round_is_chosen_whatever_another_ones_median() {
         let wild = [0.5, 0.5, 0.5, 1.3, 1.1];
         let values = [tried("1", &BASE), tried("4", &wild), tried("8", &FAST)];
-        says(&values, "8", Certainty::Likely, "; 4 took 0.56 to 1.44 times that: the spread overlaps");
+        says(&values, "8", Certainty::Likely, "; 4 took 0.56 to 1.44 times that: the ranges overlap");
     }
 
     #[test]
     fn the_base_stays_where_no_difference_is_shown_and_that_is_said() {
         let values = [tried("2", &BASE), tried("4", &[0.9, 1.0, 1.1, 1.1, 0.9])];
-        says(&values, "2", Certainty::NotSure, "the spread overlaps");
+        says(&values, "2", Certainty::NotSure, "the ranges overlap");
         says(
             &[tried("2", &BASE), tried("4", &SLOW)],
             "2",
@@ -292,7 +300,7 @@ mod tests {
         says(&thrice, "4", Certainty::Likely, "in 3 rounds");
         let thrice = [tried("2", &BASE[..3]), tried("4", &SLOW[..3])];
         says(&thrice, "2", Certainty::Likely, "in 3 rounds");
-        says(&[tried("2", &BASE)], "2", Certainty::NotSure, "nothing else was measured");
+        says(&[tried("2", &BASE)], "2", Certainty::NotSure, "no other value was measured");
         let unmeasured = [tried("2", &[]), tried("4", &FAST)];
         assert_eq!(choose("jobs", &unmeasured), None, "there is no base to compare with");
     }
@@ -327,11 +335,11 @@ mod tests {
             locking("truncate", &FAST, "everyone", 0.31),
             locking("swap", &SLOW, "everyone", 0.005),
         ];
-        let words = "truncate took 0.75 to 0.82 times its time in 5 rounds, but locks longer; it locks writers for 28 ms, \
-                     truncate everyone for 0.31 s, swap everyone for 5 ms";
+        let words = "truncate took 0.75 to 0.82 times its time in 5 rounds, but holds locks longer; it locks \
+                     out writers for 28 ms, truncate everyone for 0.31 s, swap everyone for 5 ms";
         says(&values, "auto", Certainty::NotSure, words);
         let shorter = [locking("auto", &BASE, "writers", 0.028), locking("swap", &FAST, "everyone", 0.005)];
-        says(&shorter, "swap", Certainty::Sure, "; it locks everyone for 5 ms, auto writers for 28 ms");
+        says(&shorter, "swap", Certainty::Sure, "; it locks out everyone for 5 ms, auto writers for 28 ms");
     }
 
     #[test]
@@ -342,7 +350,7 @@ mod tests {
             &values,
             "truncate",
             Certainty::NotSure,
-            "; it locks everyone for 0.31 s, delta writers for 28 ms",
+            "; it locks out everyone for 0.31 s, delta writers for 28 ms",
         );
     }
 }

@@ -27,7 +27,7 @@ impl Directory {
             let reaper = Reaper::watch(made.path())?;
             Ok(Self { path: made.keep(), _reaper: reaper })
         };
-        make().map_err(|e| Error::io(Phase::Stage, "cannot make a temporary directory", &e))
+        make().map_err(|e| Error::io(Phase::Stage, "cannot create a temporary directory", &e))
     }
 
     /// Where it is.

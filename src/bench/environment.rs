@@ -64,7 +64,7 @@ pub(super) struct Ground {
 }
 
 /// What the ground lies on, and goes with.
-#[expect(dead_code, reason = "kept for their drop")]
+#[expect(dead_code, reason = "held so that they are dropped")]
 enum Home {
     /// To be dropped on a thread that may wait.
     Servers(Box<[Cluster; 2]>),
@@ -123,7 +123,7 @@ impl Ground {
         // Whatever names and addresses say, only the very same database shares its advisory locks.
         if !(target.claim(&id).await? && source.claim(&id).await?) {
             return Err(Error::new(Phase::Connect, Kind::Refused, "source and target are the same database")
-                .hint("Check the two URLs: bench measures from one database to another."));
+                .hint("Check the two URLs: bench measures the load from one database into another."));
         }
         let name = |suffix: &str| Ident::new(format!("{SCHEMA_PREFIX}{id}{suffix}"));
         Ok(Self {
@@ -173,8 +173,8 @@ impl Ground {
 
     async fn clear(&self, end: &End) -> Result<()> {
         end.drop_schemas(&[&self.schema, &self.staging_schema]).await.map_err(|error| {
-            error.context("what was made for it is not removed").hint(format!(
-                "Drop it by hand on the {}: drop schema if exists {}, {} cascade",
+            error.context("the schemas of bench could not be removed").hint(format!(
+                "Drop them by hand on the {}: drop schema if exists {}, {} cascade",
                 end.side.name(),
                 self.schema,
                 self.staging_schema
@@ -268,7 +268,7 @@ impl End {
         let rows = self.session.client.query(&sql, &[]).await.map_err(|e| self.failed(&e))?;
         let dead: Vec<Ident> = rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect();
         if !dead.is_empty() {
-            tracing::info!(phase = %Phase::Clean, "removing what a bench that was killed left on the {}", self.side.name());
+            tracing::info!(phase = %Phase::Clean, "removing the leftovers of a killed bench on the {}", self.side.name());
             self.drop_schemas(&dead.iter().collect::<Vec<_>>()).await?;
         }
         Ok(())
@@ -306,7 +306,7 @@ impl End {
                 let limit = humantime::format_duration(DROP_WITHIN);
                 tracing::warn!(
                     phase = %Phase::Clean,
-                    "somebody has locked what is to be removed on the {}: trying for {limit}",
+                    "another session holds locks on objects to be removed on the {}: retrying for {limit}",
                     self.side.name()
                 );
             }
@@ -338,13 +338,13 @@ async fn throw_away() -> Result<([Secret; 2], Home, PathBuf)> {
         })
     };
     let servers = tokio::task::spawn_blocking(start).await.unwrap_or_else(|panic| {
-        Err(Error::new(Phase::Connect, Kind::Internal, format!("a server's thread ended: {panic}")))
+        Err(Error::new(Phase::Connect, Kind::Internal, format!("the thread of a server ended: {panic}")))
     })?;
     let urls = [&servers[0], &servers[1]].map(|server| Secret::new(server.socket_url(SUPERUSER)));
     let directory = servers[0].dir().join("bench");
     let home = Home::Servers(Box::new(servers));
     std::fs::create_dir(&directory)
-        .map_err(|e| Error::io(Phase::Stage, format!("cannot make {}", directory.display()), &e))?;
+        .map_err(|e| Error::io(Phase::Stage, format!("cannot create {}", directory.display()), &e))?;
     Ok((urls, home, directory))
 }
 

@@ -14,10 +14,7 @@ impl Findings {
         let charts: String = self.charts().iter().map(Chart::to_html).collect();
         let base = self.base().map_or_else(String::new, |base| {
             let rounds = figures::counted(base.whole_s.n as u64, "round");
-            format!(
-                "base: {}; medians of {rounds}, thin lines from the least to the greatest",
-                words::base(base)
-            )
+            format!("base: {}; medians of {rounds}, thin lines from minimum to maximum", words::base(base))
         });
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
@@ -103,7 +100,7 @@ impl Findings {
         Chart {
             id: "phases",
             title: "Time by phase",
-            note: "From the start of the program to its end.".to_owned(),
+            note: "From start to end of the program.".to_owned(),
             legend: &[
                 ("ours", "load"),
                 ("index", "index"),
@@ -128,7 +125,7 @@ impl Findings {
         Chart {
             id: "locks",
             title: "Lock time by method",
-            note: "From the grant of the strongest lock to the commit.".to_owned(),
+            note: "From acquiring the strongest lock to the commit.".to_owned(),
             legend: &[],
             bars: self.along("apply", |setting| setting.apply).into_iter().map(bar).collect(),
         }

@@ -110,7 +110,7 @@ pub(super) fn judge(clues: &Clues) -> Limit {
         .or_else(|| by_halves(clues))
         .unwrap_or_else(|| {
             Limit::unknown(
-                "The servers' CPU time cannot be read from here, and without psql there is nothing to \
+                "The servers' CPU time is not available from here, and without psql there is nothing to \
                  compare with.",
             )
         })
@@ -120,15 +120,16 @@ pub(super) fn judge(clues: &Clues) -> Limit {
 fn in_vain(clues: &Clues) -> Option<Limit> {
     if let Some(share) = clues.disturbed {
         let because = format!(
-            "Something else took {} of the cores' time: what the load waited for cannot be told.",
+            "Other processes took {} of the cores' time, so the cause of the load's waits cannot be \
+             determined.",
             percent(share)
         );
         return Some(Limit::unknown(because));
     }
     (clues.load < LOAD_MIN).then(|| {
         Limit::unknown(format!(
-            "The fastest load takes {}, and CPU time is counted in steps of 10 ms, that of start and end included: below \
-             {LOAD_MIN:.0} s it tells nothing. Measure more rows (--rows), or a larger table.",
+            "The fastest load takes {}. CPU time is counted in steps of 10 ms and includes startup and exit, \
+             so it is not conclusive below {LOAD_MIN:.0} s. Measure more rows (--rows), or a larger table.",
             time(clues.load)
         ))
     })
@@ -137,7 +138,7 @@ fn in_vain(clues: &Clues) -> Option<Limit> {
 fn by_disk(clues: &Clues) -> Option<Limit> {
     let share = clues.disk_share.filter(|&share| share > DISK_BUSY)?;
     let because = format!(
-        "This machine's cores waited for a disk during {} of the run, its commit included.",
+        "This machine's cores waited for a disk during {} of the run, including its commit.",
         percent(share)
     );
     Some(Limit { what: What::Disk, because })
@@ -154,7 +155,7 @@ fn by_cpu(clues: &Clues) -> Option<Limit> {
     }
     let busy = all / (clues.cores * clues.load);
     let shares = format!(
-        "the target's server takes {} of that, the source's {}, the client {}",
+        "the target server takes {} of that, the source server {}, the client {}",
         percent(target / all),
         percent(source / all),
         percent(client / all)
@@ -178,8 +179,8 @@ fn by_cpu(clues: &Clues) -> Option<Limit> {
         )
     } else {
         format!(
-            "Nothing is busy all the time: the {} cores are for {} of the load; {shares}. What takes most is likeliest to \
-             be waited for.",
+            "Nothing is busy all the time: the {} cores are busy for {} of the load; {shares}. The largest \
+             share is the most likely limit.",
             clues.cores,
             percent(busy)
         )
@@ -200,8 +201,8 @@ fn by_client(clues: &Clues) -> Option<Limit> {
         )
     } else if each >= BUSY {
         format!(
-            "The client's part of each stream is busy for {} of the load, while this machine's {} cores are for {}: more \
-             streams may help.",
+            "The client's part of each stream is busy for {} of the load, while this machine's {} cores are \
+             busy for {}: more streams may help.",
             percent(each.min(1.0)),
             clues.cores,
             percent(busy)
@@ -220,7 +221,8 @@ fn by_link(clues: &Clues) -> Option<Limit> {
     (used >= LINK_FULL).then(|| Limit {
         what: What::Network,
         because: format!(
-            "The way {way} carried {:.0} MB/s of rows that cost the server next to nothing, and the load uses {} of that.",
+            "The link {way} carried {:.0} MB/s of rows that cost the server next to nothing, and the load \
+             uses {} of that.",
             carries / 1e6,
             percent(used.min(1.0))
         ),
@@ -239,7 +241,7 @@ fn by_halves(clues: &Clues) -> Option<Limit> {
         clues.load, clues.streams
     );
     if clues.load > more * NEITHER_HALF {
-        return Some(Limit::unknown(format!("{figures}: neither half is what it waits for.")));
+        return Some(Limit::unknown(format!("{figures}: the load waits for neither half.")));
     }
     Some(Limit { what, because: format!("{figures}.") })
 }
@@ -314,7 +316,7 @@ mod tests {
         says(
             &busy,
             What::Client,
-            "part of each stream is busy for 98 % of the load, while this machine's 16 cores are for 6 %",
+            "part of each stream is busy for 98 % of the load, while this machine's 16 cores are busy for 6 %",
         );
         says(&Clues { client: Some(5.0), ..remote }, What::Target, "COPY FROM");
     }
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn a_load_that_is_far_slower_than_both_halves_waits_for_neither() {
         let slow = Clues { source: None, target: None, load: 30.0, ..LOCAL };
-        says(&slow, What::Unknown, "neither half is what it waits for");
+        says(&slow, What::Unknown, "the load waits for neither half");
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn a_machine_that_was_busy_with_something_else_tells_nothing() {
         let disturbed = Clues { disturbed: Some(0.65), source: Some(3.0), target: Some(3.0), ..LOCAL };
-        says(&disturbed, What::Unknown, "Something else took 65 %");
-        says(&Clues { disk_share: Some(0.4), ..disturbed }, What::Unknown, "Something else took 65 %");
+        says(&disturbed, What::Unknown, "Other processes took 65 %");
+        says(&Clues { disk_share: Some(0.4), ..disturbed }, What::Unknown, "Other processes took 65 %");
     }
 }

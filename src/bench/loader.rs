@@ -133,7 +133,7 @@ impl Loader<'_> {
         let text = std::fs::read_to_string(&report)
             .map_err(|e| Error::io(Phase::Record, format!("cannot read {}", report.display()), &e))?;
         let figures: ReportFigures = serde_json::from_str(&text).map_err(|error| internal(&error))?;
-        let table = figures.tables.into_iter().next().ok_or_else(|| internal(&"it has no table"))?;
+        let table = figures.tables.into_iter().next().ok_or_else(|| internal(&"it lacks the table"))?;
         // What was rejected is of no interest, and would add up.
         let _ = std::fs::remove_dir_all(ground.file(REJECTS));
         Ok(Load {
@@ -201,5 +201,5 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 fn internal(why: &dyn std::fmt::Display) -> Error {
-    Error::new(Phase::Record, Kind::Internal, format!("a run's report cannot be understood: {why}"))
+    Error::new(Phase::Record, Kind::Internal, format!("cannot parse the report of a run: {why}"))
 }

@@ -134,7 +134,7 @@ pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome, Fai
     let in_time = |failure: Failure| Failure { error: in_time(failure.error, &budget, job), ..failure };
     let ground = ground.map_err(in_time)?;
     let measured = Box::pin(on(&ground, job, &budget, started)).await;
-    tracing::info!(phase = %Phase::Clean, "removing what was made for it");
+    tracing::info!(phase = %Phase::Clean, "removing the schemas of bench");
     let left = ground.close().await;
     match measured {
         Ok(mut outcome) => {
@@ -151,8 +151,8 @@ fn in_time(error: Error, budget: &Budget, job: &Job) -> Error {
         return error;
     }
     let limit = humantime::format_duration(job.time_limit);
-    Error::new(Phase::Load, Kind::Refused, format!("nothing could be measured within --time-limit {limit}"))
-        .hint("Give it more time, or fewer --rows.")
+    Error::new(Phase::Load, Kind::Refused, format!("no measurement finished within --time-limit {limit}"))
+        .hint("Raise --time-limit, or lower --rows.")
 }
 
 async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, Instant)) -> Result<Outcome> {
@@ -353,7 +353,7 @@ fn conclude(
     };
     findings.limit = summary.limit(&findings, links);
     if findings.is_disturbed() {
-        findings.recommendation.doubt("the machine was busy with something else");
+        findings.recommendation.doubt("another process kept the machine busy");
     }
     findings
 }

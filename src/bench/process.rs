@@ -42,8 +42,8 @@ impl Program {
     /// Prepares a command: nothing to read, nothing shown. In a process group of its own, so that Ctrl-C reaches it through
     /// us only: told twice it would end without tidying up.
     pub(super) fn new(mut command: Command) -> Result<Self> {
-        let complaints = tempfile::tempfile().map_err(|e| io_error("cannot make a temporary file", &e))?;
-        let stderr = complaints.try_clone().map_err(|e| io_error("cannot make a temporary file", &e))?;
+        let complaints = tempfile::tempfile().map_err(|e| io_error("cannot create a temporary file", &e))?;
+        let stderr = complaints.try_clone().map_err(|e| io_error("cannot create a temporary file", &e))?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         Ok(Self { command, complaints })
     }
@@ -203,7 +203,7 @@ impl Watched {
         let read = self.complaints.rewind().and_then(|()| self.complaints.read_to_string(&mut text));
         let lines = || text.lines().filter(|line| !line.trim().is_empty());
         let line = read.ok().and_then(|_| lines().find(|line| line.starts_with(ERROR)).or(lines().next()));
-        let ended = status.map_or_else(|e| e.to_string(), |status| format!("it ended with {status}"));
+        let ended = status.map_or_else(|e| e.to_string(), |status| format!("it exited with {status}"));
         Some(line.map_or(ended, |line| {
             let line = line.trim();
             line.strip_prefix(ERROR).or(line.strip_prefix("psql: ")).unwrap_or(line).to_owned()

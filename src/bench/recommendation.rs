@@ -65,7 +65,7 @@ impl Recommendation {
             if let Some((base, ratio)) = choice.instead_of.take() {
                 let alone = std::mem::replace(&mut choice.value, base);
                 choice.because = format!("{alone} alone took {ratio:.2} times its time");
-                choice.doubt(&format!("the faster values together took {}", times(together)));
+                choice.doubt(&format!("the faster values combined took {}", times(together)));
             }
         }
     }
@@ -147,7 +147,7 @@ mod tests {
         let is = |value: &str, certainty| (value.to_owned(), certainty);
         assert_eq!(lines[0], is("2", Certainty::NotSure));
         assert_eq!(lines[1], is("\"32MiB\"", Certainty::Sure));
-        assert!(text.contains("together took 1.05 times its time in 5 rounds"), "{text}");
+        assert!(text.contains("combined took 1.05 times its time in 5 rounds"), "{text}");
     }
 
     #[test]

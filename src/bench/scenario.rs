@@ -104,7 +104,7 @@ async fn prepare_made(
 ) -> Result<Scenario> {
     let schema = ground.schema.as_str();
     let table = TableName::new(schema, shape.name());
-    tracing::info!(phase = %Phase::Stage, rows, "making up the table {shape}");
+    tracing::info!(phase = %Phase::Stage, rows, "generating the table {shape}");
     ground.source.run(&shape.create_sql(&table, rows), stop).await?;
     ground.source.run(&format!("vacuum (analyze) {table}"), stop).await?;
     if has_rules {

@@ -211,11 +211,11 @@ impl<'a> Summary<'a> {
     #[expect(clippy::cast_precision_loss, reason = "a number of streams")]
     pub(super) fn limit(&self, findings: &Findings, links: (Option<f64>, Option<f64>)) -> Limit {
         if self.amount.rows == 0 {
-            return Limit::unknown("There were no rows to load.");
+            return Limit::unknown("The table has no rows to load.");
         }
         let timed = findings.settings.iter().filter_map(|setting| Some((setting, setting.load_s?.median)));
         let Some((best, load)) = timed.min_by(|a, b| a.1.total_cmp(&b.1)) else {
-            return Limit::unknown("direct loads while it applies: its load has no time of its own.");
+            return Limit::unknown("direct loads while it applies, so its load time cannot be told apart.");
         };
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         let write = findings.plain("write", true);
@@ -300,7 +300,7 @@ mod tests {
         let loads = base_and_direct();
         let summary = Summary::over((&loads, &[]), 5, amount(0), 2);
         let findings = Findings { settings: summary.settings(), ..sample::findings() };
-        assert_eq!(summary.limit(&findings, (None, None)), Limit::unknown("There were no rows to load."));
+        assert_eq!(summary.limit(&findings, (None, None)), Limit::unknown("The table has no rows to load."));
         assert_eq!(findings.settings[0].effort.rows_per_s, None);
     }
 

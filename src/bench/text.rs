@@ -113,7 +113,7 @@ mod tests {
         let run: toml::Table = format!("[run]\n{lines}").parse().unwrap();
         assert!(run["run"].as_table().unwrap().contains_key("jobs"), "{text}");
         assert!(before.contains("What limits: target. "), "{text}");
-        assert!(before.contains("Disturbed: something else took 50 % of the cores'"), "{text}");
+        assert!(before.contains("Disturbed: other processes took 50 % of the cores'"), "{text}");
         assert!(before.contains("Left out: psql | psql, 2 streams: "), "{text}");
     }
 

@@ -38,7 +38,7 @@ pub(super) async fn prepare(
             csv.files.at.clone(),
             "bench cannot measure a table that comes from CSV files",
         )
-        .hint("Name a table that comes from a PostgreSQL source."));
+        .hint("Choose a table that comes from a PostgreSQL source."));
     }
     // Says what is wrong with the entry as `plan` says it, and knows what the catalogs add to it.
     let planned = plan((config, entry), None, stop).await?;
@@ -151,7 +151,7 @@ fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
 
 /// What decides about the speed of the live table, and not of its copy.
 fn what_a_copy_lacks(planned: &TablePlan) -> Vec<LeftOut> {
-    let why = "the copy that is loaded instead is one plain table".to_owned();
+    let why = "bench loads one plain copy of the table instead".to_owned();
     let what = match &planned.storage {
         Storage::Heap => return Vec::new(),
         _ if planned.is_partitioned => format!("the partitions of {}", planned.name.plain()),

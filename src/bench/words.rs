@@ -80,7 +80,7 @@ pub(super) fn place(findings: &Findings) -> String {
     } else if machine.servers_cpu_is_known {
         "two servers on this machine"
     } else {
-        "given servers"
+        "existing servers"
     };
     format!("PostgreSQL {versions}, {servers}, {}", figures::counted(machine.cores as u64, "core"))
 }
@@ -89,7 +89,8 @@ pub(super) fn place(findings: &Findings) -> String {
 pub(super) fn disturbed(findings: &Findings) -> Option<String> {
     let share = findings.others_share.filter(|_| findings.is_disturbed())?;
     Some(format!(
-        "Disturbed: something else took {:.0} % of the cores' time. Repeat this when the machine is quiet.",
+        "Disturbed: other processes took {:.0} % of the cores' time. Repeat the measurement when the machine \
+         is idle.",
         share.median * 100.0
     ))
 }
@@ -150,28 +151,28 @@ pub(super) fn legend(findings: &Findings) -> String {
     let pipe = findings.plain("pipe", true);
     let mut parts = Vec::new();
     if pipe.is_some() {
-        parts.push("pipe: times that of one psql | psql".to_owned());
+        parts.push("pipe: ratio to one psql | psql".to_owned());
     }
     if let Some(pipes) = findings.plain("pipe", false) {
-        parts.push(format!("pipes: of {} at once", pipes.streams));
+        parts.push(format!("pipes: ratio to {} at once", pipes.streams));
     }
     parts.push(match findings.floor_s {
         Some(floor) => {
             let took = time(floor.median);
-            format!("floor: times {took}, what the servers' CPU alone takes on all cores together")
+            format!("floor: ratio to {took}, the CPU time of the two servers alone, spread over all cores")
         }
         None if findings.machine.servers_cpu_is_known => {
-            "floor: not known, COPY TO and COPY FROM alone could not be measured".to_owned()
+            "floor: not known, COPY TO and COPY FROM could not be measured separately".to_owned()
         }
-        None => "floor: not known, the servers' CPU time cannot be read from here".to_owned(),
+        None => "floor: not known, the servers' CPU time is not available from here".to_owned(),
     });
     if let Some(pipe) = pipe {
         parts.push(match pipe.index_s {
-            Some(_) => "pipe+index: times one pipe and an index on the key".to_owned(),
+            Some(_) => "pipe+index: ratio to one pipe plus an index on the key".to_owned(),
             None => "pipe+index: not known, the table has no key".to_owned(),
         });
     }
-    parts.push("CPU s/GB and peak: of the client".to_owned());
+    parts.push("CPU s/GB and peak: client only".to_owned());
     if findings.settings.iter().any(|setting| setting.load_s.is_none()) {
         parts.push("direct loads while it applies".to_owned());
     }
@@ -182,7 +183,7 @@ pub(super) fn legend(findings: &Findings) -> String {
 pub(super) fn together(findings: &Findings) -> Option<String> {
     let together = findings.together.as_ref()?;
     Some(format!(
-        "Together, {} took {} and the base {} in {} of their own: {} times.",
+        "Combined, {} took {} and the base {} in {} of their own: {} times.",
         together.label,
         time(together.seconds.median),
         time(together.base_s.median),
@@ -344,15 +345,16 @@ mod tests {
         let mut pipes = findings.plain[2].clone();
         pipes.streams = 4;
         findings.plain.push(pipes);
-        assert!(legend(&findings).contains("pipes: of 4 at once"));
+        assert!(legend(&findings).contains("pipes: ratio to 4 at once"));
         findings.plain[2].index_s = None;
         assert!(legend(&findings).contains("pipe+index: not known, the table has no key"));
         findings.floor_s = None;
-        assert!(
-            legend(&findings).contains("floor: not known, COPY TO and COPY FROM alone could not be measured")
-        );
+        assert!(legend(&findings).contains(
+            "floor: not known, COPY TO and COPY FROM could not be measured \
+                                        separately"
+        ));
         findings.machine.servers_cpu_is_known = false;
-        assert!(legend(&findings).contains("floor: not known, the servers' CPU time cannot be read"));
+        assert!(legend(&findings).contains("floor: not known, the servers' CPU time is not available"));
         findings.plain.clear();
         assert!(!legend(&findings).contains("pipe"));
     }

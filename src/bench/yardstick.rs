@@ -147,16 +147,18 @@ impl<'a> Yardstick<'a> {
     pub(super) fn refusal(&self, plan: Plan) -> Option<&'static str> {
         match plan {
             Plan::Read | Plan::Pipe(1) => None,
-            Plan::Write if self.file.is_none() => Some("there is no room for a file of the rows"),
+            Plan::Write if self.file.is_none() => Some("there is no room for a temporary file of the rows"),
             Plan::Write => None,
             Plan::Pipe(_) if self.scenario.plain.heap.is_none() => {
-                Some("only a plain table, without a filter, can be divided by its pages")
+                Some("only a plain table without a filter can be divided by pages")
             }
             // Without a range scan each part would read the whole table.
             Plan::Pipe(_) if self.ground.source.session.server_version < 140_000 => {
-                Some("the source cannot read a part of a table's pages, as PostgreSQL 14 can")
+                Some("the source cannot read a range of pages, which needs PostgreSQL 14")
             }
-            Plan::Pipe(streams) if self.pages < streams as u64 => Some("the table has fewer pages than that"),
+            Plan::Pipe(streams) if self.pages < streams as u64 => {
+                Some("the table has fewer pages than streams")
+            }
             Plan::Pipe(_) => None,
         }
     }
@@ -268,7 +270,7 @@ fn room(directory: &Path) -> u64 {
 }
 
 fn no_file(why: &std::io::Error) -> Error {
-    Error::io(Phase::Stage, "the temporary file of the rows cannot be had", why)
+    Error::io(Phase::Stage, "cannot create the temporary file of the rows", why)
 }
 
 /// psql where the server's programs are, else in PATH: there Debian has a script that looks for it first.
@@ -279,5 +281,5 @@ fn psql() -> Result<PathBuf> {
         .into_iter()
         .chain(std::env::split_paths(&path).map(|dir| dir.join("psql")))
         .find(|program| program.is_file())
-        .ok_or_else(|| Error::new(Phase::Stage, Kind::Config, "there is no psql in PATH"))
+        .ok_or_else(|| Error::new(Phase::Stage, Kind::Config, "psql not found in PATH"))
 }

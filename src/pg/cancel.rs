@@ -39,7 +39,7 @@ impl CancelHandle {
         match timeout(CANCEL_TIME_MAX, self.send()).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => tracing::debug!(peer = %self.peer.address, "cancel request failed: {why}"),
-            Err(_) => tracing::debug!(peer = %self.peer.address, "cancel request took too long"),
+            Err(_) => tracing::debug!(peer = %self.peer.address, "cancel request timed out"),
         }
     }
 

@@ -79,7 +79,7 @@ pub(super) fn all_of(mut failures: Vec<Error>) -> Error {
         return failures.remove(0);
     }
     let messages: Vec<&str> = failures.iter().map(Error::message).collect();
-    let message = format!("no host will do: {}", messages.join("; "));
+    let message = format!("no host accepts the connection: {}", messages.join("; "));
     let error = if failures.iter().any(Error::is_server_away) {
         Error::server_away(Phase::Connect, message)
     } else {
@@ -103,16 +103,16 @@ pub(super) fn explain(failure: &Failure, info: &ConnInfo, endpoint: &Endpoint, t
         Failure::Dial(DialError::Socket(error)) => case.socket(error),
         Failure::Dial(DialError::NoTls) => case.no_tls(),
         Failure::Dial(DialError::NotPostgres) => case
-            .error(Kind::Connect, "what answers there does not speak PostgreSQL's protocol")
+            .error(Kind::Connect, "the server does not speak PostgreSQL's protocol")
             .hint("Check the port."),
         Failure::Dial(DialError::Tls(error)) => case.handshake(error),
         Failure::Login { error, encrypted } => case.login(error, *encrypted),
         Failure::TooOld(version) => case
             .error(
                 Kind::Connect,
-                format!("its version is {}, and 12 is the oldest that works", dotted(*version)),
+                format!("its version is {}, and the oldest supported version is 12", dotted(*version)),
             )
-            .hint("Upgrade the server, or load from a dump of it that a newer one has restored."),
+            .hint("Upgrade the server, or restore a dump of it into a newer one and load from there."),
         Failure::Unsuitable { wanted, facts } => case.unsuitable(*wanted, *facts),
     }
 }
@@ -148,10 +148,10 @@ impl Case<'_> {
 
     fn unresolved(&self, why: &str) -> Error {
         let hint = supabase::hint_without_ipv6(self.host_name()).unwrap_or_else(|| {
-            "Check the host's spelling and this machine's name resolution (getent hosts NAME).".to_owned()
+            "Check the spelling of the host name and the name resolution of this machine (getent hosts NAME).".to_owned()
         });
         // A resolver that is out of order looks the same as a name that does not exist, so again may help.
-        self.error(Kind::Transient, format!("the name {} {why}", self.host_name())).hint(hint)
+        self.error(Kind::Transient, format!("host name {} {why}", self.host_name())).hint(hint)
     }
 
     fn timeout(&self, stage: Stage, limit: Duration) -> Error {
@@ -159,21 +159,25 @@ impl Case<'_> {
         let within = |what: &str| format!("{what} within {seconds} s");
         match stage {
             Stage::LookUp => self
-                .error(Kind::Transient, within("the host's name did not resolve"))
-                .hint("Check this machine's name resolution."),
-            Stage::Dial => self
-                .error(Kind::Transient, format!("{}{}", within("no answer"), self.addresses()))
-                .hint(
-                    "Usually a firewall drops the packets, or address or port are wrong; connect_timeout sets the \
-                     limit.",
-                ),
+                .error(Kind::Transient, within("the host name did not resolve"))
+                .hint("Check the name resolution of this machine."),
+            Stage::Dial => {
+                self.error(Kind::Transient, format!("{}{}", within("no answer"), self.addresses())).hint(
+                    "A firewall that drops packets is the usual cause, or a wrong address or port. \
+                     connect_timeout sets the limit.",
+                )
+            }
             Stage::Login | Stage::FirstQuery => Error::out_of_slots(
                 Phase::Connect,
-                format!("{}: {}", self.what, within("it took the connection but gave no session")),
+                format!(
+                    "{}: {}",
+                    self.what,
+                    within("the server accepted the connection but opened no session")
+                ),
             )
             .hint(
-                "A pooler whose connections are all in use makes clients wait so, and so does a server that hangs: \
-                 lower jobs, or raise the pool's size.",
+                "A pooler without a free connection makes clients wait like this, and so does a server that \
+                 hangs. Lower jobs, or raise the pool size.",
             ),
         }
     }
@@ -193,18 +197,23 @@ impl Case<'_> {
         let is_socket = matches!(self.endpoint.host, Host::Unix(_));
         let (why, hint) = match error.kind() {
             Io::NotFound if is_socket => (
-                "there is no such socket".to_owned(),
-                "Is a server running on this machine, with this port and this unix_socket_directories? Name another \
-                 host or port otherwise.",
+                "the socket does not exist".to_owned(),
+                "Check that a server is running on this machine with this port and unix_socket_directories, or name \
+                 another host or port.",
             ),
             Io::ConnectionRefused => (
                 "connection refused".to_owned(),
-                "Is the server running, does it listen there (listen_addresses, port), and is the port right?",
+                "Check that the server is running, that it listens on this address (listen_addresses, port), \
+                 and that the port is right.",
             ),
-            Io::PermissionDenied => (error.to_string(), "This user may not open the socket or the network."),
+            Io::PermissionDenied => (
+                error.to_string(),
+                "The operating system denies this user access to the socket or the network.",
+            ),
             Io::ConnectionReset | Io::BrokenPipe | Io::UnexpectedEof => (
                 "the server closed the connection".to_owned(),
-                "The server's log says why; a port that is not PostgreSQL's, or a proxy, does this too.",
+                "The server's log may give the reason. A port that does not belong to PostgreSQL, or a proxy, \
+                 has the same effect.",
             ),
             _ => (error.to_string(), "Check host, port, routes and firewalls."),
         };
@@ -227,10 +236,12 @@ impl Case<'_> {
     }
 
     fn no_tls(&self) -> Error {
-        self.error(Kind::Connect, format!("the server has no TLS, and sslmode is {}", self.mode())).hint(
-            "Turn on ssl in the server's configuration. Only if every network in between is trusted, add \
-             sslmode=disable; without an sslmode, a host that is not this machine has to have TLS.",
-        )
+        self.error(Kind::Connect, format!("the server does not support TLS, but sslmode is {}", self.mode()))
+            .hint(
+                "Turn on ssl in the server's configuration. If every network in between is trusted, add \
+             sslmode=disable instead; without an sslmode, bulkload requires TLS for every host but this \
+             machine.",
+            )
     }
 
     fn handshake(&self, error: &io::Error) -> Error {
@@ -238,10 +249,11 @@ impl Case<'_> {
             Some(error) => self.tls(error),
             None => {
                 let direct = self.endpoint.tls.as_ref().is_some_and(|tls| tls.direct);
-                self.error(Kind::Transient, format!("the TLS handshake broke off: {error}")).hint(if direct {
-                    "sslnegotiation=direct needs a server of version 17 or later."
+                self.error(Kind::Transient, format!("TLS handshake failed: {error}")).hint(if direct {
+                    "sslnegotiation=direct requires a server of version 17 or later."
                 } else {
-                    "The server's log says why; a proxy that does not pass TLS does this too."
+                    "The server's log may give the reason. A proxy that does not pass TLS through has the \
+                     same effect."
                 })
             }
         }
@@ -252,45 +264,47 @@ impl Case<'_> {
         let name = self.host_name();
         let (why, hint) = match error {
             rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => (
-                "no authority that is trusted here has signed the server's certificate".to_owned(),
-                "Give the authority's certificate with sslrootcert=FILE (Supabase: from the dashboard, database \
-                 settings). sslmode=require without sslrootcert encrypts, but believes anyone.",
+                "the server's certificate is not signed by a trusted authority".to_owned(),
+                "Name the authority's certificate with sslrootcert=FILE (Supabase: dashboard, database \
+                 settings). sslmode=require without sslrootcert encrypts the connection but accepts any \
+                 server.",
             ),
             rustls::Error::InvalidCertificate(Bad::NotValidForNameContext { presented, .. }) => (
                 if presented.is_empty() {
-                    format!("the server's certificate has no subjectAltName, so it is not for {name}")
+                    format!("the server's certificate has no subjectAltName, so it is not valid for {name}")
                 } else {
                     format!("the server's certificate is for {}, not for {name}", presented.join(", "))
                 },
-                "Connect by a name that the certificate has (hostaddr= can give the address), have it reissued with \
+                "Connect by a name in the certificate (hostaddr= can give the address), have it reissued with \
                  a subjectAltName, or use sslmode=verify-ca.",
             ),
             rustls::Error::InvalidCertificate(Bad::NotValidForName) => (
-                format!("the server's certificate is not for {name}"),
-                "Connect by a name that the certificate has, or use sslmode=verify-ca.",
+                format!("the server's certificate is not valid for {name}"),
+                "Connect by a name in the certificate, or use sslmode=verify-ca.",
             ),
             rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => (
                 "the server's certificate has expired".to_owned(),
-                "Renew it, or set this machine's clock if that is wrong.",
+                "Renew the certificate, or correct the clock of this machine if it is wrong.",
             ),
             rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => (
                 "the server's certificate is not valid yet".to_owned(),
-                "Set this machine's clock if it is wrong.",
+                "Correct the clock of this machine if it is wrong.",
             ),
             rustls::Error::InvalidCertificate(other) => (
-                format!("the server's certificate cannot be verified: {other}"),
-                "It has to be X.509 version 3, with a key that is long enough, and signed by the authority in \
-                 sslrootcert; a self-signed one may itself be that file.",
+                format!("cannot verify the server's certificate: {other}"),
+                "The certificate must be X.509 version 3, have a key that is long enough, and be signed by \
+                 the authority in sslrootcert. That file may be a self-signed certificate itself.",
             ),
             rustls::Error::AlertReceived(alert) => (
-                format!("the server ended the TLS handshake with {alert:?}"),
-                "Its log says why; it may want a client certificate (sslcert and sslkey), or another one.",
+                format!("the server aborted the TLS handshake with {alert:?}"),
+                "The server's log gives the reason. It may require a client certificate (sslcert and sslkey), \
+                 or another one.",
             ),
             rustls::Error::PeerIncompatible(_) => (
-                format!("the server and we have no version of TLS in common: {error}"),
-                "The server has to allow TLS 1.2 or 1.3 (ssl_max_protocol_version, ssl_ciphers).",
+                format!("server and client have no TLS version in common: {error}"),
+                "Allow TLS 1.2 or 1.3 on the server (ssl_max_protocol_version, ssl_ciphers).",
             ),
-            other => (format!("TLS failed: {other}"), "The server's log may say more."),
+            other => (format!("TLS failed: {other}"), "The server's log may give the reason."),
         };
         self.error(Kind::Connect, why).hint(hint)
     }
@@ -319,41 +333,42 @@ impl Case<'_> {
         let text = chain(error);
         if self.endpoint.password.is_none() && text.ends_with(PASSWORD_MISSING) {
             return self
-                .error(Kind::Connect, "the server asks for a password, and there is none")
+                .error(Kind::Connect, "the server requires a password, and none was given")
                 .hint(self.password_hint());
         }
         self.error(Kind::Connect, text).hint(
-            "Ways to log in that work: password (scram-sha-256, md5, plain), client certificate, peer, trust. \
-             Kerberos, SSPI and OAuth do not; channel_binding=require needs TLS straight to the server.",
+            "Supported authentication methods: password (scram-sha-256, md5, plain), client certificate, \
+             peer, trust. Kerberos, SSPI and OAuth are not supported. channel_binding=require needs a direct \
+             TLS connection to the server.",
         )
     }
 
     fn server_hint(&self, server: &ServerError, encrypted: bool) -> Option<String> {
         if server.is_out_of_slots() {
             return Some(
-                "All connections are in use: lower jobs, close other clients, or raise max_connections (or the \
-                 pool's size)."
+                "All connections are in use: lower jobs, close other clients, or raise max_connections (or \
+                 the pool size)."
                     .to_owned(),
             );
         }
         match server.code.code() {
             "28P01" => Some(self.password_hint()),
             "28000" if matches!(self.endpoint.host, Host::Unix(_)) => Some(
-                "On a Unix socket pg_hba.conf usually asks for peer: run as the operating system's user of that \
+                "For Unix sockets pg_hba.conf usually requires peer: run as the operating-system user of that \
                  name, or connect to localhost with a password."
                     .to_owned(),
             ),
             "28000" if encrypted => Some(
-                "The server's pg_hba.conf decides who may connect, from where and how: ask for a line that fits, or \
-                 check user and database."
+                "The server's pg_hba.conf decides which users may connect, from where and how. Check user and \
+                 database, or have a matching line added."
                     .to_owned(),
             ),
             "28000" => Some(
-                "The server's pg_hba.conf decides who may connect, from where and how: ask for a line that fits, \
-                 check user and database, or use TLS (sslmode=require)."
+                "The server's pg_hba.conf decides which users may connect, from where and how. Check user and \
+                 database, use TLS (sslmode=require), or have a matching line added."
                     .to_owned(),
             ),
-            "57P03" => Some("The server is starting, stopping or recovering: try again.".to_owned()),
+            "57P03" => Some("The server is starting up, shutting down or recovering. Try again.".to_owned()),
             "XX000" => supabase::hint_for_tenant(self.host_name()),
             _ => None,
         }
@@ -362,10 +377,14 @@ impl Case<'_> {
     /// Where the password came from, or where one could, and which ones were passed over.
     fn password_hint(&self) -> String {
         let mut hint = match &self.endpoint.password {
-            Some(_) => format!("The password came from {}: check it, and the user.", self.endpoint.password_from),
-            None => "Give one in the URL (special characters percent-encoded), in PGPASSWORD together with PGHOST, \
-                     or in ~/.pgpass."
-                .to_owned(),
+            Some(_) => {
+                format!("The password came from {}. Check it, and the user.", self.endpoint.password_from)
+            }
+            None => {
+                "Give a password in the URL (special characters percent-encoded), in PGPASSWORD together \
+                     with PGHOST, or in ~/.pgpass."
+                    .to_owned()
+            }
         };
         for note in &self.info.notes {
             hint.push_str(" Note: ");
@@ -392,8 +411,8 @@ impl Case<'_> {
             TargetSession::Standby => "standby",
             TargetSession::Any | TargetSession::PreferStandby => "any",
         };
-        self.error(Kind::Connect, format!("it is {is}, and target_session_attrs is {wanted}"))
-            .hint("Name a host that is, or change target_session_attrs.")
+        self.error(Kind::Connect, format!("it is {is}, but target_session_attrs is {wanted}"))
+            .hint("Name a host that satisfies target_session_attrs, or change the setting.")
     }
 }
 

@@ -16,9 +16,9 @@ const KNOWN: [(&str, &str, &str); 2] = [
     (
         "CockroachDB",
         "CockroachDB",
-        "its advisory locks do not exclude each other, so that two runs could load one table at once",
+        "its advisory locks do not exclude each other, so two runs could load the same table at once",
     ),
-    ("-YB-", "YugabyteDB", "its COPY commits by parts, and its rows have no ctid or xmin"),
+    ("-YB-", "YugabyteDB", "its COPY commits in parts, and its rows have no ctid or xmin"),
 ];
 
 /// A table that only the trial's transaction sees, and its system columns, without which staged rows cannot be judged.
@@ -47,15 +47,16 @@ impl Trial {
             return Some(format!("is {product}, which cannot be a target: {why}"));
         }
         let why = match (self.shares_locks, self.has_system_columns, self.keeps_copied_rows) {
-            (None, ..) => "it has no advisory locks, which keep two runs from loading one table",
+            (None, ..) => "it has no advisory locks, which keep two runs from loading the same table",
             (Some(true), ..) => {
-                "two of its sessions held the same advisory lock at once, so that two runs could load one table"
+                "two of its sessions held the same advisory lock at once, so two runs could load the same \
+                 table"
             }
             (_, Some(false), _) => "its tables have no ctid, tableoid or xmin",
-            (.., Some(true)) => "rows that COPY wrote stayed after a rollback",
+            (.., Some(true)) => "rows written by COPY remained after a rollback",
             _ => return None,
         };
-        Some(format!("speaks the protocol of PostgreSQL but cannot be a target: {why}"))
+        Some(format!("speaks PostgreSQL's protocol but cannot be a target: {why}"))
     }
 }
 
@@ -73,10 +74,10 @@ pub(super) async fn refuse_impostors(
 ) -> Result<(), Error> {
     let trial = try_both(first, pid, second)
         .await
-        .map_err(|e| Error::pg(Phase::Connect, format!("trying what {label} can do"), &e))?;
+        .map_err(|e| Error::pg(Phase::Connect, format!("testing the guarantees of {label}"), &e))?;
     let Some(verdict) = trial.verdict() else { return Ok(()) };
     Err(Error::new(Phase::Connect, Kind::Refused, format!("{label} {verdict}"))
-        .hint("Load into a PostgreSQL server. As a source this database can still be tried."))
+        .hint("Load into a PostgreSQL server. This database may still work as a source."))
 }
 
 async fn try_both(first: &Client, pid: i32, second: &Client) -> Result<Trial, tokio_postgres::Error> {

@@ -50,20 +50,21 @@ impl History {
         let may = ask(include_str!("history_may.sql")).await?;
         let [is_standby, forbidden] = &may[..] else { return Ok(Err(UNKNOWN.to_owned())) };
         if is_standby.as_deref() != Some("f") {
-            return Ok(
-                Err("the source is a standby, whose transaction numbers are the primary's".to_owned()),
-            );
+            return Ok(Err("the source is a standby, whose transaction IDs are the primary's".to_owned()));
         }
         if let Some(forbidden) = forbidden {
             return Ok(Err(format!(
-                "the role may not see which history of which server the source is in (grant execute on function {forbidden} to it)"
+                "the role may not read the server identity and timeline of the source (grant execute on \
+                 function {forbidden} to it)"
             )));
         }
         let read = match ask(include_str!("history.sql")).await {
             Ok(read) => read,
             // Some managed servers have the functions but refuse them.
             Err(error) if is_refusal(&error) => {
-                return Ok(Err(format!("the source does not tell which history it is in ({error})")));
+                return Ok(Err(format!(
+                    "the source does not reveal its server identity and timeline ({error})"
+                )));
             }
             Err(error) => return Err(error),
         };
@@ -80,13 +81,17 @@ impl History {
     /// What became of the server since `then`, as a clause; `None` if it is the same history.
     pub(crate) fn differs_from(&self, then: &Self) -> Option<String> {
         if self.system_identifier != then.system_identifier {
-            Some("the source is another server than at the last run".to_owned())
+            Some("the source is a different server than at the last run".to_owned())
         } else if self.timeline != then.timeline {
-            Some("the source is on another timeline than at the last run: it was restored, or a standby took its place".to_owned())
+            Some(
+                "the source is on a different timeline than at the last run: it was restored, or a standby \
+                  was promoted"
+                    .to_owned(),
+            )
         } else if self.started_at != then.started_at {
             Some(format!(
-                "the source's server was started anew since the last run, at {}: it may be a copy or a restored one, so that transaction \
-                 numbers prove nothing across a start",
+                "the source server was restarted at {}, after the last run: it may be a copy or a restored \
+                 backup, so transaction IDs from before the restart prove nothing",
                 self.started_at
             ))
         } else {
@@ -95,7 +100,7 @@ impl History {
     }
 }
 
-const UNKNOWN: &str = "the source does not tell which history it is in";
+const UNKNOWN: &str = "the source does not reveal its server identity and timeline";
 
 /// Whether the server answered, and the answer was no.
 fn is_refusal(error: &Error) -> bool {
@@ -142,9 +147,9 @@ mod tests {
     fn identifier_timeline_and_start_must_all_be_as_they_were() {
         assert_eq!(here().differs_from(&here()), None);
         for (now, word) in [
-            (History { system_identifier: "8".to_owned(), ..here() }, "another server"),
-            (History { timeline: "00000002".to_owned(), ..here() }, "another timeline"),
-            (History { started_at: "2026-12-01T00:00:00.000000Z".to_owned(), ..here() }, "started anew"),
+            (History { system_identifier: "8".to_owned(), ..here() }, "different server"),
+            (History { timeline: "00000002".to_owned(), ..here() }, "different timeline"),
+            (History { started_at: "2026-12-01T00:00:00.000000Z".to_owned(), ..here() }, "restarted"),
         ] {
             assert!(now.differs_from(&here()).unwrap().contains(word), "{now}");
         }

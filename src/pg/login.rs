@@ -107,7 +107,7 @@ async fn log_in_at(
         let attempt = Attempt { config: &config, peer: &peer, limit };
         let outcome = match attempt.run().await {
             Err(failure) if failure.is_worth_plain_text(&peer) => {
-                tracing::debug!("{peer:?} does not work with TLS, which sslmode=prefer can do without");
+                tracing::debug!("{peer:?} failed with TLS, which sslmode=prefer can do without");
                 let peer = peer.in_plain_text();
                 Attempt { config: &config, peer: &peer, limit }.run().await
             }
@@ -239,6 +239,6 @@ pub(super) async fn drive<T>(
         (Some(done), _) => done,
         (None, Err(error)) => Err(error),
         // Without an error it ends only after its client, which `work` holds.
-        (None, Ok(())) => unreachable!("the wire ended while its client lived"),
+        (None, Ok(())) => unreachable!("the connection task ended before its client"),
     }
 }

@@ -79,7 +79,7 @@ impl FromStr for TableName {
     /// `name`, `schema.name`, either part `"quoted"`; the schema defaults to `public`.
     fn from_str(text: &str) -> Result<Self, NotAName> {
         let mut parts = split(text)?;
-        let name = parts.pop().ok_or_else(|| NotAName("an empty name".to_owned()))?;
+        let name = parts.pop().ok_or_else(|| NotAName("empty name".to_owned()))?;
         let schema = parts.pop().unwrap_or_else(|| Ident::new("public"));
         if parts.is_empty() {
             Ok(Self { schema, name })
@@ -139,9 +139,7 @@ fn split(text: &str) -> Result<Vec<Ident>, NotAName> {
         } else {
             while let Some(c) = chars.next_if(|&c| c != '.') {
                 if c.is_whitespace() || c == '"' {
-                    return Err(NotAName(format!(
-                        "{text:?} is not a name as SQL writes it; quote it with \"\""
-                    )));
+                    return Err(NotAName(format!("{text:?} is not a valid SQL name; quote it with \"\"")));
                 }
                 part.extend(c.to_lowercase());
             }
@@ -150,13 +148,15 @@ fn split(text: &str) -> Result<Vec<Ident>, NotAName> {
             return Err(NotAName(format!("{text:?} has an empty part")));
         }
         if part.len() > 63 {
-            return Err(NotAName(format!("{text:?} is longer than the 63 bytes PostgreSQL keeps of a name")));
+            return Err(NotAName(format!(
+                "{text:?} is longer than 63 bytes, the limit for names in PostgreSQL"
+            )));
         }
         parts.push(Ident(part));
         match chars.next() {
             None => return Ok(parts),
             Some('.') => {}
-            Some(_) => return Err(NotAName(format!("{text:?} has something after a closing quote"))),
+            Some(_) => return Err(NotAName(format!("{text:?} has text after a closing quote"))),
         }
     }
 }

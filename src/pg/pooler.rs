@@ -83,7 +83,7 @@ fn refuse_supabase_port(info: &ConnInfo, endpoint: &Endpoint) -> Result<()> {
     Err(Error::new(
         Phase::Connect,
         Kind::Connect,
-        format!("{} is Supabase's transaction pooler, through which no run works", info.label_of(endpoint)),
+        format!("{} is Supabase's transaction pooler, which bulkload cannot use", info.label_of(endpoint)),
     )
     .hint(format!("Use {addresses}.")))
 }
@@ -171,9 +171,9 @@ async fn first_row(client: &Client, sql: &str) -> Result<Vec<Option<String>>, to
 async fn refusal(sessions: &[Session; 2], symptom: Symptom) -> Error {
     let why = match symptom {
         Symptom::BackendChanged => "the backend of a connection changed between two statements",
-        Symptom::BackendShared => "two connections were served by one backend",
+        Symptom::BackendShared => "two connections shared one backend",
         Symptom::Starved => "a connection got no answer while another one was in a transaction",
-        Symptom::NoTransactions => "it takes no BEGIN",
+        Symptom::NoTransactions => "it does not accept BEGIN",
     };
     // A pooler that takes no BEGIN has closed the connection that tried; the other one still answers.
     let mut server = servers_own_address(&sessions[0].client).await;
@@ -183,7 +183,7 @@ async fn refusal(sessions: &[Session; 2], symptom: Symptom) -> Error {
     Error::new(
         Phase::Connect,
         Kind::Connect,
-        format!("{} is a transaction pooler, through which no run works: {why}", sessions[0].label),
+        format!("{} is a transaction pooler, which bulkload cannot use: {why}", sessions[0].label),
     )
     .hint(advice(server))
 }
@@ -197,17 +197,17 @@ async fn servers_own_address(client: &Client) -> Option<(String, String)> {
 }
 
 fn advice(server: Option<(String, String)>) -> String {
-    let session_mode = "or let the pooler pool by session (pool_mode = session)";
+    let session_mode = "or switch the pooler to session pooling (pool_mode = session)";
     match server {
-        None => format!("Connect to the server itself, {session_mode}."),
+        None => format!("Connect to the server directly, {session_mode}."),
         Some((host, port)) => {
             let is_local = host.is_empty() || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
             if is_local {
                 format!(
-                    "Connect to the server itself, on the pooler's machine at port {port}, {session_mode}."
+                    "Connect to the server directly, on the pooler's machine at port {port}, {session_mode}."
                 )
             } else {
-                format!("Connect to the server itself, at {host} port {port}, {session_mode}.")
+                format!("Connect to the server directly, at {host} port {port}, {session_mode}.")
             }
         }
     }

@@ -19,8 +19,8 @@ pub(super) fn project_of_user(user: &str) -> Option<&str> {
 pub(super) fn hint_without_ipv6(host: &str) -> Option<String> {
     project_of_direct_host(host)?;
     Some(
-        "A direct Supabase host has an IPv6 address only. From a network without IPv6 use the session pooler's URL \
-         (port 5432) from the dashboard, under Connect."
+        "A direct Supabase host has only an IPv6 address. From a network without IPv6, use the session \
+         pooler's URL (port 5432) from the dashboard, under Connect."
             .to_owned(),
     )
 }
@@ -28,8 +28,8 @@ pub(super) fn hint_without_ipv6(host: &str) -> Option<String> {
 /// The shared pooler finds the project by the user's name, and answers in general terms if it does not.
 pub(super) fn hint_for_tenant(host: &str) -> Option<String> {
     is_shared_pooler(host).then(|| {
-        "At Supabase's pooler the user is postgres.<project ref>, and the host is the project's own: copy both from \
-         the dashboard, under Connect."
+        "At Supabase's pooler the user is postgres.<project ref>, and each project has its own host. Copy \
+         both from the dashboard, under Connect."
             .to_owned()
     })
 }

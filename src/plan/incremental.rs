@@ -481,9 +481,9 @@ mod tests {
         let recorded = |history: &str| format!("100@{history}");
         let unknown = Some(Err("the source is a standby".to_owned()));
         for (recorded, now, word) in [
-            (recorded(&HISTORY.replace("7/", "8/")), here(200), "another server"),
-            (recorded(&HISTORY.replace("01/", "02/")), here(200), "another timeline"),
-            (recorded(&HISTORY.replace("30T", "29T")), here(200), "started anew"),
+            (recorded(&HISTORY.replace("7/", "8/")), here(200), "different server"),
+            (recorded(&HISTORY.replace("01/", "02/")), here(200), "different timeline"),
+            (recorded(&HISTORY.replace("30T", "29T")), here(200), "restarted"),
             (recorded("7"), here(200), "lacks the timeline"),
             (recorded(HISTORY), here(99), "went back"),
             (recorded(HISTORY), here(100 + (1 << 31)), "too many"),

@@ -79,7 +79,7 @@ fn a_small_bench_on_throw_away_servers_has_all_figures_and_leaves_nothing() {
     // So few rows load in less than a second, of which CPU times say nothing.
     let because = findings["limit"]["because"].as_str().unwrap();
     let is_told = findings["limit"]["what"] == "unknown" && because.contains("takes ")
-        || because.contains("Something else");
+        || because.contains("Other processes");
     assert!(is_told, "{}", findings["limit"]);
 
     // The text ends with lines for the config, and they say what the JSON says.
@@ -167,12 +167,12 @@ fn an_empty_table_is_said_to_be_empty_and_nothing_is_made_of_it() {
     let outcome = program.run(&[&args[..], &["--apply=auto", "--json=bench.json", "-q"]].concat());
     assert_eq!(outcome.code, Some(0), "{outcome}");
     let findings = json(&program);
-    assert_eq!(findings["limit"]["because"], "There were no rows to load.");
+    assert_eq!(findings["limit"]["because"], "The table has no rows to load.");
     visit(&findings, "", &mut |key, value| {
         assert!(!["client_cpu_s_per_gb", "rows_per_s"].contains(&key) || value.is_null(), "{key} {value}");
         assert!(key != "certainty" || value == "not_sure", "{findings:#}");
     });
-    assert!(outcome.stdout.contains("not sure: there were no rows to load"), "{outcome}");
+    assert!(outcome.stdout.contains("not sure: the table has no rows to load"), "{outcome}");
     let text = on_one_line(&outcome.stdout);
     assert!(text.contains("pipe+index: not known, the table has no key"), "{outcome}");
     assert_tidy(&pair);

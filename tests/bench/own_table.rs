@@ -148,7 +148,7 @@ fn what_its_copy_lacks_and_what_cannot_be_divided_is_told() {
     assert_eq!(words(&findings, "settings", "method"), ["delta"]);
     assert!(why(&findings, "apply swap").contains("is not possible"), "{findings:#}");
     let partitions = why(&findings, "the partitions of public.events");
-    assert_eq!(partitions, "the copy that is loaded instead is one plain table");
+    assert_eq!(partitions, "bench loads one plain copy of the table instead");
     let pipes = why(&findings, "psql | psql, 2 streams");
     assert!(pipes.contains("without a filter"), "{findings:#}");
     assert_tidy(&pair);
@@ -167,7 +167,7 @@ fn rows_for_which_there_is_no_room_are_not_written_to_a_file() {
     let findings = bench(&program.fail_point("bench.room", "return(1000000)"), "docs", "truncate");
     assert!(findings["scenario"]["table_bytes"].as_u64().unwrap() < 1_000_000, "{findings:#}");
     assert_eq!(words(&findings, "plain", "what"), ["read", "pipe"]);
-    assert_eq!(why(&findings, "COPY FROM alone"), "there is no room for a file of the rows");
+    assert_eq!(why(&findings, "COPY FROM alone"), "there is no room for a temporary file of the rows");
     assert_tidy(&pair);
 }
 

@@ -23,7 +23,7 @@ fn wait_until_alone(pair: &Pair) {
 #[test]
 fn a_bench_that_is_stopped_drops_its_schemas_and_ends_its_sessions() {
     let stops: [(&str, &str, Stop, i32); 3] = [
-        ("making up the table", "--rows=100000000", Running::interrupt, 130),
+        ("generating the table", "--rows=100000000", Running::interrupt, 130),
         ("warming up: ", "--rows=200000", Running::terminate, 143),
         ("round 1 of ", "--rows=3000", Running::interrupt, 130),
     ];
@@ -44,7 +44,7 @@ fn a_bench_that_is_stopped_drops_its_schemas_and_ends_its_sessions() {
 fn what_a_killed_bench_left_is_removed_by_the_next() {
     let pair = pair();
     let mut running = Bulkload::new().spawn(&between(&pair, &["--rows=100000000"]));
-    running.wait_for_stderr("making up the table");
+    running.wait_for_stderr("generating the table");
     running.kill_9();
     // Its server goes on for a moment.
     wait_until_alone(&pair);
@@ -60,7 +60,7 @@ fn a_bench_of_which_nothing_fits_into_its_time_says_so_and_leaves_nothing() {
     let pair = pair();
     let outcome = Bulkload::new().run(&between(&pair, &["--rows=100000000", "--time-limit=1s"]));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{outcome}");
-    assert!(outcome.stderr.contains("error: nothing could be measured within --time-limit 1s"), "{outcome}");
+    assert!(outcome.stderr.contains("error: no measurement finished within --time-limit 1s"), "{outcome}");
     assert_tidy(&pair);
 }
 
@@ -89,7 +89,7 @@ fn a_stop_and_the_end_of_the_time_are_heard_while_it_connects() {
     assert!(outcome.stderr.contains("error: stopped on request"), "{outcome}");
     let outcome = Bulkload::new().run(&[&args[..], &["--time-limit=1s"]].concat());
     assert_eq!(outcome.code, Some(2), "{outcome}");
-    assert!(outcome.stderr.contains("error: nothing could be measured within --time-limit 1s"), "{outcome}");
+    assert!(outcome.stderr.contains("error: no measurement finished within --time-limit 1s"), "{outcome}");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_stop_is_heard_while_the_way_to_a_server_is_stuck() {
     wait_until("it measures the way", || pair.target.value(sql) == "1");
     proxy.freeze(true);
     running.terminate();
-    running.wait_for_stderr("removing what was made for it");
+    running.wait_for_stderr("removing the schemas of bench");
     proxy.freeze(false);
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(143), "{outcome}");
@@ -122,7 +122,7 @@ fn servers_that_are_stopped_while_they_start_leave_nothing() {
     running.interrupt();
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(130), "{outcome}");
-    assert!(!outcome.stderr.contains("making up the table"), "{outcome}");
+    assert!(!outcome.stderr.contains("generating the table"), "{outcome}");
     wait_until("its files go", || std::fs::read_dir(program.dir()).unwrap().next().is_none());
 }
 
@@ -137,8 +137,14 @@ fn a_schema_that_somebody_has_locked_is_told_of_when_it_is_stopped() {
     running.terminate();
     let outcome = running.wait();
     assert_eq!(outcome.code, Some(143), "{outcome}");
-    assert!(outcome.stderr.contains("somebody has locked what is to be removed on the target"), "{outcome}");
-    assert!(outcome.stderr.contains("error: what was made for it is not removed: the target: "), "{outcome}");
+    assert!(
+        outcome.stderr.contains("another session holds locks on objects to be removed on the target"),
+        "{outcome}"
+    );
+    assert!(
+        outcome.stderr.contains("error: the schemas of bench could not be removed: the target: "),
+        "{outcome}"
+    );
     assert!(outcome.stderr.contains(&format!("drop schema if exists \"{schema}\"")), "{outcome}");
     assert!(outcome.stderr.contains("error: stopped on request"), "{outcome}");
     assert_eq!(schemas(&pair.source), Vec::<String>::new());

@@ -96,13 +96,13 @@ async fn a_missing_password_is_told_where_it_could_be_and_what_was_passed_over()
     for role in ["scram", "md5", "plain"] {
         let error = refused(&server.tcp(role)).await;
         assert_eq!(error.kind(), Kind::Connect);
-        assert_says(&error, &["asks for a password", "there is none"], &["PGPASSWORD", ".pgpass"]);
+        assert_says(&error, &["requires a password", "none was given"], &["PGPASSWORD", ".pgpass"]);
     }
     let variables =
         [("PGHOST", "elsewhere"), ("PGPASSWORD", "wr0ng")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     let info = resolve(&server.tcp("scram"), &Environment::new(variables, None, None)).unwrap();
     let error = connect(&info, &settings("password")).await.unwrap_err();
-    assert_says(&error, &["there is none"], &["the password of PGPASSWORD was not used"]);
+    assert_says(&error, &["none was given"], &["the password of PGPASSWORD was not used"]);
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn servers_that_are_not_there_are_explained() {
     assert_says(&error, &["no-such-host.invalid does not resolve"], &["spelling"]);
 
     let error = refused("host=/nonexistent dbname=d user=u").await;
-    assert_says(&error, &["/nonexistent", "no such socket"], &["running"]);
+    assert_says(&error, &["/nonexistent", "the socket does not exist"], &["running"]);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_server_that_never_answers_is_given_up_in_time_and_counts_as_full() {
         refused(&format!("host=127.0.0.1 port={port} user=u sslmode=disable connect_timeout=1")).await;
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(error.is_transient() && error.is_out_of_slots());
-    assert_says(&error, &["within 1 s", "gave no session"], &["lower jobs"]);
+    assert_says(&error, &["within 1 s", "opened no session"], &["lower jobs"]);
 
     let error = refused(&format!("host=127.0.0.1 port={port} user=u connect_timeout=1")).await;
     assert_says(&error, &["no answer within 1 s"], &["connect_timeout"]);
@@ -183,7 +183,7 @@ async fn the_next_host_is_tried_if_one_does_not_answer_but_not_if_it_refuses() {
     assert!(!error.message().contains(&dead.to_string()), "{error}");
 
     let error = refused(&hosts(&format!("{dead},{dead}"), "postgres")).await;
-    assert_says(&error, &["no host will do"], &[]);
+    assert_says(&error, &["no host accepts the connection"], &[]);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn every_mode_believes_what_it_says_and_nothing_more() {
         match open(&text).await {
             Ok(session) if believed => assert!(is_encrypted(&session).await, "{text}"),
             Err(_) if believed => panic!("not believed: {text}"),
-            outcome => assert_refused(outcome, "no authority that is trusted here", "sslrootcert"),
+            outcome => assert_refused(outcome, "is not signed by a trusted authority", "sslrootcert"),
         }
     }
     let outcome = open(&format!("{by_other_name} sslmode=verify-full sslrootcert={right}")).await;
@@ -112,7 +112,11 @@ async fn unusual_certificates_are_judged_as_libpq_would_or_explained() {
     let session = open(&require).await.unwrap();
     assert!(is_encrypted(&session).await, "version 1 is good enough to encrypt");
     open(&with("verify-ca", &own)).await.unwrap();
-    assert_refused(open(&with("verify-ca", &server.root_file())).await, "cannot be verified", "version 3");
+    assert_refused(
+        open(&with("verify-ca", &server.root_file())).await,
+        "cannot verify the server's certificate",
+        "version 3",
+    );
 }
 
 /// A certificate as the manual's recipe with `openssl x509 -req` makes it.
@@ -158,7 +162,7 @@ async fn a_client_certificate_logs_in_and_its_absence_is_explained() {
     let stranger = Authority::new().issue(&["certified"]);
     std::fs::write(&certificate, &stranger.certificate).unwrap();
     write_private(&key, &stranger.key);
-    assert_refused(open(&ours).await, "ended the TLS handshake", "client certificate");
+    assert_refused(open(&ours).await, "aborted the TLS handshake", "client certificate");
 }
 
 #[tokio::test]
@@ -167,7 +171,7 @@ async fn require_means_tls_and_a_server_without_it_is_refused() {
     // PgBouncer offers no TLS unless it is told to.
     let plain = PgBouncer::start(server, "");
     let text = plain.url();
-    assert_refused(open(&format!("{text}?sslmode=require")).await, "has no TLS", "sslmode=disable");
+    assert_refused(open(&format!("{text}?sslmode=require")).await, "does not support TLS", "sslmode=disable");
     open(&text).await.unwrap();
 }
 

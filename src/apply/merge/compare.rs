@@ -1,4 +1,4 @@
-//! What differs between staging and the live table: found without a lock, and found again under it.
+//! Finds the differences between staging and the live table without a lock, and again under it.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Column, Identity, UniqueIndex};
 use crate::pg::name::{Ident, list};
 
-/// More memory than this for one hash table gains nothing, in kB.
+/// The most memory for one hash table, in kB. More gained nothing.
 const WORK_MEM_KB_MAX: u64 = 256 * 1024;
 
-/// The rows of the difference by what is to be done with them.
+/// The rows of the difference by planned action.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Planned {
     /// Staged rows in the difference.
     differing: u64,
     pub(super) inserts: u64,
-    /// Updates that leave out the columns by which foreign keys could refer to a row.
+    /// Updates that leave out the columns that foreign keys could reference.
     pub(super) updates: u64,
-    /// Updates of these columns, too.
+    /// Updates that include these columns.
     pub(super) key_updates: u64,
     pub(super) replaces: u64,
     pub(super) deletes: u64,
@@ -37,11 +37,11 @@ impl Planned {
         self.deletes + self.skips_and_deletes + self.replaces
     }
 
-    /// As the report counts.
+    /// Returns the counts as the report defines them.
     pub(super) fn counts(&self, merge: &Merge<'_>) -> Counts {
         let alike = merge.table.staged.saturating_sub(self.differing) + self.same;
         let skipped = self.skips + self.skips_and_deletes;
-        // An insert leaves a row alone because it is there, whether it is the same or not.
+        // An insert leaves an existing row alone, whether equal or not.
         let (unchanged, skipped) = if merge.policy.updates { (alike, skipped) } else { (0, skipped + alike) };
         Counts {
             inserted: self.inserts,
@@ -53,11 +53,11 @@ impl Planned {
     }
 }
 
-/// Finds what differs, outside any lock, on the session that will apply it.
+/// Finds the differences without locks, on the session that will apply them.
 ///
 /// # Errors
-/// [`Kind::Transient`] when staging does not hold the rows that it held: a crash of the server emptied it, and it must be
-/// verified anew; the server's.
+/// [`Kind::Transient`] when staging has lost rows because a server crash emptied it, in which case it must be verified again;
+/// any server error.
 pub(in crate::apply) async fn compare(
     client: &Client,
     merges: &[Merge<'_>],
@@ -73,7 +73,7 @@ pub(in crate::apply) async fn compare(
         let sql = format!("select pg_catalog.count(*) from {staging}");
         let row = client.query_one(&sql, &[]).await.map_err(merge.fails("counting the staging table of"))?;
         if row.get::<_, i64>(0) != i64::try_from(merge.table.staged).unwrap_or(i64::MAX) {
-            let message = format!("{}: staging no longer holds its rows", merge.name());
+            let message = format!("{}: the staging table has lost rows", merge.name());
             return Err(Error::new(Phase::Apply, Kind::Transient, message));
         }
         fail::fail_point!("apply.compared");
@@ -81,11 +81,11 @@ pub(in crate::apply) async fn compare(
     Ok(())
 }
 
-/// Keeps the difference of one table: staged rows that are not on the target as they are, by their places; live rows that are
-/// not in staging, by their keys.
+/// Stores the difference of one table: the places of staged rows that the target lacks in this form, and the keys of live
+/// rows that staging lacks.
 ///
-/// Both are looked for in one snapshot. Where every staged row belongs to a live one of its own and there are as many of
-/// them, none can be left over: the second search is spared then.
+/// Both searches use one snapshot. If every staged row matches a distinct live row and their numbers are equal, no live row
+/// can be left over, and the second search is skipped.
 async fn find(client: &Client, merge: &Merge<'_>) -> std::result::Result<(), tokio_postgres::Error> {
     let (difference, staging) = (merge.difference(), merge.sides.staging);
     let key: Vec<&Ident> = merge.table.plan.key.iter().flatten().collect();
@@ -99,7 +99,7 @@ async fn find(client: &Client, merge: &Merge<'_>) -> std::result::Result<(), tok
     client.batch_execute(&format!("commit; analyze {difference}")).await
 }
 
-/// Whether the target has rows in scope that belong to no staged one, as the snapshot sees it.
+/// Returns whether the snapshot has target rows in scope that match no staged row.
 async fn has_rows_left(
     client: &Client,
     merge: &Merge<'_>,
@@ -114,11 +114,11 @@ async fn has_rows_left(
     Ok(client.query_one(&sql, &[]).await?.get::<_, i64>(0) != 0)
 }
 
-/// How a session that compares is set up.
+/// Sets up a session for the comparison.
 ///
-/// Nobody can tell how many rows differ; taken for many, they would keep the planner from reading in parallel. Hash tables may
-/// have a quarter of shared_buffers, which says how much memory the server is meant to use. Nobody queues behind the weak
-/// lock of a comparison, so that it may wait as long as locks may be waited for at all.
+/// The number of differing rows is unknown; a high estimate would keep the planner from reading in parallel. Hash tables may
+/// use a quarter of shared_buffers, which indicates how much memory the server is meant to use. No session queues behind the
+/// weak lock of a comparison, so it may wait for locks as long as any lock may.
 async fn set_up(client: &Client, lock_wait: Duration) -> Result<()> {
     let sql = format!(
         "set lock_timeout = {};
@@ -132,7 +132,8 @@ async fn set_up(client: &Client, lock_wait: Duration) -> Result<()> {
     client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Apply, "setting up the comparison", &e))
 }
 
-/// The statement that keeps the staged rows of the difference, each with the place of the live row in scope that has its key.
+/// Returns the statement that stores the staged rows of the difference, each with the place of the live row in scope that has
+/// its key.
 fn differing_sql(merge: &Merge<'_>) -> String {
     let sides = &merge.sides;
     let keys = key_columns(merge);
@@ -141,7 +142,7 @@ fn differing_sql(merge: &Merge<'_>) -> String {
     let outside = sides.plan.untouchable_rows();
     let (live, join, differs, place) = if merge.policy.updates {
         let images = sides.images(&sides.compared(!merge.policy.removes));
-        // A flag rather than two joins: one pass over both sides tells everything.
+        // A flag instead of two joins: one pass over both sides answers everything.
         let (live, is_outside, place) = match &outside {
             None => (sides.live("t", None), "", "t.place"),
             Some(rows) => (
@@ -168,11 +169,11 @@ fn differing_sql(merge: &Merge<'_>) -> String {
     )
 }
 
-/// The statement that adds the live rows that are not in staging.
+/// Returns the statement that adds the live rows missing from staging.
 fn left_sql(merge: &Merge<'_>) -> String {
     let sides = &merge.sides;
     let keys: String = key_columns(merge).iter().map(|i| format!(", t.c{i}")).collect();
-    // INSERT … SELECT does not read in parallel, CREATE TABLE AS does.
+    // CREATE TABLE AS reads in parallel; INSERT … SELECT does not.
     format!(
         "create temporary table {0} as
          select null::tid as s_place, t.part, t.place, t.version{keys} from {1} where not exists (select from {2} where {3});
@@ -190,9 +191,9 @@ fn key_columns(merge: &Merge<'_>) -> Vec<usize> {
     merge.sides.plan.key_parts().iter().map(|part| part.column).collect()
 }
 
-/// Sets the applying transaction up: the rows of the difference are fetched by their places, in whose order they are kept.
+/// Sets up the applying transaction. The rows of the difference are fetched by their places, in the stored order.
 ///
-/// At a disk's price for each of them the planner would rather read both tables whole, under the lock.
+/// At the default cost of a random page the planner would rather read both tables completely, under the lock.
 pub(super) async fn favour_single_rows(client: &Client) -> Result<()> {
     let sql = "set local random_page_cost = 0.1;
          set local parallel_setup_cost to default;
@@ -200,9 +201,9 @@ pub(super) async fn favour_single_rows(client: &Client) -> Result<()> {
     client.batch_execute(sql).await.map_err(|e| Error::pg(Phase::Apply, "setting up the transaction", &e))
 }
 
-/// Compares the rows of the difference once more, now that nobody writes, and keeps what is to be done.
+/// Compares the rows of the difference again, with writers locked out, and stores the planned changes.
 pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned> {
-    let failed = merge.fails("comparing once more with");
+    let failed = merge.fails("comparing again with");
     let changes = merge.changes();
     let sql = format!("{}; analyze {changes}", changes_sql(merge));
     client.batch_execute(&sql).await.map_err(&failed)?;
@@ -237,17 +238,19 @@ pub(super) async fn again(client: &Client, merge: &Merge<'_>) -> Result<Planned>
     }
     if staged != planned.differing {
         let message = format!(
-            "{}: {} staged rows differ, but {staged} rows of the target belong to them; nothing was changed",
+            "{}: {} staged rows differ, but they match {staged} rows of the target; nothing was changed",
             merge.name(),
             planned.differing
         );
-        return Err(Error::new(Phase::Apply, Kind::Guard, message)
-            .hint("Several rows of the target have one key: make it unique there, or choose another key."));
+        return Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
+            "Several rows of the target have the same key. Make the key unique there, or choose another \
+                   key.",
+        ));
     }
     Ok(planned)
 }
 
-/// What is to be done with every row of the difference.
+/// Returns the query for the planned action of every row of the difference.
 fn changes_sql(merge: &Merge<'_>) -> String {
     let Merge { sides, policy, .. } = merge;
     let difference = merge.difference();
@@ -267,7 +270,7 @@ fn changes_sql(merge: &Merge<'_>) -> String {
             format!("{skips}when b.place is not null then '{}' ", change::SKIP),
         ),
     };
-    // What triggers have changed is looked for after the commit.
+    // Changes made by triggers are searched for after the commit.
     let end = if sides.plan.changing().next().is_some() { "preserve rows" } else { "drop" };
     let live = if policy.updates { sides.ours("t") } else { sides.live("t", Some("false")) };
     let mut sql = format!(
@@ -301,7 +304,7 @@ fn changes_sql(merge: &Merge<'_>) -> String {
             sides.same_key("t", "d")
         ));
         if !merge.sides.plan.key_index().is_some_and(|index| index.all_not_null || index.nulls_equal) {
-            // NULL matches nothing: such a row is known by its place, if it is the same version.
+            // NULL matches nothing: such a row is identified by its place, if its version is unchanged.
             let is_null: Vec<String> = keys.iter().map(|i| format!("d.c{i} is null")).collect();
             sql.push_str(&format!(
                 " union all select '{}', null, t.part, t.place from {gone} join {}
@@ -315,10 +318,10 @@ fn changes_sql(merge: &Merge<'_>) -> String {
     sql
 }
 
-/// The statements that turn into replacements the updates that cannot be done: of an identity that is GENERATED ALWAYS, of a row
-/// that leaves a partition which a foreign key refers to (the server refuses to move it), and of a row that holds the value of a
-/// unique index which another updated row is to get, or one that excludes that. It lets go of its value by a DELETE, before the
-/// other is updated, and comes back last.
+/// Returns the statements that turn impossible updates into replacements: of an identity column GENERATED ALWAYS, of a row
+/// that leaves a partition referenced by a foreign key (the server refuses to move it), and of a row that holds a value of a
+/// unique index (or one that an exclusion constraint conflicts with) which another updated row is to receive. A replacement
+/// releases the value by a DELETE before the other update, and inserts the row last.
 fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     let Merge { sides, policy, .. } = merge;
     if !policy.updates {
@@ -375,8 +378,8 @@ fn replacing_sql(merge: &Merge<'_>) -> Vec<String> {
     sql
 }
 
-/// The live rows that are updated as they will be then, in the columns that an index uses and under their names; `ctid` is the
-/// place in staging, since no column of a table can be called so.
+/// Returns the live rows in their form after the update, with the columns that an index uses, under their names. `ctid` is
+/// the place in staging, since no column of a table can have that name.
 fn coming(merge: &Merge<'_>, index: &UniqueIndex) -> String {
     let plan = merge.sides.plan;
     let is_used = |name: &Ident| {
@@ -387,7 +390,7 @@ fn coming(merge: &Merge<'_>, index: &UniqueIndex) -> String {
         .filter(|column| column.generated)
         .filter_map(|column| Some(format!(", ({}) as {}", column.expression.as_deref()?, column.name)))
         .collect();
-    // What a generated column is made of is not known.
+    // The inputs of a generated column are not known.
     let is_needed = |column: &&Column| !column.generated && (!generated.is_empty() || is_used(&column.name));
     let stored: String = plan
         .live

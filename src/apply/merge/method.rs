@@ -1,21 +1,22 @@
-//! The methods that write only what differs: alike but for what they do with live rows, and what they need for that.
+//! The methods that write only differences. They differ only in their treatment of live rows and the privileges that it
+//! needs.
 
 use super::Policy;
 use crate::apply::{Method, Way};
 use crate::config::{ApplyMethod, Strategy};
 use crate::plan::method::{Case, Rules, TableLock};
 
-/// A method that writes only what differs.
+/// A method that writes only differences.
 pub(in crate::apply) struct MergeMethod {
     /// Its name.
     pub(in crate::apply) method: ApplyMethod,
-    /// The strategy that it is a way of.
+    /// The strategy that it implements.
     pub(in crate::apply) strategy: Strategy,
-    /// What it does with live rows.
+    /// Its treatment of live rows.
     pub(in crate::apply) policy: Policy,
-    /// Who waits and for how long, in words.
+    /// Describes which sessions wait and for how long.
     pub(in crate::apply) waits: &'static str,
-    /// Why it cannot be used for a table, besides what all of them need.
+    /// Returns the reason it cannot be used for a table, beyond the requirements of all these methods.
     pub(in crate::apply) refusal: fn(&Case<'_>) -> Option<String>,
 }
 
@@ -44,7 +45,7 @@ impl Rules for MergeMethod {
         self.waits
     }
 
-    /// `auto` chooses among the ways of `replace`; the other strategies have one way each.
+    /// `auto` chooses among the methods of `replace`; the other strategies have one method each.
     fn is_automatic(&self) -> bool {
         self.strategy == Strategy::Replace
     }

@@ -1,13 +1,13 @@
-//! Bringing the differences between staged and live rows into live tables, and nothing else: `delta`, `upsert`, `insert`.
+//! Writes only the differences between staged and live rows: `delta`, `upsert`, `insert`.
 //!
-//! 1. [`mod@compare`] looks for the differences, outside any lock, and keeps where they are in a temporary table.
-//! 2. In the applying transaction, with writers locked out, [`apply`] compares the rows of the difference once more. What
-//!    others write elsewhere in the meantime counts as written after the sync.
-//! 3. Rows that vanish are locked against new references to them, and whatever refers to them and stays is searched for
-//!    by a new statement, which sees what was committed before the lock was granted. A find ends it.
-//! 4. One statement for all tables of the group deletes, updates and inserts, in this order. Foreign keys that are not
-//!    deferred are checked when it ends (manual, 7.8.4), so that the order between the tables does not matter. New rows that an
-//!    action of a foreign key would reach are left to a second statement.
+//! 1. [`mod@compare`] finds the differences without locks, and stores their places in a temporary table.
+//! 2. In the applying transaction, with writers locked out, [`apply`] compares the rows of the difference again. Changes that
+//!    other sessions made elsewhere in the meantime count as written after the sync.
+//! 3. Rows to be deleted are locked against new references. A new statement, which sees everything committed before the lock was
+//!    granted, searches for remaining rows that reference them, and fails the group if it finds any.
+//! 4. One statement for all tables of the group deletes, updates and inserts, in this order. Foreign keys that are not deferred
+//!    are checked when it ends (manual, 7.8.4), so the order of the tables does not matter. New rows that an action of a
+//!    foreign key would reach are left to a second statement.
 
 mod compare;
 mod method;
@@ -26,12 +26,12 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
 use crate::plan::TablePlan;
 
-/// What a merge does with rows that are on the target.
+/// The treatment of existing target rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// A live row without a staged one vanishes.
+    /// Deletes live rows without a staged row.
     pub(crate) removes: bool,
-    /// A live row with a staged one becomes like that.
+    /// Updates live rows to match their staged row.
     pub(crate) updates: bool,
 }
 
@@ -43,29 +43,29 @@ pub(super) struct Merge<'a> {
     sides: Sides<'a>,
 }
 
-/// What is done with a row of the difference, as the temporary table of changes has it.
+/// The action for a row of the difference, as stored in the temporary table of changes.
 mod change {
     /// It is inserted.
     pub(super) const INSERT: &str = "i";
-    /// It updates a live row, the columns by which foreign keys could refer to it apart: these stay as they are.
+    /// The staged row updates a live row, except the columns that foreign keys could reference.
     pub(super) const UPDATE: &str = "u";
-    /// It updates a live row, these columns included.
+    /// The staged row updates a live row, including these columns.
     pub(super) const UPDATE_KEY: &str = "w";
-    /// It replaces a live row by a DELETE and an INSERT, because an UPDATE cannot do it.
+    /// The staged row replaces a live row by DELETE and INSERT, because an UPDATE cannot do it.
     pub(super) const REPLACE: &str = "x";
-    /// It is left out.
+    /// The staged row is skipped.
     pub(super) const SKIP: &str = "k";
-    /// It is left out, and the live row with its key vanishes nevertheless.
+    /// The staged row is skipped, and the live row with its key is deleted all the same.
     pub(super) const SKIP_AND_DELETE: &str = "l";
     /// Every kind of UPDATE, as SQL.
     pub(super) const UPDATES: &str = "'u', 'w'";
-    /// It is on the target by now.
+    /// The target has the row already.
     pub(super) const SAME: &str = "=";
-    /// A live row vanishes.
+    /// A live row is deleted.
     pub(super) const DELETE: &str = "d";
 }
 
-/// Rows of one table by what was done with them.
+/// Rows of one table by the action taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) inserted: u64,
@@ -76,7 +76,7 @@ pub(super) struct Counts {
 }
 
 impl<'a> Merge<'a> {
-    /// A table that is merged.
+    /// Creates the merge of a table.
     pub(super) fn new(table: &'a Ready<'a>, policy: Policy) -> Result<Self> {
         let staging = table.staging.as_ref().ok_or_else(|| {
             let message = format!("{} has no staging table", table.plan.name.plain());
@@ -85,7 +85,7 @@ impl<'a> Merge<'a> {
         Ok(Self { table, policy, sides: Sides { plan: table.plan, staging } })
     }
 
-    /// The table.
+    /// Returns the table.
     pub(super) fn table(&self) -> &'a Ready<'a> {
         self.table
     }
@@ -94,17 +94,17 @@ impl<'a> Merge<'a> {
         self.table.plan.name.plain()
     }
 
-    /// Where the difference is kept: of each row its place in staging, or the key that vanishes.
+    /// Returns the table that stores the difference: the place of each row in staging, or the key to be deleted.
     fn difference(&self) -> TableName {
         TableName::new("pg_temp", format!("difference_{}", self.table.plan.entry))
     }
 
-    /// Where live rows that are not in staging are kept until they are in the difference.
+    /// Returns the table that holds live rows missing from staging until they are part of the difference.
     fn left_over(&self) -> TableName {
         TableName::new("pg_temp", format!("left_over_{}", self.table.plan.entry))
     }
 
-    /// Where the changes are kept: what is done with which staged row at which place of the live table.
+    /// Returns the table of changes: the action, the staged row and the place in the live table.
     fn changes(&self) -> TableName {
         changes_of(self.table.plan)
     }
@@ -119,7 +119,8 @@ fn changes_of(plan: &TablePlan) -> TableName {
     TableName::new("pg_temp", format!("changes_{}", plan.entry))
 }
 
-/// Joins to staged rows `s` the changes that wrote them, after the commit: only kept of tables of which triggers change rows.
+/// Returns the join from staged rows `s` to the changes that wrote them, for use after the commit. The changes are kept only
+/// for tables whose triggers change rows.
 pub(super) fn written(plan: &TablePlan) -> String {
     format!(
         "join {} as c on c.s_place = s.place and c.change in ('{}', {}, '{}')",
@@ -130,11 +131,11 @@ pub(super) fn written(plan: &TablePlan) -> String {
     )
 }
 
-/// Brings the differences into the tables of a group, under their locks. Returns the counts per table. Staged rows are noted if
+/// Writes the differences into the tables of a group, under their locks. Returns the counts per table. Traces staged rows if
 /// `is_traced`.
 ///
 /// # Errors
-/// [`Kind::Guard`] when a row that stays refers to one that vanishes, or when counts disagree; the server's.
+/// [`Kind::Guard`] when a remaining row references one to be deleted, or when counts disagree; any server error.
 pub(super) async fn apply(client: &Client, merges: &[Merge<'_>], is_traced: bool) -> Result<Vec<Counts>> {
     if !merges.is_empty() {
         compare::favour_single_rows(client).await?;

@@ -1,8 +1,8 @@
-//! No row that stays may be left referring to one that vanishes, and no action of a foreign key may run because of it.
+//! Makes sure that no remaining row references a deleted one, and that no foreign key's action runs because of the merge.
 //!
-//! Actions run when the statement ends that deletes or updates the referenced row. They reach the rows that the statement itself
-//! has written, too: a new row that refers to the value of a deleted row, which another row brings back, would be deleted. New
-//! rows of such tables are therefore inserted by a second statement ([`Writing::Late`]), and rows that are updated so are refused.
+//! An action runs at the end of the statement that deletes or updates the referenced row. It also reaches rows that this statement
+//! has written: a new row would be deleted if it references the value of a deleted row, even if another row brings that value back.
+//! A second statement therefore inserts the new rows of such tables ([`Writing::Late`]). Updates of such rows are refused.
 
 use tokio_postgres::{Client, Row};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::{Action, ForeignKey, Partition};
 use crate::pg::name::{Ident, literal, plain};
 
-/// When the new rows of a table are inserted.
+/// Tells when the new rows of a table are inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writing {
     /// By the statement that writes everything else.
@@ -23,14 +23,14 @@ pub(super) enum Writing {
     Late,
 }
 
-/// Locks the rows that vanish, then searches for rows that refer to them and stay. Returns when the new rows of each table are to
-/// be inserted.
+/// Locks the rows to be deleted, then searches for remaining rows that reference them. Returns when to insert the new rows of each
+/// table.
 ///
-/// FOR UPDATE keeps out whoever is about to refer to such a row (a foreign key's check takes FOR KEY SHARE); the search is a
-/// statement of its own, so that it sees the references that were committed before the locks were granted (READ COMMITTED).
+/// FOR UPDATE blocks sessions that are about to reference such a row (a foreign key's check takes FOR KEY SHARE). The search
+/// is a separate statement, so it sees references committed before the locks were granted (READ COMMITTED).
 ///
 /// # Errors
-/// [`crate::error::Kind::Guard`] with the number of such rows and the first keys; the server's.
+/// [`crate::error::Kind::Guard`] with the number of such rows and the first keys; any server error.
 pub(super) async fn refuse_dangling(
     client: &Client,
     merges: &[Merge<'_>],
@@ -48,7 +48,7 @@ pub(super) async fn refuse_dangling(
         if keys.is_empty() {
             continue;
         }
-        let failed = merge.fails("locking the rows that vanish from");
+        let failed = merge.fails("locking the rows to be deleted from");
         client.execute(&lock_sql(merge), &[]).await.map_err(failed)?;
     }
     let mut writing = vec![Writing::Early; merges.len()];
@@ -164,40 +164,41 @@ fn shown(key: &ForeignKey) -> String {
     names.collect::<Vec<_>>().join(", ', ', ")
 }
 
-/// Whether any value that a foreign key refers to may vanish. A temporal one has no action but to refuse that, which is left to it.
+/// Returns whether a value that a foreign key references may vanish. A temporal foreign key can only refuse that, which is
+/// left to it.
 fn may_dangle(merge: &Merge<'_>, planned: &Planned, key: &ForeignKey) -> bool {
     key.demands_match() && (planned.gone() > 0 || (planned.key_updates > 0 && changes_referenced(merge, key)))
 }
 
-/// The partition of this table that a foreign key refers to, where it is known which of the rows written leave it.
+/// Returns the partition of this table that a foreign key references, if it is known which written rows leave it.
 fn left_part<'m>(merge: &'m Merge<'_>, key: &ForeignKey) -> Option<&'m Partition> {
     let part = merge.table.plan.live.partition(&key.to)?;
     part.columns.iter().all(|column| merge.table.plan.is_loaded(column)).then_some(part)
 }
 
-/// Whether an update may change the referenced columns in the eyes of a foreign key.
+/// Returns whether an update may change the referenced columns from the point of view of a foreign key.
 ///
-/// The key by which rows are recognised stays equal, which contents NO ACTION. All other actions are set off by another image
-/// of an equal value, too: 1.00 for 1.0 (`ri_KeysEqual` compares the bytes of a referenced row).
+/// The key by which rows are matched stays equal, which satisfies NO ACTION. All other actions also run for another image of
+/// an equal value: 1.00 for 1.0 (`ri_KeysEqual` compares the bytes of a referenced row).
 fn changes_referenced(merge: &Merge<'_>, key: &ForeignKey) -> bool {
     let is_loaded = |column: &Ident| merge.table.plan.is_loaded(column);
     key.to_columns.iter().any(is_loaded) && (key.on_update != Action::None || !is_within_key(merge, key))
 }
 
-/// Whether the referenced columns that are loaded belong to the key by which rows are recognised.
+/// Returns whether the referenced columns that are loaded belong to the key by which rows are matched.
 fn is_within_key(merge: &Merge<'_>, key: &ForeignKey) -> bool {
     let plan = merge.table.plan;
     let known = plan.key.as_deref().unwrap_or_default();
     key.to_columns.iter().all(|column| known.contains(column) || !plan.is_loaded(column))
 }
 
-/// What happens to a row that a foreign key refers to, as the search has it.
+/// The fate of a referenced row, as the search reports it.
 mod fate {
-    /// It does not have the values any more.
+    /// The row no longer has the values.
     pub(super) const GONE: &str = "gone";
-    /// It is deleted and inserted again.
+    /// The row is deleted and inserted again.
     pub(super) const REPLACED: &str = "replaced";
-    /// It gets another image of equal values.
+    /// The row receives another image of equal values.
     pub(super) const REWRITTEN: &str = "rewritten";
 }
 
@@ -218,29 +219,31 @@ fn lock_sql(merge: &Merge<'_>) -> String {
 }
 
 async fn search(client: &Client, merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Result<()> {
-    let what = format!("searching {} for rows that refer to what vanishes from", key.from.plain());
+    let what = format!("searching {} for references to rows to be deleted from", key.from.plain());
     let row = client.query_one(&search_sql(merge, key, merges), &[]).await.map_err(merge.fails(&what))?;
     match row.get::<_, Option<&str>>(2) {
         Some(fate::REPLACED) => Err(refuse_action(
             &row,
             merge,
             key,
-            "refer to rows that must be deleted and inserted again, which sets off ON DELETE",
-            "An UPDATE cannot write rows that exchange values of a unique index or of an exclusion constraint, nor an identity \
-             column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON DELETE NO ACTION.",
+            "reference rows that must be deleted and inserted again, which would trigger ON DELETE",
+            "UPDATE cannot swap values of a unique index or an exclusion constraint between rows, nor change \
+             an identity column GENERATED ALWAYS. Make that constraint DEFERRABLE, or the foreign key ON \
+             DELETE NO ACTION.",
         )),
         Some(fate::REWRITTEN) => Err(refuse_action(
             &row,
             merge,
             key,
-            "refer to rows whose key has an equal value with another spelling in the source, which sets off ON UPDATE",
-            "Spell the key in the source as on the target or the reverse, or make the foreign key ON UPDATE NO ACTION.",
+            "reference rows whose key is equal to the source's but spelled differently, which would trigger \
+             ON UPDATE",
+            "Spell the key the same way in source and target, or make the foreign key ON UPDATE NO ACTION.",
         )),
         _ => dangling::refuse(&row, &merge.table.plan.name, &key.from, &key.name),
     }
 }
 
-/// The error that an action of a foreign key would run.
+/// Returns the error that a foreign key's action would run.
 fn refuse_action(found: &Row, merge: &Merge<'_>, key: &ForeignKey, what: &str, fix: &str) -> Error {
     let message = format!(
         "{}: {} rows of {} ({}) {what}: {}",
@@ -253,13 +256,13 @@ fn refuse_action(found: &Row, merge: &Merge<'_>, key: &ForeignKey, what: &str, f
     Error::new(Phase::Apply, Kind::Guard, message).hint(format!("Nothing was changed. {fix}"))
 }
 
-/// Counts the rows that stay and whose reference vanishes, shows the first of their keys, and tells the fate of what they refer to
-/// if it is the same for all.
+/// Returns the query that counts the remaining rows whose reference vanishes, shows the first of their keys, and returns the
+/// fate of the referenced rows if it is the same for all.
 fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> String {
     let referring: String =
         key.from_columns.iter().enumerate().map(|(i, column)| format!(", {column} as f{i}")).collect();
     let matches = refers(key, "v", "r");
-    // What happens to the referring table in the same transaction.
+    // The changes to the referencing table in the same transaction.
     let departs: String = merges
         .iter()
         .filter(|other| other.table.plan.live.overlaps(&key.from))
@@ -287,20 +290,20 @@ fn search_sql(merge: &Merge<'_>, key: &ForeignKey, merges: &[Merge<'_>]) -> Stri
     )
 }
 
-/// The values `v0`, `v1`, … of the referenced columns that the table will not have in the same row any more, the row's `fate`, and
-/// whether the key `acts` on that.
+/// Returns the values `v0`, `v1`, … of the referenced columns that no longer exist in the same row, the row's `fate`, and whether
+/// the foreign key `acts` on it.
 fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
     let old: Vec<String> =
         key.to_columns.iter().enumerate().map(|(i, column)| format!("t.{column} as v{i}")).collect();
     let old = old.join(", ");
     let mut gone = vec![change::DELETE, change::SKIP_AND_DELETE];
-    // A row that is deleted and comes back in one statement is no event for NO ACTION, but it is for all others.
+    // A row that is deleted and inserted again in one statement does not trigger NO ACTION, but triggers all other actions.
     if key.on_delete != Action::None {
         gone.push(change::REPLACE);
     }
     let gone: Vec<String> = gone.iter().map(|change| format!("'{change}'")).collect();
     let changes = merge.changes();
-    // A key to a partition is to the rows of that one alone.
+    // A foreign key to a partition references only the rows of that partition.
     let part = merge.table.plan.live.partition(&key.to);
     let inside = part.map(|part| format!(" and t.tableoid in ({})", part.name.tree_sql()));
     let place = format!(
@@ -308,7 +311,7 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
         merge.table.plan.name,
         inside.unwrap_or_default()
     );
-    // What moves to another partition is gone for good.
+    // A row that moves to another partition is gone.
     let moves = left_part(merge, key).map(|part| format!(" and not {}", leaves(merge, part)));
     let mut sql = format!(
         "select {old}, case when c.change = '{}'{} then '{}' else '{}' end as fate, {} as acts
@@ -327,7 +330,7 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
             let columns: Vec<String> = columns.iter().map(|column| format!("{alias}.{column}")).collect();
             format!("cross join lateral (select {}) as {alias}_image", columns.join(", "))
         };
-        // What is deleted and inserted again is no update, and keeps the values that it is recognised by.
+        // A row that is deleted and inserted again is not updated, and keeps the values of its key.
         let (fate, replaced) = match (is_within_key(merge, key), key.on_delete) {
             (true, _) => (fate::REWRITTEN, ""),
             (false, Action::None) => (fate::GONE, change::REPLACE),
@@ -357,20 +360,20 @@ fn vanishing(merge: &Merge<'_>, key: &ForeignKey) -> String {
         && key.on_update == Action::None
         && let Some(kept) = still_there(merge, key)
     {
-        // Another row may bring the value back: the constraint is content with that.
+        // Another row may supply the value again, which satisfies the constraint.
         sql = format!("select * from ({sql}) as v where not exists ({kept})");
     }
     sql
 }
 
-/// Whether the row of the change `c` goes elsewhere than to a partition: only a replacement does, see
+/// Returns the condition that the row of the change `c` moves out of a partition. Only a replacement does, see
 /// [`super::compare::again`].
 fn leaves(merge: &Merge<'_>, part: &Partition) -> String {
     let staging = merge.sides.staging;
     format!("(select ({}) is not true from {staging} as s where s.ctid = c.s_place)", part.constraint)
 }
 
-/// Whether a row that is inserted or updated brings the values of `v`.
+/// Returns the condition that an inserted or updated row supplies the values of `v`.
 fn still_there(merge: &Merge<'_>, key: &ForeignKey) -> Option<String> {
     let part = merge.table.plan.live.partition(&key.to);
     let routing = part.map_or(&[][..], |part| &part.columns);
@@ -392,7 +395,8 @@ fn still_there(merge: &Merge<'_>, key: &ForeignKey) -> Option<String> {
     ))
 }
 
-/// `and` the referring row `r` neither vanishes itself nor is made to refer to something else than `v`.
+/// Returns `and` the condition that the referencing row `r` is neither deleted nor changed to reference something other than
+/// `v`.
 fn departs(other: &Merge<'_>, key: &ForeignKey) -> String {
     let changes = other.changes();
     let here = "c.t_place = r.place and c.t_part = r.part";
@@ -417,8 +421,8 @@ fn departs(other: &Merge<'_>, key: &ForeignKey) -> String {
     sql
 }
 
-/// `and` the referring row `r` is not one that the run loads and that ON UPDATE CASCADE may give the other spelling: the next run
-/// sees to it.
+/// Returns `and` the condition that the referencing row `r` is not one that this run loads and that ON UPDATE CASCADE may
+/// respell: the next run corrects those.
 fn follows(other: &Merge<'_>) -> String {
     format!(
         " and (v.fate <> '{}' or not exists (select from {} where t.place = r.place and t.part = r.part))",
@@ -427,7 +431,7 @@ fn follows(other: &Merge<'_>) -> String {
     )
 }
 
-/// Whether the referenced values of one alias are those of the referring columns of another.
+/// Returns the condition that the referenced values of one alias equal the referencing columns of another.
 fn refers(key: &ForeignKey, referenced: &str, referring: &str) -> String {
     let pairs = key
         .operators

@@ -1,7 +1,7 @@
-//! The two sides of a comparison as SQL: staged rows and live rows, under names that no column of a table can take.
+//! The two sides of a comparison as SQL: staged and live rows, under names that no column of a table can have.
 //!
-//! Each side is a subquery whose columns are called `c0`, `c1`, … in the order of the plan, so that neither the names of a
-//! table's columns nor those in a user's scope can collide with ours.
+//! Each side is a subquery with columns `c0`, `c1`, … in the order of the plan. So the columns of a table, and those in a
+//! user's scope, cannot collide with ours.
 
 use crate::pg::catalog::{Identity, UniqueIndex};
 use crate::pg::name::{TableName, plain};
@@ -17,19 +17,20 @@ pub(in crate::apply) struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    /// Staged rows as `alias`: `place` (ctid) and the columns.
+    /// Returns staged rows as `alias`: `place` (ctid) and the columns.
     pub(in crate::apply) fn staged(&self, alias: &str) -> String {
         let (columns, name) = (self.columns(self.staging), self.staging);
         format!("(select ctid as place{columns} from {name}) as {alias}")
     }
 
-    /// Live rows as `alias`: `part` (tableoid), `place` (ctid), `version` (xmin), the columns; only those where `rows`.
+    /// Returns live rows as `alias`: `part` (tableoid), `place` (ctid), `version` (xmin) and the columns, restricted by
+    /// `rows`.
     pub(in crate::apply) fn live(&self, alias: &str, rows: Option<&str>) -> String {
         let filter = rows.map(|rows| format!(" where {rows}")).unwrap_or_default();
         self.rows(alias, "", &filter)
     }
 
-    /// All live rows, likewise, and of each whether it `is_outside`: whether it is one of `rows`.
+    /// Returns all live rows likewise, each with `is_outside`: whether it satisfies `rows`.
     pub(super) fn flagged(&self, alias: &str, rows: &str) -> String {
         self.rows(alias, &format!(", ({rows}) as is_outside"), "")
     }
@@ -41,26 +42,26 @@ impl Sides<'_> {
         )
     }
 
-    /// The live rows that a staged row may take the place of, as `alias`.
+    /// Returns the live rows that a staged row may replace, as `alias`.
     pub(super) fn ours(&self, alias: &str) -> String {
         let scope = self.plan.untouchable_rows().map(|rows| format!("({rows}) is not true"));
         self.live(alias, scope.as_deref())
     }
 
-    /// The columns of one side, and its rows as they are where those of both sides have the same columns.
+    /// Returns the columns of one side, and whole rows where both sides have the same columns.
     fn columns(&self, side: &TableName) -> String {
         let columns = self.plan.columns.iter().enumerate();
         let columns: String = columns.map(|(i, column)| format!(", {} as c{i}", column.name)).collect();
         if self.is_alike() { format!("{columns}, {side}.*::pg_catalog.record as whole") } else { columns }
     }
 
-    /// Whether staging has the columns of the live table, all of them in its order.
+    /// Returns whether staging has all columns of the live table in its order.
     fn is_alike(&self) -> bool {
         let live = self.plan.live.columns.iter().map(|column| &column.name);
         live.eq(self.plan.staged().map(|column| &column.name))
     }
 
-    /// Whether the keys of `a` and `b` match. Without a key nothing does.
+    /// Returns the condition that the keys of `a` and `b` match. Without a key nothing matches.
     pub(in crate::apply) fn same_key(&self, a: &str, b: &str) -> String {
         let parts = self.plan.key_parts();
         let pairs: Vec<String> = parts
@@ -74,9 +75,9 @@ impl Sides<'_> {
         if pairs.is_empty() { "false".to_owned() } else { pairs.join(" and ") }
     }
 
-    /// The columns that tell whether a row has changed, by their places.
+    /// Returns the positions of the columns that are compared to detect a changed row.
     ///
-    /// An identity that is GENERATED ALWAYS cannot be updated: an upsert leaves it as it is.
+    /// An identity column GENERATED ALWAYS cannot be updated: an upsert leaves it as it is.
     pub(super) fn compared(&self, has_fixed_identity: bool) -> Vec<usize> {
         let key = self.plan.key_parts();
         let is_fixed = |i: usize| {
@@ -87,10 +88,10 @@ impl Sides<'_> {
         (0..self.plan.columns.len()).filter(|&i| !is_fixed(i)).collect()
     }
 
-    /// The images of a staged row `s` and a live row `t` in these columns, and whether they differ.
+    /// Returns the images of a staged row `s` and a live row `t` in these columns, and the condition that they differ.
     pub(super) fn images(&self, columns: &[usize]) -> Images {
         if self.is_alike() && columns.len() == self.plan.columns.len() {
-            // A row that is there costs less than one that is made of its columns.
+            // Using an existing row costs less than constructing one from its columns.
             let differ = "s.whole operator(pg_catalog.*<>) t.whole".to_owned();
             return Images { join: String::new(), differ };
         }
@@ -98,11 +99,11 @@ impl Sides<'_> {
         Images { join, differ: DIFFER.to_owned() }
     }
 
-    /// The columns that an UPDATE must leave out where they stay the same, by their places: those by which foreign keys could
-    /// refer to a row, among `compared` ones.
+    /// Returns the positions of the `compared` columns that foreign keys could reference. An UPDATE must leave them out where
+    /// they stay the same.
     ///
-    /// With a BEFORE UPDATE trigger, even a disabled one, PostgreSQL locks a row for an UPDATE that sets such a column FOR
-    /// UPDATE, whether the value changes or not (`ExecUpdateLockMode`), and foreign keys' checks wait for that.
+    /// With a BEFORE UPDATE trigger, even a disabled one, PostgreSQL locks a row FOR UPDATE if the UPDATE sets such a column,
+    /// changed or not (`ExecUpdateLockMode`), and foreign keys' checks wait for that.
     pub(super) fn identifying(&self, compared: &[usize]) -> Vec<usize> {
         let identifies = |i: &usize| {
             let column = &self.plan.columns[*i];
@@ -112,7 +113,7 @@ impl Sides<'_> {
         compared.iter().copied().filter(identifies).collect()
     }
 
-    /// Whether a staged row `s` and a live row `t` differ in these columns.
+    /// Returns the condition that a staged row `s` and a live row `t` differ in these columns.
     pub(super) fn key_images(&self, columns: &[usize]) -> Images {
         if columns.is_empty() {
             return Images { join: String::new(), differ: "false".to_owned() };
@@ -123,7 +124,7 @@ impl Sides<'_> {
         }
     }
 
-    /// `keys of row as people read them`, from the key's columns of `alias`, or else from all columns.
+    /// Returns the key of a row of `alias` as readable text, or all its columns if there is no key.
     pub(in crate::apply) fn key_text(&self, alias: &str) -> String {
         let parts: Vec<usize> = self.plan.key_parts().iter().map(|part| part.column).collect();
         let shown = if parts.is_empty() { (0..self.plan.columns.len()).collect() } else { parts };
@@ -137,8 +138,8 @@ impl Sides<'_> {
         format!("pg_catalog.concat({})", texts.join(", ', ', "))
     }
 
-    /// The staged rows whose key, or whose value in a unique index, a live row has that nothing may take the place of: a
-    /// query for their places. `of` restricts it to these places, a query too. `None` if no live row is untouchable.
+    /// Returns a query for the places of staged rows whose key, or whose value in a unique index, belongs to a live row that
+    /// must not be replaced. `of`, a query too, restricts it to some places. `None` if every live row may be replaced.
     pub(in crate::apply) fn blocked(&self, of: Option<&str>) -> Option<String> {
         let untouchable = self.plan.untouchable_rows()?;
         let only = of.map(|of| format!(" and s.place in ({of})")).unwrap_or_default();
@@ -160,9 +161,9 @@ impl Sides<'_> {
     }
 }
 
-/// The values of a unique index `v0`, `v1`, … for the rows of a relation that are in it, and `more`.
+/// Returns the values `v0`, `v1`, … of a unique index for the rows of a relation that it covers, and `more`.
 ///
-/// Of an exclusion constraint likewise.
+/// Works for exclusion constraints as well.
 pub(super) fn indexed(
     index: &UniqueIndex,
     from: &str,
@@ -179,7 +180,7 @@ pub(super) fn indexed(
     format!("(select {more}{values} from {from}{filter}) as {alias}")
 }
 
-/// Whether two rows have the same value in a unique index, or values that exclude each other.
+/// Returns the condition that two rows have the same value in a unique index, or values that exclude each other.
 pub(super) fn same_value(index: &UniqueIndex, a: &str, b: &str) -> String {
     let pairs = index.parts.iter().enumerate().map(|(i, part)| {
         let collate = collate(part.collation.as_deref());
@@ -197,19 +198,19 @@ fn equal(x: &str, operator: &str, y: &str, collate: &str, nulls_equal: bool) -> 
     if nulls_equal { format!("({equal} or ({x} is null and {y} is null))") } else { equal }
 }
 
-/// How a staged row `s` is compared with a live row `t`.
+/// The comparison of a staged row `s` with a live row `t`.
 pub(super) struct Images {
-    /// What the statement joins for it.
+    /// The joins that it needs.
     pub(super) join: String,
-    /// Whether they differ.
+    /// The condition that they differ.
     pub(super) differ: String,
 }
 
-/// `s_image`, or likewise with another alias or name: a row of these columns.
+/// Returns `s_image`, or the same for another alias or name: a row of these columns.
 fn image(of: &str, name: &str, columns: &[usize]) -> String {
     let columns: Vec<String> = columns.iter().map(|i| format!("{of}.c{i}")).collect();
     format!("cross join lateral (select {}) as {of}_{name}", columns.join(", "))
 }
 
-/// Whether the images of `s` and `t` differ: 1.0 and 1.00 do.
+/// The condition that the images of `s` and `t` differ: 1.0 and 1.00 do.
 pub(super) const DIFFER: &str = "s_image.* operator(pg_catalog.*<>) t_image.*";

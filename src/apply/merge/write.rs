@@ -1,4 +1,4 @@
-//! One statement that deletes, updates and inserts what differs, in all tables of a group.
+//! One statement that deletes, updates and inserts the differences in all tables of a group.
 
 use tokio_postgres::Client;
 
@@ -11,7 +11,7 @@ use crate::pg::catalog::Identity;
 use crate::pg::name::{Ident, list};
 use crate::plan::TablePlan;
 
-/// A part of the statement, and how many rows it is to write.
+/// A part of the statement, and the number of rows that it must write.
 struct Part<'a> {
     plan: &'a TablePlan,
     name: String,
@@ -22,11 +22,11 @@ struct Part<'a> {
 
 /// Writes the differences of all tables: new rows whose writing is late by a statement of their own.
 ///
-/// The parts of a WITH run in no particular order unless they refer to each other; these do, so that unique values are let
-/// go of before others take them.
+/// The parts of a WITH run in no particular order unless they reference each other. These do, so that unique values are
+/// released before other rows take them.
 ///
 /// # Errors
-/// [`Kind::Guard`] when other rows were written than were planned; the server's.
+/// [`Kind::Guard`] when the number of written rows differs from the plan; any server error.
 pub(super) async fn write(
     client: &Client,
     merges: &[Merge<'_>],
@@ -71,7 +71,7 @@ async fn execute(client: &Client, parts: &[Part<'_>], tables: &[String], is_trac
         let written = u64::try_from(row.get::<_, i64>(i)).unwrap_or(0);
         if written != part.rows {
             let message = format!(
-                "{}: {} rows were to be written but {written} were; nothing was changed",
+                "{}: {} rows were planned but {written} were written; nothing was changed",
                 part.what, part.rows
             );
             return Err(Error::new(Phase::Apply, Kind::Guard, message).hint(triggers::keeping_out(part.plan)));
@@ -84,7 +84,7 @@ fn count_of(part: &str) -> String {
     format!("(select pg_catalog.count(*) from {part})")
 }
 
-/// A condition that is true once these parts are done.
+/// Returns a condition that is true once these parts are done.
 fn after(parts: &[Part<'_>]) -> String {
     if parts.is_empty() {
         return String::new();
@@ -93,7 +93,7 @@ fn after(parts: &[Part<'_>]) -> String {
     format!(" and {} >= 0", counts.join(" + "))
 }
 
-/// Whether the live row `t` is where the change `c` is to be made.
+/// The condition that the live row `t` is the one to which the change `c` applies.
 const HERE: &str = "t.ctid = c.t_place and t.tableoid = c.t_part";
 
 fn part<'a>(merge: &Merge<'a>, step: &str, rows: u64, sql: impl FnOnce() -> String) -> Option<Part<'a>> {
@@ -124,7 +124,7 @@ fn updates<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
     let plan = merge.table.plan;
     let compared = merge.sides.compared(!merge.policy.removes);
     let identifying = merge.sides.identifying(&compared);
-    // An identity that is GENERATED ALWAYS takes no value by an UPDATE.
+    // UPDATE cannot set an identity column GENERATED ALWAYS.
     let is_updatable = |i: &usize| plan.columns[*i].identity != Some(Identity::Always);
     let all: Vec<usize> = (0..plan.columns.len()).filter(is_updatable).collect();
     let others: Vec<usize> = all.iter().copied().filter(|i| !identifying.contains(i)).collect();
@@ -162,8 +162,7 @@ fn inserts<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, 
     part(merge, "inserted", planned.inserts, insert)
 }
 
-/// Brings back rows that were deleted. Columns that are not loaded come back as they were: the statement still sees the rows that
-/// it has deleted.
+/// Inserts deleted rows again. Columns that are not loaded keep their values: the statement still sees the rows that it has deleted.
 fn replaces<'a>(merge: &Merge<'a>, planned: &Planned, (after, is_traced): (&str, bool)) -> Vec<Part<'a>> {
     let plan = merge.table.plan;
     let bring_back = || {
@@ -202,7 +201,7 @@ fn loaded(plan: &TablePlan, is_traced: bool) -> String {
     values(plan.entry, plan.columns.iter().map(|column| &column.name), is_traced).join(", ")
 }
 
-/// The values of a staged row `s`; the first notes the row if it `is_traced`.
+/// Returns the values of a staged row `s`. The first one traces the row if `is_traced`.
 fn values<'a>(entry: usize, columns: impl Iterator<Item = &'a Ident>, is_traced: bool) -> Vec<String> {
     let mut values: Vec<String> = columns.map(|column| format!("s.{column}")).collect();
     if let Some(first) = values.first_mut().filter(|_| is_traced) {

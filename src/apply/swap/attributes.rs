@@ -1,4 +1,4 @@
-//! What makes a new table look like the live one to others: triggers, policies, comments, options, owner, rights.
+//! Gives a new table the live table's attributes: triggers, policies, comments, options, owner, privileges.
 
 use tokio_postgres::Client;
 
@@ -8,14 +8,15 @@ use super::build::{Making, with_empty_path};
 use super::progress_marks::{Note, Notes};
 use crate::error::{Error, Phase, Result};
 
-/// What is to be run for a new table.
+/// The statements for a new table.
 #[derive(Default)]
 struct Dress {
     now: Vec<String>,
     late: Vec<String>,
 }
 
-/// Dresses a new table, in one transaction. Returns what can only be run when it has the live table's name.
+/// Applies the attributes to a new table, in one transaction. Returns the statements that can only run once it has the live
+/// table's name.
 pub(super) async fn dress(
     client: &Client,
     schemas: &Schemas,
@@ -33,7 +34,7 @@ pub(super) async fn dress(
         with_empty_path(client, plain(client, table, &mut now)).await?;
         client.batch_execute("begin").await.map_err(failed)?;
         if let Some(owner) = &table.attached.table.other_owner {
-            // Who owns a table must be able to create some in its schema (manual, ALTER TABLE).
+            // The owner of a table needs CREATE on its schema (manual, ALTER TABLE).
             let schema = &schemas.new;
             now.push(format!("grant usage, create on schema {schema} to {owner}"));
             now.push(format!("alter table {} owner to {owner}", table.new));
@@ -52,7 +53,7 @@ pub(super) async fn dress(
     Ok(late)
 }
 
-/// Triggers, rules, policies and the comments on them: all of them late if one names a table that is swapped.
+/// Adds triggers, rules, policies and their comments; all of them late if one names a swapped table.
 async fn code(client: &Client, table: &Making<'_>, names: &[&str]) -> Result<Dress> {
     let target = table.target(&table.new);
     let mut now = target.code(client).await?;
@@ -66,7 +67,7 @@ async fn code(client: &Client, table: &Making<'_>, names: &[&str]) -> Result<Dre
     Ok(Dress { now: Vec::new(), late })
 }
 
-/// Comments, marks, options, owners of statistics.
+/// Adds comments, marks, options and owners of statistics.
 async fn plain(client: &Client, table: &Making<'_>, now: &mut Vec<String>) -> Result<()> {
     let target = table.target(&table.new);
     now.extend(target.comments(client).await?.0);
@@ -76,8 +77,9 @@ async fn plain(client: &Client, table: &Making<'_>, now: &mut Vec<String>) -> Re
     Ok(())
 }
 
-/// Rights. What was granted on an object by somebody else than the owner is granted by that role again, which cannot reach the
-/// new table before it has the live one's name; so is whatever comes after it on the same object, because the order matters.
+/// Adds the privileges. A privilege granted by a role other than the owner is granted again by that role, which cannot reach
+/// the new table before it has the live table's name. All later privileges on the same object wait as well, because the order
+/// matters.
 async fn rights(client: &Client, table: &Making<'_>, is_dressed: bool) -> Result<Dress> {
     let mut now = Vec::new();
     if !is_dressed {
@@ -92,8 +94,8 @@ async fn rights(client: &Client, table: &Making<'_>, is_dressed: bool) -> Result
     Ok(Dress { now, late: late.collect() })
 }
 
-/// What can be done at once, and what begins with the first right on an object that another role granted. What is taken away
-/// comes first of each object: with it go the owner's own rights, which it needs in between.
+/// Splits off the privileges that can be granted at once from those that begin with the first one that another role granted
+/// on an object. Revocations come first for each object: they remove the owner's own privileges, which it needs in between.
 fn parted(rights: Vec<Right>) -> (Vec<Right>, Vec<Right>) {
     let mut waiting = None;
     rights.into_iter().partition(|right| {

@@ -1,8 +1,8 @@
-//! Makes new tables: first bare, to be filled, then complete.
+//! Builds new tables: first bare, to be filled, then complete.
 //!
-//! Each step is committed by itself and is found done when it is repeated after a broken connection: an index by its name, the
-//! rest by a note. The live tables are not locked, nor are others but for moments: a table that the new one references
-//! lets nobody write while the key is added, which checks nothing yet.
+//! Each step commits separately, and a repeat after a broken connection finds it done: an index by its name, everything else
+//! by a progress mark. Live tables are not locked. Other tables are locked only for moments: a referenced table blocks
+//! writers while the foreign key is added, which checks nothing yet.
 
 use std::time::{Duration, Instant};
 
@@ -21,37 +21,37 @@ use crate::pg::name::TableName;
 use crate::pg::session::Session;
 use crate::plan::TablePlan;
 
-/// A table whose new one is complete.
+/// A table whose new table is complete.
 pub(in crate::apply) struct Built<'a> {
     /// The table.
     pub(in crate::apply) table: &'a Ready<'a>,
-    /// It and the new one.
+    /// The live and the new table.
     pub(super) pair: Pair,
     /// Its sequences.
     pub(super) sequences: Vec<Step>,
-    /// How long that took, with what was done of it early.
+    /// The time that this took, including the early work.
     pub(super) took: Duration,
     /// What the operator should know.
     pub(super) warnings: Vec<String>,
-    /// What the statistics knew of writes to the live table when the run began.
+    /// The writes to the live table that the statistics had counted when the run began.
     written_before: Option<i64>,
 }
 
-/// A table while its new one is being made.
+/// A table whose new table is being built.
 pub(super) struct Making<'a> {
     pub(super) plan: &'a TablePlan,
     pub(super) new: TableName,
     pub(super) attached: Attached,
 }
 
-/// Creates a run's schemas, and the new tables that rows are copied into.
+/// Creates a run's schemas and the new tables that rows are copied into.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(crate) async fn stage(client: &Client, schemas: &Schemas, tables: &[TablePlan]) -> Result<()> {
     let staged = stage_all(client, schemas, tables).await;
     if staged.is_err() {
-        // Whoever tidies up needs the session.
+        // Cleaning up needs the session.
         let _ = client.batch_execute("rollback").await;
     }
     staged
@@ -81,22 +81,22 @@ async fn create(client: &Client, plan: &TablePlan, attached: &Attached, new: &Ta
         .map_err(|e| Error::pg(Phase::Stage, format!("creating a new table for {}", plan.name.plain()), &e))
 }
 
-/// The plan may be hours old, and so may a new table.
+/// Fails if the columns have changed: the plan may be hours old, and so may a new table.
 pub(super) fn refuse_other_columns(plan: &TablePlan, attached: &Attached) -> Result<()> {
     let planned = plan.live.columns.iter().map(|column| &column.name);
     if attached.columns.iter().map(|column| &column.name).eq(planned) {
         return Ok(());
     }
-    let message = format!("the columns of {} were changed during the run", plan.name.plain());
+    let message = format!("the columns of {} changed during the run", plan.name.plain());
     Err(Error::new(Phase::Apply, Kind::Schema, message).hint("Run again."))
 }
 
-/// Makes the new tables of a group complete, whose rows are all loaded, judged and counted. What was done by an earlier
-/// attempt is not done again. `rewritten` are the tables of the group that are written by other methods, after the exchange:
-/// foreign keys to them are left to be validated when that is done.
+/// Completes the new tables of a group, whose rows are all loaded, verified and counted. Skips the work of earlier attempts.
+/// `rewritten` are the tables of the group that other methods write after the exchange: foreign keys to them are validated
+/// only then.
 ///
 /// # Errors
-/// The server's: a row that violates a constraint is among them. [`Kind::Lock`] if a referenced table could not be locked
+/// Any server error, for example a row that violates a constraint. [`Kind::Lock`] if a referenced table could not be locked
 /// within `lock_wait`.
 pub(in crate::apply) async fn build<'a>(
     context: &Context<'_>,
@@ -114,7 +114,7 @@ pub(in crate::apply) async fn build<'a>(
         () = context.cancel.cancelled() => Err(Error::cancelled(Phase::Apply)),
     };
     if built.is_err() {
-        // Other sessions may be at an index for minutes.
+        // Other sessions may spend minutes on an index.
         cancel.all().await;
     }
     built
@@ -128,7 +128,7 @@ async fn build_all<'a>(
 ) -> Result<Vec<Built<'a>>> {
     let client = &session.client;
     let began = Instant::now();
-    // Who took the tables over has removed the new ones.
+    // A run that took the tables over has removed the new ones.
     context.books.check_claim(client).await?;
     let mut making = Vec::with_capacity(tables.len());
     for table in tables {
@@ -166,7 +166,7 @@ async fn build_all<'a>(
     client
         .batch_execute("set lock_timeout = 0")
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "ending the building of new tables", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "finishing the new tables", &e))?;
     fail::fail_point!("swap.built");
     let took = began.elapsed();
     built.iter_mut().for_each(|table| table.took = context.early.took + took);
@@ -174,16 +174,16 @@ async fn build_all<'a>(
     Ok(built)
 }
 
-/// Since this version all rows of a page are frozen by a few bytes of WAL; before, each of them takes a dozen.
+/// Since this version a few bytes of WAL freeze all rows of a page; before, each row takes a dozen.
 const FREEZES_CHEAPLY: u32 = 160_000;
 
-/// What vacuums a new table.
+/// Returns the statement that vacuums a new table.
 pub(super) fn vacuum_sql(session: &Session, new: &TableName) -> String {
     let freeze = if session.server_version >= FREEZES_CHEAPLY { "(freeze) " } else { "" };
     format!("vacuum {freeze}{new}")
 }
 
-/// Reads what is attached to the live table; where rows are elsewhere, brings them into a new one.
+/// Reads the objects attached to the live table. If the rows are in a staging table, moves them into a new one.
 async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>) -> Result<Making<'a>> {
     let (plan, schemas) = (table.plan, context.schemas);
     let new = schemas.new_table(&plan.name);
@@ -207,7 +207,7 @@ async fn begin<'a>(context: &Context<'_>, client: &Client, table: &'a Ready<'a>)
     Ok(Making { plan, new, attached })
 }
 
-/// INSERT … SELECT from staging, without a lock on the live table.
+/// Runs INSERT … SELECT from staging, without a lock on the live table.
 async fn fill(client: &Client, schemas: &Schemas, table: &Ready<'_>, new: &TableName) -> Result<()> {
     let plan = table.plan;
     let failed = |e: tokio_postgres::Error| {
@@ -222,18 +222,19 @@ async fn fill(client: &Client, schemas: &Schemas, table: &Ready<'_>, new: &Table
     let sql = format!("insert into {new} ({columns}){overriding} select {columns} from {staging}");
     let rows = client.execute(&sql, &[]).await.map_err(failed)?;
     if rows != table.staged {
-        let message = format!("{}: {} rows were staged but {rows} inserted", plan.name.plain(), table.staged);
+        let message =
+            format!("{}: {} rows were staged, but {rows} were inserted", plan.name.plain(), table.staged);
         return Err(Error::new(Phase::Apply, Kind::Guard, message));
     }
     Notes::of(schemas, plan.entry).take(client, Note::Filled, 0).await?;
     client.batch_execute("commit").await.map_err(failed)
 }
 
-/// Definitions are read under an empty `search_path`. What user-defined functions rely on is the role's own, as in an
+/// Runs `read` with an empty `search_path`, which definitions need. User-defined functions get the role's own, as in an
 /// INSERT.
 pub(super) async fn with_empty_path<T>(client: &Client, read: impl Future<Output = Result<T>>) -> Result<T> {
     let failed =
-        |e: tokio_postgres::Error| Error::pg(Phase::Apply, "reading what is attached to a table", &e);
+        |e: tokio_postgres::Error| Error::pg(Phase::Apply, "reading the objects attached to a table", &e);
     client.batch_execute("begin; set local search_path = ''").await.map_err(failed)?;
     let done = read.await?;
     client.batch_execute("commit").await.map_err(failed)?;
@@ -255,7 +256,10 @@ async fn complete<'a>(
         })?;
     let new: Oid = row.get(0);
     let not_carried = making.attached.table.invalid_indexes.iter().map(|index| {
-        format!("index {index} is invalid, as CREATE INDEX CONCURRENTLY leaves one when it fails: it is not carried over")
+        format!(
+            "index {index} is invalid, probably left by a failed CREATE INDEX CONCURRENTLY: it is not \
+                 carried over"
+        )
     });
     Ok(Built {
         table,
@@ -275,35 +279,38 @@ async fn complete<'a>(
 }
 
 impl Making<'_> {
-    /// The live table's name as people write it.
+    /// Returns the live table's name in readable form.
     pub(super) fn name(&self) -> String {
         self.plan.name.plain()
     }
 
-    /// Statements to be run one after the other, each a transaction.
+    /// Returns a job of statements to run one after the other, each in its own transaction.
     pub(super) fn job(&self, statements: &[String]) -> Job {
         Job { what: format!("building the new table of {}", self.name()), statements: statements.to_vec() }
     }
 
-    /// What statements are read for.
+    /// Returns the names for which statements are read.
     pub(super) fn target<'t>(&'t self, name: &'t TableName) -> Target<'t> {
         Target { live: self.plan.oid, live_name: &self.attached.table.live, new: name }
     }
 }
 
 impl Built<'_> {
-    /// Whether it takes the place of this table.
+    /// Returns whether it replaces this table.
     pub(in crate::apply) fn is_of(&self, table: &Ready<'_>) -> bool {
         self.pair.live == table.plan.oid
     }
 
-    /// Whether the statistics tell of writes to the live table while the run went on, which nobody will see any more.
+    /// Returns whether the statistics show writes to the live table during the run, which the exchange discards.
     pub(super) async fn overwritten(&self, client: &Client) -> Option<String> {
         let before = self.written_before?;
         let now = progress_marks::written(client, self.pair.live).await.ok()?;
         (now > before).then(|| {
             let rows = now - before;
-            format!("others wrote to the table during the run ({rows} rows inserted, updated or deleted): that is overwritten")
+            format!(
+                "other sessions wrote to the table during the run ({rows} rows inserted, updated or \
+                     deleted): their changes are overwritten"
+            )
         })
     }
 }

@@ -15,10 +15,9 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Oid;
 use crate::pg::name::Ident;
 
-/// The CREATE INDEX statements of all tables that have not been run yet, those of the largest indexes first.
+/// Returns the pending CREATE INDEX statements of all tables, largest indexes first.
 ///
-/// A primary key or unique constraint begins as an index like any other: that takes a weaker lock, so that several are built
-/// at once.
+/// A primary key or unique constraint begins as a plain index, which takes a weaker lock, so several can be built at once.
 pub(super) async fn indexes(client: &Client, tables: &[Making<'_>]) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for table in tables {
@@ -32,7 +31,7 @@ pub(super) async fn indexes(client: &Client, tables: &[Making<'_>]) -> Result<Ve
     Ok(jobs)
 }
 
-/// Drops the indexes of a new table that were built early and that the live one has not any more, or has otherwise.
+/// Drops early indexes of a new table that the live table no longer has, or has with another definition.
 pub(super) async fn drop_outdated(client: &Client, table: &Making<'_>) -> Result<()> {
     let read = async {
         let sql =
@@ -60,12 +59,12 @@ fn create(table: &Making<'_>, index: &Index) -> Result<String> {
 
 fn renamed(table: &Making<'_>, definition: &str, word: &str) -> Result<String> {
     retarget(definition, word, &table.attached.table.live, &table.new.to_string()).ok_or_else(|| {
-        let message = format!("{}: not understood: {definition}", table.name());
+        let message = format!("{}: cannot parse: {definition}", table.name());
         Error::new(Phase::Apply, Kind::Internal, message)
     })
 }
 
-/// The names of the indexes that the new table has.
+/// Returns the names of the new table's indexes.
 async fn relations(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
     let rows = client
         .query(
@@ -78,7 +77,7 @@ async fn relations(client: &Client, table: &Making<'_>) -> Result<Vec<Ident>> {
     Ok(rows.iter().map(|row| Ident::new(row.get::<_, String>(0))).collect())
 }
 
-/// The constraints of some kinds that the new table has, by name and definition.
+/// Returns the new table's constraints of some kinds, by name and definition.
 async fn constraints(client: &Client, table: &Making<'_>, kinds: &[&str]) -> Result<Vec<(Ident, String)>> {
     let rows = client
         .query(
@@ -91,7 +90,7 @@ async fn constraints(client: &Client, table: &Making<'_>, kinds: &[&str]) -> Res
     Ok(rows.iter().map(|row| (Ident::new(row.get::<_, String>(0)), row.get(1))).collect())
 }
 
-/// NOT NULL and all constraints but foreign keys, by one scan of the rows; statistics objects and targets.
+/// Adds NOT NULL and all constraints but foreign keys in one scan of the rows, and the statistics objects and targets.
 pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) -> Result<()> {
     let notes = Notes::of(schemas, table.plan.entry);
     if notes.has(client, Note::Constrained).await? {
@@ -115,7 +114,7 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
         statements.push(format!("set local default_tablespace = {tablespace}"));
         statements.push(format!("alter table {} {}", table.new, added(constraint)));
     }
-    // What is not valid on the live table is not to be violated by new rows either, as in an INSERT.
+    // New rows must satisfy constraints that are NOT VALID on the live table, as in an INSERT.
     for constraint in
         table.attached.constraints.iter().filter(|k| k.kind == 'c' && !k.is_valid && k.is_enforced)
     {
@@ -128,14 +127,14 @@ pub(super) async fn add(client: &Client, schemas: &Schemas, table: &Making<'_>) 
     client.batch_execute("commit").await.map_err(|e| failed(table, &e))
 }
 
-/// The parts of the ALTER TABLE that looks at every row. Some of them are `there` since the table was created.
+/// Returns the parts of the ALTER TABLE that checks every row. `there` are those that exist since the table was created.
 fn checked(table: &Making<'_>, there: &[(Ident, String)]) -> Vec<String> {
     let constraints = &table.attached.constraints;
     let is_there = |k: &Constraint| there.iter().any(|(name, text)| *name == k.name && *text == k.definition);
     let is_wanted = |(name, _): &&(Ident, String)| constraints.iter().any(|k| k.name == *name && is_there(k));
     let others = there.iter().filter(|constraint| !is_wanted(constraint));
     let mut parts: Vec<String> = others.map(|(name, _)| format!("drop constraint {name}")).collect();
-    // Version 18 has names for them.
+    // Version 18 gives them names.
     if constraints.iter().all(|k| k.kind != 'n') {
         let columns = table.attached.columns.iter().filter(|column| column.not_null && !column.is_identity());
         parts.extend(columns.map(|column| format!("alter column {} set not null", column.name)));
@@ -152,8 +151,8 @@ fn added(constraint: &Constraint) -> String {
     format!("add constraint {} {}", constraint.name, constraint.definition)
 }
 
-/// Adds the foreign keys without checking them: that takes a lock under which nobody writes to the referenced table, and must
-/// not last. What is referenced and swapped too is referenced as it will be.
+/// Adds the foreign keys without checking them: adding one blocks writers to the referenced table, so it must be short. A
+/// referenced table that is swapped too is referenced in its new form.
 pub(super) async fn add_foreign_keys(
     context: &Context<'_>,
     client: &Client,
@@ -167,7 +166,7 @@ pub(super) async fn add_foreign_keys(
             Some((oid, name)) => match all.iter().find(|other| other.plan.oid == *oid) {
                 Some(other) => retarget(&constraint.definition, "REFERENCES", name, &other.new.to_string())
                     .ok_or_else(|| {
-                    let message = format!("{}: not understood: {}", table.name(), constraint.definition);
+                    let message = format!("{}: cannot parse: {}", table.name(), constraint.definition);
                     Error::new(Phase::Apply, Kind::Internal, message)
                 })?,
                 None => constraint.definition.clone(),
@@ -186,7 +185,7 @@ fn foreign_keys<'t>(table: &'t Making<'_>) -> impl Iterator<Item = &'t Constrain
     table.attached.constraints.iter().filter(|constraint| constraint.kind == 'f')
 }
 
-/// Runs a statement that locks a table of others, within `lock_timeout` at a time, until `lock_wait`.
+/// Runs a statement that locks another table, with `lock_timeout` per attempt, until `lock_wait`.
 async fn patiently(context: &Context<'_>, client: &Client, table: &Making<'_>, sql: &str) -> Result<()> {
     let mut backoff = Backoff::new(crate::apply::group::PAUSE_MIN, crate::apply::group::PAUSE_MAX);
     let began = Instant::now();
@@ -201,18 +200,18 @@ async fn patiently(context: &Context<'_>, client: &Client, table: &Making<'_>, s
         if error.kind() != Kind::Lock || rolled_back.is_err() || began.elapsed() + pause > context.lock_wait {
             return Err(error);
         }
-        context.books.waiting(attempt, "whoever holds a lock on a table that it references");
+        context.books.waiting(attempt, "a session that holds a lock on a referenced table");
         tokio::time::sleep(pause).await;
         attempt += 1;
     }
 }
 
-/// What has the foreign keys checked, each by one join, and the table analysed. It blocks nobody. Keys to tables that are
-/// `rewritten` after the exchange can only be checked then.
+/// Returns the statements that validate the foreign keys, each with one join, and analyze the table. They block no other
+/// session. Foreign keys to `rewritten` tables are validated after the exchange.
 pub(super) fn validation(table: &Making<'_>, rewritten: &[Oid]) -> Vec<String> {
     let validate = |constraint: &Constraint| {
         let sql = format!("alter table {} validate constraint {}", table.new, constraint.name);
-        // As in an INSERT: old rows may violate what is not valid, new ones may not.
+        // As in an INSERT: old rows may violate a NOT VALID constraint, new ones may not.
         if constraint.is_valid { sql } else { format!("begin; {sql}; rollback") }
     };
     let is_due = |constraint: &&Constraint| {

@@ -1,8 +1,8 @@
-//! What can be done to a new table as soon as its rows are there, while other tables still load: its indexes, and VACUUM.
+//! Builds indexes and vacuums a new table as soon as its rows are loaded, while other tables still load.
 //!
-//! Nobody relies on it: the building of the group finds an index by its name, and does itself whatever is missing. VACUUM comes
-//! last, because it passes by rows that a transaction does not see which began before they were committed, such as the COPY of
-//! another table: the longer ago that is, the fewer they are. If there are some, the group's is not spared.
+//! This is optional. The group's build finds an index by its name, and does whatever is missing. VACUUM comes last, because
+//! it skips rows that are invisible to a transaction older than their commit, such as the COPY of another table. The longer
+//! it waits, the fewer such rows remain. If some do, the group's own VACUUM runs as well.
 
 use std::time::Duration;
 
@@ -17,39 +17,39 @@ use crate::pg::name::TableName;
 use crate::pg::session::Session;
 use crate::plan::TablePlan;
 
-/// What was done to a group's new tables before it was taken up.
+/// The early work done on a group's new tables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Early {
-    /// The entries whose new tables need no VACUUM any more.
+    /// Entries whose new tables need no further VACUUM.
     pub(crate) vacuumed: Vec<usize>,
-    /// How long that and the indexes took.
+    /// The time that indexes and VACUUM took.
     pub(crate) took: Duration,
 }
 
-/// Something that is done to one new table.
+/// A step for one new table.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Finds out which indexes are to be built.
+    /// Determines the indexes to build.
     Survey,
-    /// Builds one.
+    /// Builds an index.
     Index(Job),
-    /// Vacuums it, when it has all of them.
+    /// Vacuums the table once all indexes exist.
     Vacuum,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// These indexes are to be built.
     Surveyed(Vec<Step>),
-    /// An index is there.
+    /// An index exists.
     Indexed,
     /// Whether every page with rows is all-visible.
     Vacuumed(bool),
 }
 
 impl Step {
-    /// What is being done, for the operator.
+    /// Returns the name of the step, for the operator.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Survey | Self::Index(_) => "building indexes",
@@ -57,10 +57,11 @@ impl Step {
         }
     }
 
-    /// Does it, to a table that is filled with rows that stay as they are. The live table is not locked.
+    /// Runs the step on a table whose rows no longer change. The live table is not locked.
     ///
     /// # Errors
-    /// The server's; [`crate::error::Kind::Schema`] if the live table is another one by now. A transaction may be open then.
+    /// Any server error; [`crate::error::Kind::Schema`] if the live table was replaced meanwhile. A transaction may be open
+    /// afterwards.
     pub(crate) async fn run(&self, session: &Session, schemas: &Schemas, plan: &TablePlan) -> Result<Done> {
         let (client, new) = (&session.client, schemas.new_table(&plan.name));
         match self {
@@ -99,10 +100,10 @@ async fn vacuum(session: &Session, plan: &TablePlan, new: &TableName) -> Result<
     Ok(client.query_one(sql, &[&new.to_string()]).await.map_err(failed)?.get(0))
 }
 
-/// Readies a session for steps, of so many that do some at once.
+/// Prepares one of `sessions` concurrent sessions for steps.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(crate) async fn equip(session: &Session, sessions: usize, lock_wait: Duration) -> Result<()> {
     let equipped = session.client.batch_execute(&equip_sql(sessions, lock_wait)).await;
     equipped.map_err(|e| Error::pg(Phase::Apply, "preparing to build indexes", &e))

@@ -1,15 +1,15 @@
-//! `swap`: a new table is made complete beside the live one, then takes its place.
+//! `swap`: builds a new table beside the live one, then exchanges the two.
 //!
-//! 1. **Stage** ([`stage`]): two private schemas for the run. Rows are copied straight into the new table, which has the live
-//!    one's columns, defaults and sequences and nothing else yet
-//!    ([`crate::plan::TablePlan::fills_new_table`] says when not).
-//! 2. **Build** ([`mod@build`]), outside any lock on the live table, after the rows were judged and counted: everything that is
-//!    attached to the live table ([`attached`]), under its final names, then VACUUM and ANALYZE.
-//!    Indexes do not need to wait for that where rows stay as they were copied ([`early`]).
-//! 3. **Exchange** ([`mod@exchange`]), in the group's transaction: the live table goes to the schema of old ones, the new one
-//!    to where that was; what is bound to the old table's OID is bound to the new one's.
-//! 4. **Settle**, after the commit: foreign keys to the table are validated, the old table is dropped. What a kill leaves of
-//!    that is finished by the next run.
+//! 1. **Stage** ([`stage`]): creates two private schemas for the run. Rows are copied straight into the new table, which so far
+//!    has only the live table's columns, defaults and sequences
+//!    ([`crate::plan::TablePlan::fills_new_table`] defines the exceptions).
+//! 2. **Build** ([`mod@build`]), without a lock on the live table, after the rows are verified: adds everything that is attached
+//!    to the live table ([`attached`]), under its final names, then runs VACUUM and ANALYZE.
+//!    Indexes are built earlier where rows stay as they were copied ([`early`]).
+//! 3. **Exchange** ([`mod@exchange`]), in the group's transaction: the live table moves to the schema of old tables, and the new
+//!    one takes its place. Objects that depend on the old table's OID are bound to the new one's.
+//! 4. **Settle**, after the commit: validates foreign keys to the table and drops the old table. The next run finishes what a kill
+//!    interrupts.
 
 mod attached;
 mod attributes;
@@ -43,21 +43,21 @@ use crate::plan::method::{Case, Rules, TableLock};
 
 pub(super) struct Swap;
 
-/// A live table and the one that takes its place.
+/// A live table and its replacement.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     /// The live table.
     pub(super) live: Oid,
-    /// The one that is complete in `new_schema`, under the same name.
+    /// The new table, complete in `new_schema` under the same name.
     pub(super) new: Oid,
     /// The live table's name.
     pub(super) name: TableName,
-    /// Where the new one is.
+    /// The schema of the new table.
     pub(super) new_schema: Ident,
-    /// Where the old one goes.
+    /// The destination schema of the old table.
     pub(super) old_schema: Ident,
-    /// What is attached to the new one only when it has the live one's name: statements that name tables of the group as they
-    /// are named then. They come after all tables of the group were exchanged, before anybody else sees them.
+    /// Statements that run once the new table has the live table's name, because they name tables of the group. They run
+    /// after all tables of the group are exchanged, before any other session sees them.
     pub(super) late: Vec<String>,
 }
 
@@ -106,7 +106,7 @@ impl Method for Swap {
 }
 
 /// Prepares the exchange of a group's tables, before any lock; `None` if there are none. `rewritten` are the tables of the
-/// group that are written by other methods.
+/// group that other methods write.
 pub(super) async fn prepare(
     context: &Context<'_>,
     session: &Session,
@@ -129,8 +129,8 @@ pub(super) async fn prepare(
     Ok(Some(prepared))
 }
 
-/// What the exchange will have done, known before its locks: every row counts as inserted. The new tables' sequences are
-/// moved past what was loaded.
+/// Returns the outcomes of the exchange, which are known before its locks: every row counts as inserted. Moves the new
+/// tables' sequences past the loaded values.
 pub(super) async fn outcomes(client: &Client, built: &[Built<'_>]) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(built.len());
     for new in built {
@@ -140,7 +140,7 @@ pub(super) async fn outcomes(client: &Client, built: &[Built<'_>]) -> Result<Vec
             if sequence.is_owned {
                 sequence.name.schema.clone_from(&new.pair.new_schema);
             } else {
-                // It stays where it is, for others, too: `setval` keeps nobody waiting, and to be ahead does no harm.
+                // This sequence is shared and stays: `setval` blocks no session, and being ahead does no harm.
                 sequence.may_update |= sequence.is_owner;
                 sequence.is_owner = false;
             }
@@ -162,7 +162,7 @@ pub(super) async fn outcomes(client: &Client, built: &[Built<'_>]) -> Result<Vec
     Ok(outcomes)
 }
 
-/// Warns, after the commit, where others wrote to a table that is gone.
+/// Warns, after the commit, if other sessions wrote to a table that was replaced.
 pub(super) async fn warn_of_overwritten(client: &Client, built: &[Built<'_>], outcomes: &mut [Outcome]) {
     for new in built {
         let warning = new.overwritten(client).await;

@@ -1,4 +1,4 @@
-//! What of a new table is done: as durable as the table itself.
+//! Progress marks of new tables, as durable as the tables themselves.
 
 use tokio_postgres::Client;
 
@@ -7,16 +7,16 @@ use crate::error::{Error, Phase, Result};
 use crate::pg::catalog::Oid;
 use crate::pg::name::TableName;
 
-/// Something that is known of a new table.
+/// A fact recorded about a new table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
-    /// Rows that were ever written to the live table when the run began.
+    /// The number of rows ever written to the live table when the run began.
     Written,
-    /// The rows were brought from staging.
+    /// The rows were moved from staging.
     Filled,
-    /// Constraints are there, foreign keys apart.
+    /// All constraints but foreign keys exist.
     Constrained,
-    /// Everything is there.
+    /// The table is complete.
     Dressed,
 }
 
@@ -31,7 +31,7 @@ impl Note {
     }
 }
 
-/// The notes on one entry's new table.
+/// The marks of one entry's new table.
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
     table: TableName,
@@ -43,7 +43,7 @@ impl Notes {
         Self { table: schemas.notes(), entry: i32::try_from(entry).unwrap_or(i32::MAX) }
     }
 
-    /// Creates the tables of notes and of chunks.
+    /// Creates the tables of marks and of landed chunks.
     pub(super) async fn create(client: &Client, schemas: &Schemas) -> Result<()> {
         let sql = format!(
             "create table {} (entry int, note text, figure bigint not null, primary key (entry, note));
@@ -55,7 +55,7 @@ impl Notes {
         client.batch_execute(&sql).await.map_err(|e| Error::pg(Phase::Stage, "setting up new tables", &e))
     }
 
-    /// Takes a note; in a transaction, with what it is about.
+    /// Records a mark, in the transaction of the work that it describes.
     pub(super) async fn take(&self, client: &Client, note: Note, figure: i64) -> Result<()> {
         let sql = format!("insert into {} values ($1, $2, $3)", self.table);
         client.execute(&sql, &[&self.entry, &note.word(), &figure]).await.map(drop).map_err(|e| failed(&e))
@@ -73,10 +73,10 @@ impl Notes {
 }
 
 fn failed(error: &tokio_postgres::Error) -> Error {
-    Error::pg(Phase::Apply, "noting what of a new table is done", error)
+    Error::pg(Phase::Apply, "recording the progress of a new table", error)
 }
 
-/// Rows that were ever inserted, updated or deleted, as the server's statistics know by now.
+/// Returns the rows ever inserted, updated or deleted, according to the server's statistics.
 pub(super) async fn written(client: &Client, table: Oid) -> Result<i64> {
     let sql = "select pg_catalog.pg_stat_get_tuples_inserted($1) + pg_catalog.pg_stat_get_tuples_updated($1)
         + pg_catalog.pg_stat_get_tuples_deleted($1)";

@@ -1,17 +1,17 @@
-//! Why a table cannot be swapped.
+//! Reasons against swapping a table.
 
 use crate::config::ApplyMethod;
 use crate::pg::catalog::Action;
 use crate::plan::method::Case;
 
-/// Why another table cannot take this one's place, as a clause.
+/// Returns why a table cannot be swapped, as a clause.
 pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     let target = case.target;
     if case.table.scope.is_some() {
         return Some("it has a scope".to_owned());
     }
     if case.is_shared {
-        return Some("another entry of the config fills it, too".to_owned());
+        return Some("another entry of the config fills it as well".to_owned());
     }
     if let Some(refusal) = case.table.storage.swap_refusal() {
         return Some(refusal);
@@ -20,7 +20,7 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
         return Some("it is a partition".to_owned());
     }
     if !target.is_permanent {
-        return Some("it is UNLOGGED, so that a crash would empty what is being built".to_owned());
+        return Some("it is UNLOGGED, so a crash would empty the new table while it is built".to_owned());
     }
     if !target.rights.owner {
         return Some("the role does not own it".to_owned());
@@ -31,14 +31,14 @@ pub(super) fn refusal(case: &Case<'_>) -> Option<String> {
     references_what_vanishes(case).or_else(|| refers_by_periods(case))
 }
 
-/// After the exchange the old table still refers to what it did, and would keep its rows from being deleted.
+/// After the exchange the old table keeps its references, which would block deleting the referenced rows.
 fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
     case.target.foreign_keys.iter().filter(|key| key.is_enforced).find_map(|key| {
         let fate = (case.fate)(&key.to)?;
         (fate.method == ApplyMethod::Delta && matches!(key.on_delete, Action::None | Action::Restrict)).then(|| {
             format!(
-                "{}, which it references ({}), is applied by delta in the same transaction, and its rows that vanish \
-                 would be referenced by the old table",
+                "{}, which it references ({}), is applied by delta in the same transaction, and the old table \
+                 would still reference the rows that delta deletes",
                 key.to.plain(),
                 key.name.as_str()
             )
@@ -46,7 +46,7 @@ fn references_what_vanishes(case: &Case<'_>) -> Option<String> {
     })
 }
 
-/// What refers to rows that are written after the exchange is judged by us, which we cannot where periods have to be covered.
+/// References to rows written after the exchange are checked by us, which is not possible for temporal foreign keys.
 fn refers_by_periods(case: &Case<'_>) -> Option<String> {
     case.target.foreign_keys.iter().filter(|key| key.is_temporal && key.is_enforced).find_map(|key| {
         let fate = (case.fate)(&key.to)?;
@@ -60,7 +60,7 @@ fn refers_by_periods(case: &Case<'_>) -> Option<String> {
     })
 }
 
-/// Why it is left to the operator to have it swapped.
+/// Returns why `auto` leaves the choice of `swap` to the operator.
 pub(super) fn reluctance(case: &Case<'_>) -> Option<String> {
     let attachments = &case.target.attachments;
     if let Some(publication) = attachments.publications.first() {
@@ -70,12 +70,12 @@ pub(super) fn reluctance(case: &Case<'_>) -> Option<String> {
     dependant.or_else(|| case.foreign_referrer(&[ApplyMethod::Swap]))
 }
 
-/// Below this DELETE and INSERT take a second or two, and disturb less than new OIDs do, which every session and every event
-/// trigger notices.
+/// Below this size DELETE and INSERT take a second or two. They disturb less than new OIDs, which every session and every
+/// event trigger notices.
 const BYTES_MIN: u64 = 64 << 20;
 
-/// What speaks against it.
+/// Returns the drawback of `swap` for the table.
 pub(super) fn drawback(case: &Case<'_>) -> Option<String> {
     let bytes = case.table.bytes.max(case.table.target_bytes);
-    (bytes < BYTES_MIN).then(|| "would disturb more than it spares: the table is small".to_owned())
+    (bytes < BYTES_MIN).then(|| "would disturb more than it saves: the table is small".to_owned())
 }

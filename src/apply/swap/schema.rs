@@ -1,7 +1,7 @@
-//! The two schemas of a run that swaps: where new tables are built, and where the old ones go.
+//! The two schemas of a run that swaps tables: one for new tables, one for old ones.
 //!
-//! Their names hold the run's id, so that what a dead run left is known as such. They are private: nobody but the role
-//! (and the owners of the tables in them, who must be able to own something there) gets into them.
+//! Their names contain the run's id, which identifies the leftovers of a dead run. They are private: only the role, and the
+//! owners of the tables in them (an owner needs CREATE there), have access.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
@@ -9,14 +9,14 @@ use tokio_postgres::{Client, Row};
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 
-/// What the names of the schemas of new and of old tables begin with.
+/// Name prefixes of the schemas of new and of old tables.
 const NEW: &str = "bulkload_new_";
 const OLD: &str = "bulkload_old_";
 
-/// The ledger of what is copied into new tables: as durable as they are. No table of anybody else is named so.
+/// The ledger of chunks copied into new tables, as durable as they are. The name cannot collide with a user's table.
 const LEDGER: &str = "bulkload: chunks that have landed";
 
-/// What is known of the new tables.
+/// The table of progress marks.
 const NOTES: &str = "bulkload: what is built";
 
 /// The schemas of one run.
@@ -29,35 +29,35 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    /// Those of a run.
+    /// Returns the schemas of a run.
     pub(crate) fn of(run_id: &str) -> Self {
         Self { new: Ident::new(format!("{NEW}{run_id}")), old: Ident::new(format!("{OLD}{run_id}")) }
     }
 
-    /// Where the new table is built that takes a live one's place: its name is final.
+    /// Returns the new table for a live one. It already has its final name.
     pub(crate) fn new_table(&self, live: &TableName) -> TableName {
         TableName { schema: self.new.clone(), name: live.name.clone() }
     }
 
-    /// The table that tells which chunks have landed in new tables.
+    /// Returns the ledger of the chunks that have landed in new tables.
     pub(crate) fn ledger(&self) -> TableName {
         TableName { schema: self.new.clone(), name: Ident::new(LEDGER) }
     }
 
-    /// The table that tells what of the new tables is built.
+    /// Returns the table of progress marks.
     pub(super) fn notes(&self) -> TableName {
         TableName { schema: self.new.clone(), name: Ident::new(NOTES) }
     }
 
-    /// Whether it is one of the tables by which we know what is done.
+    /// Returns whether it is the ledger or the table of progress marks.
     pub(crate) fn is_ours(&self, name: &TableName) -> bool {
         *name == self.ledger() || *name == self.notes()
     }
 
-    /// Creates both, in one transaction, for our role alone, whatever default privileges say.
+    /// Creates both schemas in one transaction, for our role alone, regardless of default privileges.
     ///
     /// # Errors
-    /// The server's.
+    /// Any server error.
     pub(crate) async fn create(&self, client: &Client) -> Result<()> {
         let failed =
             |e: tokio_postgres::Error| Error::pg(Phase::Stage, "creating schemas for new tables", &e);
@@ -79,22 +79,22 @@ impl Schemas {
     }
 }
 
-/// The runs that have left schemas of our role.
+/// Returns the runs that have left schemas owned by our role.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(crate) async fn runs(client: &Client) -> Result<Vec<String>> {
     let rows = client
         .query(include_str!("runs.sql"), &[])
         .await
-        .map_err(|e| Error::pg(Phase::Clean, "looking for tables that dead runs made", &e))?;
+        .map_err(|e| Error::pg(Phase::Clean, "looking for tables left by dead runs", &e))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The tables in a schema of a run, with their sizes in bytes.
+/// Returns the tables in a schema of a run, with their sizes in bytes.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(crate) async fn tables(client: &Client, schema: &Ident) -> Result<Vec<(TableName, u64)>> {
     let sql = "select c.relname::text, pg_catalog.pg_total_relation_size(c.oid) from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r' order by 1";
@@ -109,10 +109,10 @@ pub(crate) async fn tables(client: &Client, schema: &Ident) -> Result<Vec<(Table
     Ok(rows.iter().map(table).collect())
 }
 
-/// Drops a schema of a run that has no tables any more; not if something of others is in it.
+/// Drops the schema of a run unless it still contains objects.
 ///
 /// # Errors
-/// The server's.
+/// Any server error.
 pub(crate) async fn drop_empty(client: &Client, schema: &Ident) -> Result<()> {
     let dropped = client.batch_execute(&format!("drop schema if exists {schema}")).await;
     match dropped.map_err(|e| Error::pg(Phase::Clean, "dropping the schema of new tables", &e)) {

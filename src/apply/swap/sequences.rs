@@ -1,15 +1,15 @@
-//! Sequences that go on where the live ones are, or farther.
+//! Makes new sequences continue from the live ones.
 
 use super::Pair;
 use crate::pg::name::{Ident, TableName, literal};
 
-/// A sequence of a table, by its name, and its step.
+/// A sequence of a table by its name, and its increment.
 pub(super) type Step = (Ident, i64);
 
-/// Statements that move the new table's sequences to where the old ones are by then, unless they are farther already. For after
-/// the exchange, which keeps everybody from taking values.
+/// Returns the statements that move the new table's sequences to the current positions of the old ones, unless they are ahead
+/// already. They run after the exchange, when no session can draw values.
 ///
-/// `setval` is not undone by a rollback, which does no harm: nobody takes values from a new sequence before the commit.
+/// A rollback does not undo `setval`. This does no harm: no session draws values from a new sequence before the commit.
 pub(super) fn forward(pair: &Pair, sequences: &[Step]) -> Vec<String> {
     let in_schema = |schema: &Ident, name: &Ident| TableName { schema: schema.clone(), name: name.clone() };
     sequences

@@ -1,4 +1,4 @@
-//! Sessions that build side by side.
+//! Sessions that build in parallel.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +11,13 @@ use crate::apply::Context;
 use crate::error::{Error, Phase, Result};
 use crate::pg::session::{self, CancelHandle, Session};
 
-/// The most memory that one session gets for building an index, in kB: more gained nothing.
+/// The most memory for one session that builds an index, in kB. More gained nothing.
 const MEMORY_KB_MAX: i64 = 1 << 20;
 
-/// Statements that are run one after the other, each a transaction of its own.
+/// Statements that run one after the other, each in its own transaction.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// What they are for.
+    /// Their purpose, for errors.
     pub(super) what: String,
     /// The statements.
     pub(super) statements: Vec<String>,
@@ -36,7 +36,7 @@ impl Job {
     }
 }
 
-/// The group's own session, and as many others as are to be had.
+/// The group's own session, and as many others as can be opened.
 pub(super) struct Workers<'a> {
     context: &'a Context<'a>,
     own: &'a Session,
@@ -44,7 +44,7 @@ pub(super) struct Workers<'a> {
     handles: Handles,
 }
 
-/// Cancels what the workers do.
+/// Cancels the workers' statements.
 #[derive(Clone, Default)]
 pub(super) struct Handles(Arc<Mutex<Vec<CancelHandle>>>);
 
@@ -53,7 +53,7 @@ impl Handles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(session.cancel_handle());
     }
 
-    /// Cancels all of it.
+    /// Cancels all of them.
     pub(super) async fn all(&self) {
         let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         futures::future::join_all(handles.iter().map(CancelHandle::cancel)).await;
@@ -71,7 +71,7 @@ impl<'a> Workers<'a> {
         self.handles.clone()
     }
 
-    /// Does all jobs, in their order, as many at once as there are sessions.
+    /// Runs all jobs in order, as many at once as there are sessions.
     pub(super) async fn run(&mut self, jobs: Vec<Job>) -> Result<()> {
         let jobs: VecDeque<Job> = jobs.into_iter().filter(|job| !job.statements.is_empty()).collect();
         self.open_others(jobs.len().min(self.context.builders)).await;
@@ -83,7 +83,7 @@ impl<'a> Workers<'a> {
             .map(drop)
     }
 
-    /// Opens sessions until there are `wanted`. Where no more are to be had, those that are there do the work.
+    /// Opens sessions until there are `wanted`. If no more can be opened, the existing ones do the work.
     async fn open_others(&mut self, wanted: usize) {
         while 1 + self.others.len() < wanted {
             match session::connect(self.context.connect, self.context.settings).await {
@@ -92,7 +92,7 @@ impl<'a> Workers<'a> {
                     self.others.push(session);
                 }
                 Err(error) => {
-                    tracing::debug!(phase = %Phase::Apply, %error, "no more sessions to build with");
+                    tracing::debug!(phase = %Phase::Apply, %error, "could not open another session for building");
                     return;
                 }
             }
@@ -116,9 +116,10 @@ async fn work(
     Ok(())
 }
 
-/// Readies a session for jobs, of so many that do some at once. Locks are waited for as long as may be at all: nobody queues
-/// behind those that jobs take on tables of others. Raises the memory for index builds. What the server may take is not known:
-/// its shared buffers are a quarter of it or less (manual, 20.4.1), and these sessions together get no more than that.
+/// Returns the statements that prepare one of `sessions` concurrent sessions. They wait for locks as long as `lock_wait`,
+/// since no session queues behind the locks that jobs take on other tables. They raise the memory for index builds: the
+/// server's free memory is unknown, but its shared buffers are a quarter of its memory or less (manual, 20.4.1), and these
+/// sessions together use no more than that.
 pub(super) fn equip_sql(sessions: usize, lock_wait: Duration) -> String {
     let lock_wait = lock_wait.as_millis();
     format!(

@@ -8,7 +8,7 @@ fn values_of_a_table() {
         ("[[table]]\nname = 5", "f.toml:2:8: name: expected a table name as in SQL, found an integer", ""),
         (
             "[[table]]\nname = 'a b'",
-            "f.toml:2:8: name: \"a b\" is not a name as SQL writes it; quote it with \"\"",
+            "f.toml:2:8: name: \"a b\" is not a valid SQL name; quote it with \"\"",
             "",
         ),
         (
@@ -283,7 +283,7 @@ fn values_of_columns_lookups_and_references() {
         ),
         (
             "[[table.lookup]]\ncolumn='b'\nfrom='u'\nvalue='v'\nmatch={'a b'='a'}",
-            "f.toml:7:8: match: \"a b\" is not a name as SQL writes it; quote it with \"\"",
+            "f.toml:7:8: match: \"a b\" is not a valid SQL name; quote it with \"\"",
             "",
         ),
         (

@@ -110,7 +110,7 @@ impl std::fmt::Display for Trigger {
             if self.is_before { "BEFORE" } else { "AFTER" },
             events.join(" OR "),
             if self.for_each_row { "row" } else { "statement" },
-            if self.has_condition { " that its WHEN allows" } else { "" },
+            if self.has_condition { " that satisfies its WHEN" } else { "" },
             self.function.plain(),
         )
     }

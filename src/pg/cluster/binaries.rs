@@ -29,7 +29,7 @@ impl Binaries {
                 Self::at(&dir)
             } else {
                 Err(missing(format!(
-                    "{BINDIR_VARIABLE} is {}, which lacks the programs initdb and postgres",
+                    "{BINDIR_VARIABLE} is {}, which does not contain the programs initdb and postgres",
                     dir.display()
                 )))
             };
@@ -42,7 +42,8 @@ impl Binaries {
         match found {
             Some(dir) => Self::at(&dir),
             None => Err(missing(
-                "no PostgreSQL server programs (initdb, postgres) in PATH, in /usr/lib/postgresql or where pg_config points"
+                "no PostgreSQL server programs (initdb, postgres) in PATH, in /usr/lib/postgresql or in the \
+                 directory that pg_config names"
                     .to_owned(),
             )),
         }
@@ -59,9 +60,10 @@ impl Binaries {
         let dir = home.unwrap_or(dir).to_path_buf();
         let program = dir.join("postgres");
         let text = output_of(&program, ["--version"])
-            .ok_or_else(|| missing(format!("{} --version fails", program.display())))?;
-        let major = major_of(&text)
-            .ok_or_else(|| missing(format!("{} --version says {text:?}", program.display())))?;
+            .ok_or_else(|| missing(format!("{} --version failed", program.display())))?;
+        let major = major_of(&text).ok_or_else(|| {
+            missing(format!("cannot parse the output of {} --version: {text:?}", program.display()))
+        })?;
         Ok(Self { dir, major })
     }
 

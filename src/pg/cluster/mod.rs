@@ -338,7 +338,7 @@ impl Cluster {
         let limit = Instant::now() + PATIENCE;
         while Instant::now() < limit {
             if process::ends_within(server, Duration::from_millis(10)) {
-                return Err(self.failed("the server ended while it was starting"));
+                return Err(self.failed("the server exited during startup"));
             }
             let text = fs::read_to_string(&lock_file).unwrap_or_default();
             let mut lines = text.lines().map(str::trim);
@@ -369,7 +369,7 @@ impl Cluster {
             Phase::Connect,
             Kind::Server,
             format!(
-                "throw-away PostgreSQL in {}: {what}; it wrote:\n{}",
+                "throw-away PostgreSQL in {}: {what}; its output:\n{}",
                 self.dir.display(),
                 tail.join("\n")
             ),

@@ -37,7 +37,7 @@ impl Account {
                 Kind::Config,
                 "PostgreSQL refuses to run as root, and there is no user postgres to run it as",
             )
-            .hint("Run this as an ordinary user, or create the user: useradd --system postgres")),
+            .hint("Run this as an ordinary user, or create the user: useradd --system postgres.")),
         }
     }
 
@@ -53,7 +53,7 @@ impl Account {
                 return Err(Error::new(
                     Phase::Config,
                     Kind::Config,
-                    "setpriv is needed to run PostgreSQL as the user postgres, and is not in PATH",
+                    "setpriv, which is needed to run PostgreSQL as the user postgres, is not in PATH",
                 )
                 .hint("Install util-linux, or run this as an ordinary user."));
             }
@@ -107,7 +107,7 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
         jobs
     });
     let (reply, child) = channel();
-    let gone = |_| io::Error::other("the thread that starts servers is gone");
+    let gone = |_| io::Error::other("the thread that starts servers has ended");
     spawner.send((command, reply)).map_err(|e| gone(e.to_string()))?;
     child.recv().map_err(|e| gone(e.to_string()))?
 }

@@ -121,7 +121,7 @@ fn admit(key: &str, value: String, place: &str) -> Option<Result<Option<(&'stati
 
 fn refused(name: &str, allowed: &[&str], place: &str) -> crate::Error {
     let hint = if allowed.is_empty() {
-        format!("Remove {name}: it would be ignored, and that would be less safe than it looks.")
+        format!("Remove {name}: ignoring it would make the connection less secure than it looks.")
     } else {
         format!("Remove {name}, or set it to {}.", allowed.join(" or "))
     };
@@ -134,16 +134,19 @@ fn unknown(key: &str, place: &str, after_password: bool) -> crate::Error {
         && key.len() <= 40
         && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if after_password || !presentable {
-        return invalid(format!("{place} has a key that does not exist")).hint(
-            "Check the spelling of its keys, and put a password with special characters into single quotes \
+        return invalid(format!("{place} has an unknown key")).hint(
+            "Check the spelling of the keys. Put a password with special characters in single quotes \
              (key=value form) or percent-encode it (URI).",
         );
     }
-    invalid(format!("{place} has the key {key:?}, which does not exist")).hint(match key {
+    invalid(format!("{place} has the unknown key {key:?}")).hint(match key {
         "schema" | "pgbouncer" | "connection_limit" | "pool_timeout" | "statement_cache_size" | "supa" => {
-            "It belongs to another program: remove it from the connection string."
+            "This key belongs to another program. Remove it from the connection string."
         }
-        _ => "Keys are those of libpq (PostgreSQL manual, 34.1.2), for example sslmode or connect_timeout.",
+        _ => {
+            "The keys are those of libpq (PostgreSQL manual, 34.1.2), for example sslmode or \
+              connect_timeout."
+        }
     })
 }
 

@@ -135,7 +135,7 @@ impl ConnInfo {
             .get("user")
             .or(environment.user())
             .ok_or_else(|| {
-                invalid("no user is named").hint("Add user= to the connection string, or set PGUSER.")
+                invalid("no user is given").hint("Add user= to the connection string, or set PGUSER.")
             })?
             .to_owned();
         let dbname = settings.get("dbname").unwrap_or(&user).to_owned();
@@ -213,7 +213,7 @@ fn hosts(settings: &Settings) -> Result<Vec<(Host, u16)>> {
     let (names, addresses) = (list("host"), list("hostaddr"));
     let count = names.as_ref().or(addresses.as_ref()).map_or(1, Vec::len);
     if addresses.as_ref().is_some_and(|addresses| addresses.len() != count) {
-        return Err(invalid("host and hostaddr do not have the same number of entries"));
+        return Err(invalid("host and hostaddr have different numbers of entries"));
     }
     let ports = list("port").unwrap_or_else(|| vec![""]);
     if ports.len() != 1 && ports.len() != count {
@@ -233,7 +233,7 @@ fn host(name: &str, address: &str, port: u16) -> Result<Host> {
     if !address.is_empty() {
         let address: IpAddr = address
             .parse()
-            .map_err(|_| invalid("hostaddr is not an IP address").hint("Names go into host."))?;
+            .map_err(|_| invalid("hostaddr is not an IP address").hint("Host names belong in host."))?;
         let name = if name.is_empty() { address.to_string() } else { name.to_owned() };
         return Ok(Host::Tcp { name, address: Some(address) });
     }
@@ -267,8 +267,8 @@ fn port(text: &str) -> Result<u16> {
     }
     text.parse().ok().filter(|&port| port > 0).ok_or_else(|| {
         invalid("the port is not a number from 1 to 65535").hint(
-            "If the URL is meant to have user and password, percent-encode their special characters: %40 for @, \
-             %2F for /.",
+            "If the URL contains a user and password, percent-encode their special characters: %40 for @, %2F \
+             for /.",
         )
     })
 }
@@ -277,7 +277,7 @@ fn port(text: &str) -> Result<u16> {
 fn ssl_mode(settings: &Settings, host: &Host) -> Result<SslMode> {
     match settings.get("sslmode") {
         Some(text) => SslMode::parse(text).ok_or_else(|| {
-            invalid(format!("sslmode={text} does not exist"))
+            invalid(format!("unknown sslmode={text}"))
                 .hint("Use disable, prefer, require, verify-ca or verify-full.")
         }),
         None if settings.get("sslrootcert") == Some("system") => Ok(SslMode::VerifyFull),
@@ -300,8 +300,8 @@ fn tls_options(settings: &Settings, environment: &Environment) -> Result<Options
         (.., Some("disable")) | (None, ..) => None,
         (Some(certificate), Some(key), _) => Some(ClientCertificate { certificate, key }),
         (Some(certificate), None, _) => {
-            return Err(invalid(format!("there is no key for certificate {}", certificate.display()))
-                .hint("Add sslkey=FILE, or put the key into ~/.postgresql/postgresql.key."));
+            return Err(invalid(format!("no key is given for certificate {}", certificate.display()))
+                .hint("Add sslkey=FILE, or place the key in ~/.postgresql/postgresql.key."));
         }
     };
     let choice = |key: &str, default, options: &[(&str, bool)]| match settings.get(key) {
@@ -309,7 +309,7 @@ fn tls_options(settings: &Settings, environment: &Environment) -> Result<Options
         Some(text) => {
             options.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
                 let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
-                invalid(format!("{key}={text} does not exist")).hint(format!("Use {}.", names.join(" or ")))
+                invalid(format!("unknown {key}={text}")).hint(format!("Use {}.", names.join(" or ")))
             })
         }
     };
@@ -345,7 +345,7 @@ fn target_session(settings: &Settings) -> Result<TargetSession> {
         Some("standby") => TargetSession::Standby,
         Some("prefer-standby") => TargetSession::PreferStandby,
         Some(other) => {
-            return Err(invalid(format!("target_session_attrs={other} does not exist"))
+            return Err(invalid(format!("unknown target_session_attrs={other}"))
                 .hint("Use any, read-write, read-only, primary, standby or prefer-standby."));
         }
     })
@@ -358,8 +358,9 @@ fn channel_binding(settings: &Settings) -> Result<tokio_postgres::config::Channe
         Some("disable") => ChannelBinding::Disable,
         Some("require") => ChannelBinding::Require,
         Some(other) => {
-            return Err(invalid(format!("channel_binding={other} does not exist"))
-                .hint("Use disable, prefer or require."));
+            return Err(
+                invalid(format!("unknown channel_binding={other}")).hint("Use disable, prefer or require.")
+            );
         }
     })
 }

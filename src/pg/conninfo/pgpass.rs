@@ -31,7 +31,7 @@ impl PassFile {
             Err(error) => format!("{shown} was not used: {error}"),
             Ok(found) if !found.is_file() => format!("{shown} was not used: it is not a plain file"),
             Ok(found) if found.permissions().mode() & 0o077 != 0 => format!(
-                "{shown} was not used: its mode is {:04o}, so others can read it; run chmod 600 {shown}",
+                "{shown} was not used: its mode is {:04o}, so other users can read it; run chmod 600 {shown}",
                 found.permissions().mode() & 0o7777
             ),
             Ok(_) => match fs::read_to_string(path) {

@@ -27,7 +27,7 @@ pub(super) fn look_up(name: &str, file: Option<&str>, environment: &Environment)
         }
     }
     let searched: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
-    Err(invalid(format!("there is no service {name:?} in {}", searched.join(", ")))
+    Err(invalid(format!("service {name:?} not found in {}", searched.join(", ")))
         .hint(format!("Add a section [{name}] to one of these files, or correct service= or PGSERVICE.")))
 }
 
@@ -62,15 +62,16 @@ fn section(text: &str, name: &str, path: &Path) -> Result<Option<Pairs>> {
         }
         let Some(pairs) = &mut found else { continue };
         let bad = |what: &str| {
-            Error::config(Location { file: file.clone(), line: number, column: 1 }, what)
-                .hint("A service file has lines key=value, without spaces around the = and without quotes.")
+            Error::config(Location { file: file.clone(), line: number, column: 1 }, what).hint(
+                "Lines of a service file are key=value, without quotes and without spaces around the =.",
+            )
         };
         if line.starts_with("ldap") {
-            return Err(bad("services in LDAP are not supported"));
+            return Err(bad("LDAP services are not supported"));
         }
         let (key, value) = line.split_once('=').ok_or_else(|| bad("expected key=value"))?;
         if key.ends_with(char::is_whitespace) {
-            return Err(bad("a space before the ="));
+            return Err(bad("there is a space before the ="));
         }
         if key == "service" || key == "servicefile" {
             return Err(bad("a service cannot refer to another one"));

@@ -75,8 +75,8 @@ impl Settings {
         if host_is_decided && (theirs.is_none() || theirs.as_deref() != self.get("host")) {
             if self.get("password").is_none() && layer.iter().any(|(key, _)| *key == "password") {
                 self.notes.push(format!(
-                    "the password of {} was not used: it is meant for another host than the one that the \
-                     connection string names",
+                    "the password of {} was not used: it belongs to another host than the connection string \
+                     names",
                     origin("password")
                 ));
             }

@@ -13,8 +13,8 @@ pub(super) fn split(text: &str) -> Result<Pairs> {
     let text = text.trim();
     match ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) => split_uri(rest),
-        None if text.contains("://") => Err(invalid("the connection string is a URI of another kind")
-            .hint("It has to begin with postgres:// or postgresql://.")),
+        None if text.contains("://") => Err(invalid("the connection string is not a PostgreSQL URI")
+            .hint("It must begin with postgres:// or postgresql://.")),
         None => split_words(text),
     }
 }
@@ -31,8 +31,9 @@ fn split_uri(rest: &str) -> Result<Pairs> {
         None => cut(rest, '?'),
     };
     if rest.contains('@') {
-        return Err(invalid("the connection string has an @ where none can be").hint(
-            "Percent-encode special characters of user and password: %40 for @, %2F for /, %3A for :, %25 for %.",
+        return Err(invalid("the connection string has a misplaced @").hint(
+            "Percent-encode special characters in the user and password: %40 for @, %2F for /, %3A for :, %25 \
+             for %.",
         ));
     }
     let (hosts, dbname) = cut(rest, '/');
@@ -74,7 +75,7 @@ fn hosts(text: &str, pairs: &mut Pairs) -> Result<()> {
                 match after.strip_prefix(':') {
                     Some(port) => (address, port),
                     None if after.is_empty() => (address, ""),
-                    None => return Err(invalid("after the ] of an IPv6 address only :port can follow")),
+                    None => return Err(invalid("only :port may follow the ] of an IPv6 address")),
                 }
             }
             None => {
@@ -121,8 +122,9 @@ fn decode(text: &str, part: &str) -> Result<String> {
         }
         rest = &after[2..];
     }
-    String::from_utf8(bytes)
-        .map_err(|_| invalid(format!("the {part} in the connection string is not UTF-8 once decoded")))
+    String::from_utf8(bytes).map_err(|_| {
+        invalid(format!("the {part} in the connection string is not valid UTF-8 after decoding"))
+    })
 }
 
 /// `key = value` pairs; a value with spaces stands in single quotes, `\` escapes one character.
@@ -172,8 +174,8 @@ fn no_equals_sign(before: &Pairs) -> crate::Error {
         None => invalid("the connection string is neither a URI nor key=value pairs")
             .hint("Write postgres://user@host:5432/database or host=… port=… dbname=… user=…."),
         Some((key, _)) => {
-            invalid(format!("what follows the value of {key} in the connection string is not key=value"))
-                .hint("Put a value that has spaces in it into single quotes; write \\' and \\\\ inside.")
+            invalid(format!("the text after the value of {key} in the connection string is not key=value"))
+                .hint("Put a value that contains spaces in single quotes. Write \\' and \\\\ inside.")
         }
     }
 }

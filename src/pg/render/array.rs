@@ -27,7 +27,7 @@ impl Array {
         let mut fields = Fields::of(value);
         let header = Header::read(&mut fields)?;
         if header.element != self.element {
-            return Err(Malformed("an array of another type's elements"));
+            return Err(Malformed("the elements of the array have another type"));
         }
         if header.count == 0 {
             out.extend_from_slice(b"{}");
@@ -68,7 +68,7 @@ impl Header {
     fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
         let dimensions = fields.count()? as usize;
         if dimensions > DIMENSIONS_MAX {
-            return Err(Malformed("an array of more than 6 dimensions"));
+            return Err(Malformed("the array has more than 6 dimensions"));
         }
         // Whether there are NULLs, which the elements say themselves.
         let _has_nulls = fields.i32()?;
@@ -77,7 +77,7 @@ impl Header {
         let mut count = usize::from(dimensions > 0);
         for (length, lower_bound) in lengths.iter_mut().zip(&mut lower_bounds).take(dimensions) {
             (*length, *lower_bound) = (fields.count()? as usize, fields.i32()?);
-            count = count.checked_mul(*length).ok_or(Malformed("an array of too many elements"))?;
+            count = count.checked_mul(*length).ok_or(Malformed("the array has too many elements"))?;
         }
         Ok(Self { element, dimensions, lengths, lower_bounds, count })
     }

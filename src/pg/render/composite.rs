@@ -19,7 +19,7 @@ impl Composite {
     pub(super) fn append(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut fields = Fields::of(value);
         if fields.count()? as usize != self.columns.len() {
-            return Err(Malformed("a composite of another number of columns"));
+            return Err(Malformed("the composite has another number of columns"));
         }
         out.push(b'(');
         for (i, (oid, renderer)) in self.columns.iter().enumerate() {
@@ -27,7 +27,7 @@ impl Composite {
                 out.push(b',');
             }
             if fields.u32()? != *oid {
-                return Err(Malformed("a composite with a column of another type"));
+                return Err(Malformed("a column of the composite has another type"));
             }
             if let Some(column) = fields.value()? {
                 append_quoted(Quoting::Column, out, |out| renderer.append(column, out))?;

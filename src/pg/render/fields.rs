@@ -15,17 +15,17 @@ impl<'a> Fields<'a> {
 
     /// A value that is one field of fixed size.
     pub(super) fn only<const N: usize>(value: &[u8]) -> Result<[u8; N], Malformed> {
-        value.try_into().map_err(|_| Malformed("not of its type's size"))
+        value.try_into().map_err(|_| Malformed("the size does not match the type"))
     }
 
     pub(super) fn bytes(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Malformed("it ends too early"))?;
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Malformed("it is too short"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed("it ends too early"))?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed("it is too short"))?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
 
     /// A count of things that follow.
     pub(super) fn count(&mut self) -> Result<u32, Malformed> {
-        u32::try_from(self.i32()?).map_err(|_| Malformed("a negative count"))
+        u32::try_from(self.i32()?).map_err(|_| Malformed("a count is negative"))
     }
 
     /// A value with its length before it; a length of -1 is NULL.
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
         match self.i32()? {
             -1 => Ok(None),
             length => {
-                let length = usize::try_from(length).map_err(|_| Malformed("a negative length"))?;
+                let length = usize::try_from(length).map_err(|_| Malformed("a length is negative"))?;
                 self.bytes(length).map(Some)
             }
         }
@@ -80,12 +80,12 @@ impl<'a> Fields<'a> {
 
     /// The same where NULL cannot be.
     pub(super) fn value_not_null(&mut self) -> Result<&'a [u8], Malformed> {
-        self.value()?.ok_or(Malformed("NULL where it cannot be"))
+        self.value()?.ok_or(Malformed("NULL where none is allowed"))
     }
 
     /// A string that a zero byte ends.
     pub(super) fn c_string(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.rest.iter().position(|&b| b == 0).ok_or(Malformed("a string without an end"))?;
+        let length = self.rest.iter().position(|&b| b == 0).ok_or(Malformed("a string is not terminated"))?;
         let string = self.bytes(length)?;
         self.bytes(1)?;
         Ok(string)
@@ -93,6 +93,6 @@ impl<'a> Fields<'a> {
 
     /// Nothing may be left.
     pub(super) fn end(self) -> Result<(), Malformed> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("it goes on after its end")) }
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("it is too long")) }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 pub(super) fn versioned_text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     match value.split_first() {
         Some((1, rest)) => text(rest, out),
-        _ => Err(Malformed("of an unknown version")),
+        _ => Err(Malformed("its version is unknown")),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Malformed(&'static str);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a malformed binary value: {}", self.0)
+        write!(f, "malformed binary value: {}", self.0)
     }
 }
 

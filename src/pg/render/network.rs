@@ -34,10 +34,10 @@ fn address(value: &[u8], always_with_mask: bool, out: &mut Vec<u8>) -> Result<()
             ipv6(Fields::only(bytes)?, out);
             128
         }
-        _ => return Err(Malformed("an unknown address family")),
+        _ => return Err(Malformed("the address family is unknown")),
     };
     if mask > bits {
-        return Err(Malformed("a netmask longer than its address"));
+        return Err(Malformed("the netmask is longer than the address"));
     }
     if always_with_mask || mask != bits {
         // Writing to a Vec cannot fail.

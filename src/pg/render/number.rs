@@ -53,7 +53,7 @@ pub(super) fn numeric(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
     fields.end()?;
     let (digits, _) = digits.as_chunks();
     if digits.iter().any(|&digit| u16::from_be_bytes(digit) > 9999) {
-        return Err(Malformed("a digit of a numeric above 9999"));
+        return Err(Malformed("a digit of the numeric is above 9999"));
     }
     match sign {
         sign::POSITIVE => {}
@@ -61,7 +61,7 @@ pub(super) fn numeric(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
         sign::NAN => return plain(b"NaN", out),
         sign::INFINITY => return plain(b"Infinity", out),
         sign::MINUS_INFINITY => return plain(b"-Infinity", out),
-        _ => return Err(Malformed("an unknown sign of a numeric")),
+        _ => return Err(Malformed("the sign of the numeric is unknown")),
     }
     // Digits that are not there, on either side, are zeros.
     let digit = |place: i32| {

@@ -19,7 +19,7 @@ pub(super) fn append(bound: &Renderer, value: &[u8], out: &mut Vec<u8>) -> Resul
     let mut fields = Fields::of(value);
     let flags = fields.u8()?;
     if flags & !flag::ALL != 0 {
-        return Err(Malformed("an unknown kind of range"));
+        return Err(Malformed("the kind of range is unknown"));
     }
     let has = |flag| flags & flag != 0;
     if has(flag::EMPTY) {

@@ -54,7 +54,7 @@ pub(super) fn tsquery(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
         let operand = match item {
             Item::Word { word, weights, is_prefix } => Operand::word(word, weights, is_prefix),
             Item::Operator(operator) => {
-                let mut next = || operands.pop().ok_or(Malformed("an operator without an operand"));
+                let mut next = || operands.pop().ok_or(Malformed("an operator has no operand"));
                 let first = next()?;
                 match operator {
                     Operator::Not => Operand::negated(first),
@@ -71,7 +71,7 @@ pub(super) fn tsquery(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
             out.extend_from_slice(&whole.text);
             Ok(())
         }
-        _ => Err(Malformed("a word without an operator")),
+        _ => Err(Malformed("a word has no operator")),
     }
 }
 
@@ -101,9 +101,9 @@ impl<'a> Item<'a> {
                 2 => Operator::And,
                 3 => Operator::Or,
                 4 => Operator::Phrase(fields.i16()?),
-                _ => return Err(Malformed("an unknown operator")),
+                _ => return Err(Malformed("an operator is unknown")),
             })),
-            _ => Err(Malformed("an unknown kind of item")),
+            _ => Err(Malformed("the kind of an item is unknown")),
         }
     }
 }

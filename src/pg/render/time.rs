@@ -19,7 +19,7 @@ const TIMESTAMPS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331
 /// Time zones are less than this from UTC, in seconds (`TZDISP_LIMIT`).
 const ZONE_LIMIT: u32 = 16 * 3_600;
 
-const OUT_OF_RANGE: Malformed = Malformed("out of its type's range");
+const OUT_OF_RANGE: Malformed = Malformed("the value is out of range for its type");
 
 pub(super) fn date(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     match i32::from_be_bytes(Fields::only(value)?) {

@@ -50,11 +50,12 @@ pub(crate) const READ_ONLY: &str = include_str!("read_only.sql");
 #[must_use]
 pub(crate) fn turned_read_only(phase: Phase, label: &str) -> Error {
     let message = format!(
-        "the target {label} turned read-only during the run (default_transaction_read_only): nothing more is written to it"
+        "the target {label} became read-only during the run (default_transaction_read_only): nothing more is \
+         written to it"
     );
     Error::new(phase, Kind::Refused, message).hint(
-        "A managed database turns read-only when its disk is nearly full: enlarge the disk, or free space, and run again. \
-         The run's staging tables are dropped.",
+        "A managed database becomes read-only when its disk is nearly full. Enlarge the disk or free space, \
+         and run again. The run's staging tables are dropped.",
     )
 }
 
@@ -62,10 +63,10 @@ impl Session {
     /// Fails if the server turned read-only after the session was opened, or was so even then.
     ///
     /// # Errors
-    /// [`Kind::Refused`] if it did; the server's.
+    /// [`Kind::Refused`] if it did; any server error.
     pub(crate) async fn refuse_read_only(&self, phase: Phase) -> Result<()> {
         let asked = self.client.query_one(READ_ONLY, &[]).await;
-        let row = asked.map_err(|e| Error::pg(phase, "asking whether the target is read-only", &e))?;
+        let row = asked.map_err(|e| Error::pg(phase, "checking whether the target is read-only", &e))?;
         if row.get(0) { Err(turned_read_only(phase, &self.label)) } else { Ok(()) }
     }
 

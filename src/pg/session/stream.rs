@@ -42,7 +42,7 @@ impl Stream {
             self.transport.shutdown().await
         };
         if let Ok(Err(error)) = timeout(FAREWELL_TIME_MAX, farewell).await {
-            tracing::debug!(label = self.label, "no goodbye: {error}");
+            tracing::debug!(label = self.label, "could not send Terminate: {error}");
         }
     }
 }
@@ -58,13 +58,13 @@ pub async fn open_stream(info: &ConnInfo, settings: &SessionSettings) -> Result<
     drop(wire);
     drop(client);
     let returned = back.await.map_err(|_| {
-        Error::new(Phase::Connect, Kind::Internal, format!("the transport to {label} did not come back"))
+        Error::new(Phase::Connect, Kind::Internal, format!("could not take over the connection to {label}"))
     })?;
     if !returned.is_idle {
         return Err(Error::new(
             Phase::Connect,
             Kind::Transient,
-            format!("{label} sent something unasked while its connection was taken over"),
+            format!("{label} sent unexpected data while its connection was being taken over"),
         ));
     }
     Ok(Stream {

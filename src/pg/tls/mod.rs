@@ -122,14 +122,13 @@ impl Tls {
             return Ok(None);
         }
         if options.direct && mode < SslMode::Require {
-            return Err(config_error("sslnegotiation=direct needs sslmode=require or stronger"));
+            return Err(config_error("sslnegotiation=direct requires sslmode=require or stronger"));
         }
         let mode = match (mode, &options.roots) {
             (SslMode::Require, Roots::File(_)) => SslMode::VerifyCa,
             (mode, Roots::System) if mode != SslMode::VerifyFull => {
-                return Err(config_error(format!("sslmode={mode} is too weak for sslrootcert=system")).hint(
-                    "Anyone can have a certificate from a public authority: use sslmode=verify-full.",
-                ));
+                return Err(config_error(format!("sslmode={mode} is too weak for sslrootcert=system"))
+                    .hint("Anyone can get a certificate from a public authority. Use sslmode=verify-full."));
             }
             (mode, _) => mode,
         };
@@ -142,7 +141,7 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
     static ONLY_12: &[&SupportedProtocolVersion] = &[&version::TLS12];
     static ONLY_13: &[&SupportedProtocolVersion] = &[&version::TLS13];
     let versions = match (options.only_12, options.only_13) {
-        (true, true) => return Err(config_error("no TLS version is left between minimum and maximum")),
+        (true, true) => return Err(config_error("no TLS version lies between the minimum and the maximum")),
         (true, false) => ONLY_12,
         (false, true) => ONLY_13,
         (false, false) => rustls::DEFAULT_VERSIONS,
@@ -157,7 +156,7 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
     let verifier = Verifier::new(check, provider.signature_verification_algorithms);
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        .map_err(|error| Error::new(Phase::Connect, Kind::Internal, format!("TLS set-up: {error}")))?
+        .map_err(|error| Error::new(Phase::Connect, Kind::Internal, format!("TLS setup failed: {error}")))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &options.client {
@@ -166,7 +165,7 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
             .with_client_auth_cert(certificates(&client.certificate, "sslcert")?, private_key(&client.key)?)
             .map_err(|error| {
                 config_error(format!(
-                    "certificate {} does not go with key {}: {error}",
+                    "certificate {} does not match key {}: {error}",
                     client.certificate.display(),
                     client.key.display()
                 ))
@@ -183,11 +182,14 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
 fn trusted(mode: SslMode, roots: &Roots) -> Result<verify::Trusted> {
     let certificates = match roots {
         Roots::None => {
-            return Err(config_error(format!("sslmode={mode} needs a root certificate, and there is none"))
-                .hint(
-                    "Give sslrootcert=FILE (Supabase: the certificate from the dashboard), put it into \
-                     ~/.postgresql/root.crt, or use sslrootcert=system for a publicly trusted server.",
-                ));
+            return Err(config_error(format!(
+                "sslmode={mode} requires a root certificate, and none was found"
+            ))
+            .hint(
+                "Give sslrootcert=FILE (Supabase: the certificate from the dashboard), place the \
+                     certificate in ~/.postgresql/root.crt, or use sslrootcert=system for a server with a \
+                     publicly trusted certificate.",
+            ));
         }
         Roots::File(path) => certificates(path, "sslrootcert")?,
         Roots::System => {
@@ -210,13 +212,13 @@ fn trusted(mode: SslMode, roots: &Roots) -> Result<verify::Trusted> {
 fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> {
     let unreadable = |why: String| {
         config_error(format!("{key} {}: {why}", path.display()))
-            .hint("It has to be a readable file with -----BEGIN CERTIFICATE----- in it.")
+            .hint("The file must be readable and contain -----BEGIN CERTIFICATE-----.")
     };
     let pem = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     let list = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| unreadable("it is not in PEM form".to_owned()))?;
-    if list.is_empty() { Err(unreadable("there is no certificate in it".to_owned())) } else { Ok(list) }
+        .map_err(|_| unreadable("it is not in PEM format".to_owned()))?;
+    if list.is_empty() { Err(unreadable("it contains no certificate".to_owned())) } else { Ok(list) }
 }
 
 /// Reads a private key, which others must not be able to do: the rule is libpq's.
@@ -227,13 +229,13 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let found = std::fs::metadata(path).map_err(|e| error(e.to_string()))?;
     let forbidden = if found.uid() == 0 { 0o037 } else { 0o077 };
     if found.mode() & forbidden != 0 {
-        return Err(error(format!("its mode is {:04o}, so others can read it", found.mode() & 0o7777))
+        return Err(error(format!("its mode is {:04o}, so other users can read it", found.mode() & 0o7777))
             .hint(format!("Run chmod 600 {shown}.")));
     }
     let pem = std::fs::read(path).map_err(|e| error(e.to_string()))?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        error("there is no private key in it that can be used".to_owned())
-            .hint("It has to be in PEM form and not encrypted with a pass phrase.")
+        error("it contains no usable private key".to_owned())
+            .hint("The key must be in PEM format and not encrypted with a passphrase.")
     })
 }
 

@@ -62,7 +62,7 @@ impl Wire {
                     return Err(Error::new(
                         self.phase,
                         Kind::Internal,
-                        "a statement was expected to be a COPY",
+                        "expected the statement to be a COPY",
                     ));
                 }
                 _ => {}
@@ -181,7 +181,7 @@ impl CopyOut<'_> {
                 let error = message.server_error();
                 self.wire.settle(error).await
             }
-            b'd' => Err(self.wire.protocol("rows out of turn")),
+            b'd' => Err(self.wire.protocol("rows outside the copy phase")),
             _ => Ok(false),
         }
     }
@@ -231,7 +231,7 @@ impl CopyIn<'_> {
     /// # Errors
     /// A broken socket.
     pub async fn abort(self) -> Result<()> {
-        self.wire.send_copy_fail("given up by the client").await?;
+        self.wire.send_copy_fail("aborted by the client").await?;
         while self.wire.receive().await?.tag != b'Z' {}
         self.wire.in_step = true;
         Ok(())

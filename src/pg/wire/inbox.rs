@@ -113,7 +113,7 @@ impl Message<'_> {
     pub(super) fn text_row(&self) -> Result<Vec<Option<String>>, String> {
         let mut rest = self.body;
         let mut take = |n: usize| -> Result<&[u8], String> {
-            let (head, tail) = rest.split_at_checked(n).ok_or("a row that ends early")?;
+            let (head, tail) = rest.split_at_checked(n).ok_or("a truncated row")?;
             rest = tail;
             Ok(head)
         };

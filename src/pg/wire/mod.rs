@@ -68,7 +68,8 @@ impl Wire {
     /// [`Kind::Io`] if the system has no thread for it.
     pub fn tapped(self) -> Result<Self> {
         let phase = self.phase;
-        let io = self.io.tapped().map_err(|e| Error::io(phase, "a thread to read a connection", &e))?;
+        let io =
+            self.io.tapped().map_err(|e| Error::io(phase, "starting a thread to read a connection", &e))?;
         Ok(Self { io, ..self })
     }
 
@@ -133,11 +134,10 @@ impl Wire {
     }
 
     async fn send_query(&mut self, sql: &str) -> Result<()> {
-        debug_assert!(self.in_step, "a connection that is out of step was used");
+        debug_assert!(self.in_step, "a connection in an unknown protocol state was used");
         let mut message = BytesMut::new();
-        frontend::query(sql, &mut message).map_err(|e| {
-            Error::new(self.phase, Kind::Internal, format!("a statement cannot be sent: {e}"))
-        })?;
+        frontend::query(sql, &mut message)
+            .map_err(|e| Error::new(self.phase, Kind::Internal, format!("cannot send a statement: {e}")))?;
         self.in_step = false;
         self.write(&message).await
     }
@@ -227,6 +227,6 @@ impl Wire {
     }
 
     fn protocol(&self, what: &str) -> Error {
-        Error::new(self.phase, Kind::Transient, format!("{} sent something unexpected: {what}", self.peer))
+        Error::new(self.phase, Kind::Transient, format!("{} sent an unexpected message: {what}", self.peer))
     }
 }

@@ -31,7 +31,7 @@ impl Trials {
         undo: &str,
     ) -> Result<()> {
         let cannot = |e: std::io::Error| {
-            Error::new(Phase::Load, Kind::Internal, format!("a statement cannot be sent: {e}"))
+            Error::new(Phase::Load, Kind::Internal, format!("cannot send a statement: {e}"))
         };
         frontend::query(copy, &mut self.messages).map_err(cannot)?;
         for piece in data.into_iter().flat_map(|data| data.chunks(MESSAGE_BYTES_MAX)) {

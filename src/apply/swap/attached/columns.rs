@@ -1,4 +1,4 @@
-//! Columns, the sequences that they own, and what else CREATE TABLE says.
+//! Columns, the sequences that they own, and the other parts of CREATE TABLE.
 
 use tokio_postgres::Row;
 
@@ -7,17 +7,17 @@ use super::{Constraint, literal_as_deparsed};
 use crate::pg::name::{Ident, TableName, literal};
 use crate::plan::TablePlan;
 
-/// The option that keeps autovacuum away while a table is being built.
+/// The storage parameter that keeps autovacuum away while a table is being built.
 const AUTOVACUUM: &str = "autovacuum_enabled";
 
-/// What a table is besides its columns.
+/// The properties of a table other than its columns.
 #[derive(Debug, Clone)]
 pub(in crate::apply::swap) struct Table {
-    /// Its name as the server writes it.
+    /// The table's name as the server writes it.
     pub(in crate::apply::swap) live: String,
-    /// As SQL.
+    /// The access method as SQL.
     access_method: Option<String>,
-    /// As SQL, where it is not the database's.
+    /// The tablespace as SQL, if it is not the database's default.
     tablespace: Option<String>,
     /// `name=value`, in the catalog's order.
     options: Vec<String>,
@@ -27,7 +27,7 @@ pub(in crate::apply::swap) struct Table {
     pub(in crate::apply::swap) other_owner: Option<String>,
     has_row_security: bool,
     forces_row_security: bool,
-    /// Indexes that were never finished, and are not carried over.
+    /// Invalid indexes, which are not carried over.
     pub(in crate::apply::swap) invalid_indexes: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub(in crate::apply::swap) struct Column {
 pub(in crate::apply::swap) struct Sequence {
     /// Its name; it is in the table's schema.
     pub(in crate::apply::swap) name: Ident,
-    /// The live one's name as the server writes it.
+    /// The live sequence's name as the server writes it.
     live: String,
     column: Ident,
     is_identity: bool,
@@ -85,7 +85,7 @@ impl Table {
         }
     }
 
-    /// CREATE TABLE, with options under which rows are stored as in the live one, and nothing for autovacuum to do.
+    /// Returns CREATE TABLE with the options that affect how rows are stored, and with autovacuum off.
     fn create_sql(&self, new: &TableName, columns: &[String]) -> String {
         let mut options = settings("", &self.options, false);
         options.push(format!("{AUTOVACUUM} = off"));
@@ -103,7 +103,7 @@ impl Table {
         )
     }
 
-    /// The options that the live table has, in its order.
+    /// Returns the statements that set the live table's options, in its order.
     pub(in crate::apply::swap) fn options_sql(&self, new: &TableName) -> Vec<String> {
         let mut statements = Vec::new();
         for (prefix, options) in [("", &self.options), ("toast.", &self.toast_options)] {
@@ -124,7 +124,7 @@ impl Table {
         statements
     }
 
-    /// The flags of row-level security.
+    /// Returns the statements that set the flags of row-level security.
     pub(in crate::apply::swap) fn row_security_sql(&self, new: &TableName) -> Vec<String> {
         let mut statements = Vec::new();
         if self.has_row_security {
@@ -174,12 +174,12 @@ impl Column {
         }
     }
 
-    /// Whether NOT NULL comes with the column itself.
+    /// Returns whether NOT NULL is implied by the column itself.
     pub(in crate::apply::swap) fn is_identity(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// The column in CREATE TABLE: with what gives values to rows that bring none.
+    /// Returns the column definition for CREATE TABLE, with its default, identity or generation expression.
     fn sql(&self, sequences: &[Sequence], new: &TableName) -> String {
         let Self { name, type_name, .. } = self;
         let mut sql = format!("{name} {type_name}");
@@ -205,8 +205,8 @@ impl Column {
         sql
     }
 
-    /// NOT NULL in CREATE TABLE: where it is demanded of the rows that are loaded, and on an identity, which has it anyway.
-    /// Since 18 it has a name, which cannot be changed by adding it again.
+    /// Returns NOT NULL for CREATE TABLE: where loaded rows must satisfy it, and on an identity column, which implies it.
+    /// Since version 18 the constraint has a name, which adding it again cannot change.
     fn not_null_sql(&self, constraints: &[Constraint], is_demanded: bool) -> String {
         let constraint = constraints.iter().find(|constraint| constraint.column.as_ref() == Some(&self.name));
         match constraint {
@@ -218,7 +218,7 @@ impl Column {
         }
     }
 
-    /// How values are stored, as part of ALTER TABLE.
+    /// Returns the storage and compression settings as parts of ALTER TABLE.
     fn storage_sql(&self) -> Vec<String> {
         let name = &self.name;
         let storage = self.storage.iter().map(|storage| format!("alter column {name} set storage {storage}"));
@@ -228,7 +228,7 @@ impl Column {
     }
 }
 
-/// An expression that takes its values from the new table's sequences.
+/// Rewrites an expression to use the new table's sequences.
 fn with_new_sequences(expression: &str, sequences: &[Sequence], new: &TableName) -> String {
     let constant = |name: &str| format!("{}::regclass", literal_as_deparsed(name));
     sequences.iter().fold(expression.to_owned(), |expression, sequence| {
@@ -252,8 +252,8 @@ impl Sequence {
     }
 }
 
-/// The statements that create the table: its columns and sequences, which go on where the live ones are. Of constraints it has
-/// those that a staging table has, so that it refuses the rows that the live table would refuse.
+/// Returns the statements that create the table, its columns, and its sequences, which continue from the live ones. It has
+/// the same constraints as a staging table, so it refuses the rows that the live table would refuse.
 pub(in crate::apply::swap) fn bare_sql(
     attached: &super::Attached,
     plan: &TablePlan,

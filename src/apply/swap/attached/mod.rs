@@ -1,8 +1,8 @@
-//! What is attached to a table of its own: read from the catalog as the DDL that recreates it on a table of the same name in
-//! another schema.
+//! Objects attached to a table, read from the catalog as the DDL that recreates them on a table of the same name in another
+//! schema.
 //!
-//! The server writes every definition itself (`pg_get_indexdef` and its like), under an empty `search_path`, so that whatever
-//! is named in it is named with its schema. Of such a text only the table's own name is exchanged ([`retarget()`]).
+//! The server writes every definition itself (`pg_get_indexdef` and the like) under an empty `search_path`, so all names are
+//! schema-qualified. Only the table's own name in the text is replaced ([`retarget()`]).
 
 mod columns;
 mod retarget;
@@ -20,37 +20,37 @@ use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Oid;
 use crate::pg::name::{Ident, TableName};
 
-/// An index, and what constraint it makes.
+/// An index, and the constraint that it implements.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
-    /// Its name, and the constraint's.
+    /// The name of the index and of the constraint.
     pub(super) name: Ident,
-    /// The statement that creates the live one.
+    /// The CREATE INDEX statement of the live index.
     pub(super) definition: String,
-    /// Its tablespace as SQL, where it is not the database's.
+    /// The tablespace as SQL, if it is not the database's default.
     pub(super) tablespace: Option<String>,
     /// `primary key` or `unique`.
     pub(super) makes: Option<String>,
-    /// `deferrable`, or nothing.
+    /// `deferrable`, or empty.
     pub(super) deferrability: String,
 }
 
-/// A constraint that no index makes.
+/// A constraint without an index.
 #[derive(Debug, Clone)]
 pub(super) struct Constraint {
     /// Its name.
     pub(super) name: Ident,
-    /// `contype`: c, f, x, n; p or u where an index alone does not make it.
+    /// `contype`: c, f, x, n; p or u if an index alone does not implement it.
     pub(super) kind: char,
-    /// What follows `ADD CONSTRAINT name`.
+    /// The text after `ADD CONSTRAINT name`.
     pub(super) definition: String,
-    /// It is not NOT VALID.
+    /// False for NOT VALID.
     pub(super) is_valid: bool,
-    /// It is not NOT ENFORCED.
+    /// False for NOT ENFORCED.
     pub(super) is_enforced: bool,
     /// The table that a foreign key references, and its name as SQL.
     pub(super) referenced: Option<(Oid, String)>,
-    /// The tablespace of its index as SQL, where it is not the database's.
+    /// The tablespace of its index as SQL, if it is not the database's default.
     pub(super) tablespace: Option<String>,
     /// The column of a NOT NULL.
     pub(super) column: Option<Ident>,
@@ -58,7 +58,8 @@ pub(super) struct Constraint {
     pub(super) is_not_inherited: bool,
 }
 
-/// Everything that is built before rows may be compared with what is attached: without rights, triggers, policies.
+/// The attached objects that are built before the new table can be compared with the live one: all but privileges, triggers
+/// and policies.
 #[derive(Debug, Clone)]
 pub(super) struct Attached {
     /// Options, owner, tablespace.
@@ -75,13 +76,14 @@ pub(super) struct Attached {
     pub(super) kept_options: KeptOptions,
 }
 
-/// Reads what is attached to a live table. The session's `search_path` must be empty; `schema` is that of new tables.
+/// Reads the objects attached to a live table. The session's `search_path` must be empty; `schema` is the schema of new
+/// tables.
 ///
 /// # Errors
-/// [`Kind::Schema`] if the table is gone; the server's.
+/// [`Kind::Schema`] if the table no longer exists; any server error.
 pub(super) async fn read(client: &Client, schema: &Ident, live: Oid, name: &TableName) -> Result<Attached> {
     let failed = |e: tokio_postgres::Error| {
-        Error::pg(Phase::Apply, format!("reading what is attached to {}", name.plain()), &e)
+        Error::pg(Phase::Apply, format!("reading the objects attached to {}", name.plain()), &e)
     };
     let read = |sql: &'static str| async move { client.query(sql, &[&live]).await.map_err(failed) };
     let (kept_options, table, columns, sequences, indexes, constraints) = futures::try_join!(
@@ -93,7 +95,7 @@ pub(super) async fn read(client: &Client, schema: &Ident, live: Oid, name: &Tabl
         read(include_str!("constraints.sql")),
     )?;
     let table = table.first().map(|row| Table::from_row(row, &kept_options)).ok_or_else(|| {
-        let message = format!("{} was dropped or exchanged during the run", name.plain());
+        let message = format!("{} was dropped or replaced during the run", name.plain());
         Error::new(Phase::Apply, Kind::Schema, message).hint("Run again.")
     })?;
     Ok(Attached {
@@ -130,18 +132,18 @@ fn constraint(row: &Row) -> Constraint {
     }
 }
 
-/// A statement about the rights on a table, on one of its columns or of its sequences.
+/// A statement about privileges on a table, one of its columns or one of its sequences.
 #[derive(Debug)]
 pub(super) struct Right {
-    /// The object's number.
+    /// The number of the object.
     pub(super) object: i64,
     /// REVOKE or GRANT.
     pub(super) statement: String,
-    /// Who granted it, if it was not the owner.
+    /// The grantor, if it was not the owner.
     pub(super) grantor: Option<String>,
 }
 
-/// A live table and what its new one is called while statements for it are read.
+/// A live table, and the name of its new table while statements for it are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
     /// The live table.
@@ -153,7 +155,7 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// What ANALYZE goes by.
+    /// Returns the settings that ANALYZE uses.
     pub(super) async fn statistics(
         &self,
         client: &Client,
@@ -167,7 +169,7 @@ impl Target<'_> {
         rows.iter().map(|row| self.statement(row)).collect()
     }
 
-    /// Comments; those on triggers, rules and policies apart.
+    /// Returns the comments, except those on triggers, rules and policies.
     pub(super) async fn comments(&self, client: &Client) -> Result<(Vec<String>, Vec<String>)> {
         let rows = self.query(client, include_str!("comments.sql"), true).await?;
         let (mut plain, mut of_code) = (Vec::new(), Vec::new());
@@ -178,7 +180,7 @@ impl Target<'_> {
         Ok((plain, of_code))
     }
 
-    /// Rights.
+    /// Returns the privileges.
     pub(super) async fn rights(&self, client: &Client) -> Result<Vec<Right>> {
         let rows = self.query(client, include_str!("grants.sql"), true).await?;
         let right = |row: &Row| {
@@ -188,13 +190,13 @@ impl Target<'_> {
         rows.iter().map(right).collect()
     }
 
-    /// CLUSTER and replica identity.
+    /// Returns CLUSTER and the replica identity.
     pub(super) async fn marks(&self, client: &Client) -> Result<Vec<String>> {
         let rows = self.query(client, include_str!("marks.sql"), false).await?;
         rows.iter().map(|row| self.statement(row)).collect()
     }
 
-    /// Owners of what does not follow the table's.
+    /// Returns the owners of objects that do not follow the table's owner.
     pub(super) async fn owners(&self, client: &Client) -> Result<Vec<String>> {
         let schema = self.new.schema.to_string();
         let rows = client
@@ -204,7 +206,7 @@ impl Target<'_> {
         rows.iter().map(|row| self.statement(row)).collect()
     }
 
-    /// Rules, triggers and policies, in this order, each with its state.
+    /// Returns rules, triggers and policies, in this order, each with its state.
     pub(super) async fn code(&self, client: &Client) -> Result<Vec<String>> {
         let mut statements = Vec::new();
         for (sql, word) in [
@@ -237,15 +239,16 @@ impl Target<'_> {
     }
 
     fn statement(&self, row: &Row) -> Result<String> {
-        row.get::<_, Option<String>>("statement").ok_or_else(|| self.unknown("a statement that is NULL"))
+        row.get::<_, Option<String>>("statement").ok_or_else(|| self.unknown("a definition that is NULL"))
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> Error {
-        Error::pg(Phase::Apply, format!("reading what is attached to {}", self.live_name), error)
+        Error::pg(Phase::Apply, format!("reading the objects attached to {}", self.live_name), error)
     }
 
     fn unknown(&self, definition: &str) -> Error {
-        let message = format!("what is attached to {} is not understood: {definition}", self.live_name);
+        let message =
+            format!("cannot parse the definition of an object attached to {}: {definition}", self.live_name);
         Error::new(Phase::Apply, Kind::Internal, message)
     }
 }

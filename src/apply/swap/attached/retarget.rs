@@ -1,9 +1,9 @@
-//! One name in a definition that the server wrote, exchanged for another.
+//! Replaces one name in a definition that the server wrote.
 
-/// Exchanges the first `<word> <live>` outside quotes for `<word> <new>`. `None` if there is none. Names are as SQL.
+/// Replaces the first `<word> <live>` outside quotes by `<word> <new>`. `None` if there is none. Names are as SQL.
 ///
-/// In the definitions of indexes, triggers, rules and foreign keys the name of the table stands behind the first such word:
-/// what comes before it are names, and no expression.
+/// In definitions of indexes, triggers, rules and foreign keys the table's name follows the first such word. Only names
+/// precede it, no expressions.
 pub(in crate::apply::swap) fn retarget(
     definition: &str,
     word: &str,
@@ -35,7 +35,7 @@ fn is_of_a_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$' || c == '.' || c == '"'
 }
 
-/// A string constant as `pg_get_expr` writes it: with standard strings, a backslash is only that.
+/// Returns a string constant as `pg_get_expr` writes it. With standard strings a backslash has no special meaning.
 pub(in crate::apply::swap) fn literal_as_deparsed(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

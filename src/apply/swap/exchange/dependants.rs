@@ -1,6 +1,6 @@
-//! What is bound to the OID of a live table, and goes on using it under whatever name: views, rules and policies of other
-//! relations, functions whose body is kept parsed, publications, foreign keys. Each is written anew, by the statement
-//! that made it, once the new table has the name; it keeps its own OID, owner, grants and comment.
+//! Objects that depend on the OID of a live table and would keep using it under any name: views, rules and policies of other
+//! relations, functions with a parsed body, publications, foreign keys. Each is recreated by the statement that made it, once
+//! the new table has the name, and keeps its own OID, owner, grants and comment.
 
 use std::cmp::Reverse;
 
@@ -14,24 +14,24 @@ use crate::pg::catalog::{self, Oid};
 use crate::pg::name::{Ident, TableName, list, plain};
 use crate::plan::method::TableLock;
 
-/// Everything bound to the tables of a group that change places.
+/// The objects that depend on the exchanged tables of a group.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     /// Foreign keys.
     pub(super) keys: Vec<keys::Key>,
-    /// Statements that take the live tables out of what one table only can be in.
+    /// Statements that detach the live tables from objects that accept only one table.
     pub(super) detach: Vec<String>,
-    /// Statements that bind to the new tables what was bound to the old ones.
+    /// Statements that bind the dependent objects to the new tables.
     pub(super) attach: Vec<String>,
     /// The locks that these statements take.
     pub(super) wanted: Vec<Wanted>,
-    /// Whether a function's body is among what is bound.
+    /// Whether a function's body depends on a table.
     pub(super) rewrites_functions: bool,
-    /// All of it, whatever it is.
+    /// All dependent objects.
     known: Vec<Dependant>,
 }
 
-/// Something that depends on a table.
+/// An object that depends on a table.
 #[derive(Debug)]
 pub(super) struct Dependant {
     catalog: String,
@@ -39,7 +39,7 @@ pub(super) struct Dependant {
     description: String,
 }
 
-/// Whatever depends on tables without being a part of them.
+/// Returns the objects that depend on tables without being part of them.
 pub(super) async fn dependants(client: &Client, query: &Statement, tables: &[Oid]) -> Result<Vec<Dependant>> {
     let rows = client.query(query, &[&tables]).await.map_err(|e| failed(&e))?;
     let dependant = |row: &Row| Dependant {
@@ -50,50 +50,53 @@ pub(super) async fn dependants(client: &Client, query: &Statement, tables: &[Oid
     Ok(rows.iter().map(dependant).collect())
 }
 
-/// Fails if anything depends on the old tables still.
+/// Fails if anything still depends on the old tables.
 ///
 /// # Errors
-/// [`Kind::Lock`] if it was made since the exchange was prepared, which is then prepared anew; [`Kind::Guard`] with the
-/// object.
+/// [`Kind::Lock`] if the dependency arose while the exchange was being prepared, which is then prepared again;
+/// [`Kind::Guard`] with the object.
 pub(super) fn refuse_left_behind(bound: &Bound, left: &[Dependant]) -> Result<()> {
     let is_known = |one: &Dependant| {
         bound.known.iter().any(|known| known.oid == one.oid && known.catalog == one.catalog)
     };
     if let Some(Dependant { description, .. }) = left.iter().find(|dependant| !is_known(dependant)) {
-        let message = format!("{description} was bound to a table while its exchange was being prepared");
+        let message = format!(
+            "{description} became dependent on a table while the exchange was being \
+                               prepared"
+        );
         return Err(Error::new(Phase::Apply, Kind::Lock, message));
     }
     let Some(Dependant { description, .. }) = left.first() else { return Ok(()) };
-    let message = format!("{description} would go on using the old table; nothing was changed");
+    let message = format!("{description} would keep using the old table; nothing was changed");
     Err(Error::new(Phase::Apply, Kind::Guard, message).hint(HINT))
 }
 
-/// Fails if something has come to depend on a table since the plan was made that cannot be bound to another one, or if a right
-/// was taken away.
+/// Fails if, since planning, a table has acquired a dependent object that cannot be rebound, or if a privilege was revoked.
 async fn refuse_obstacles(client: &Client, pairs: &[Pair]) -> Result<()> {
     let (live, _) = super::oids(pairs);
     let obstacles = catalog::obstacles(client, &live).await?;
     let found = obstacles.into_iter().find_map(|(oid, why)| {
         let pair = pairs.iter().find(|pair| pair.live == oid)?;
         Some(format!(
-            "{} cannot be exchanged any more: {why}; that is new since the run began, and the table is untouched",
+            "{} can no longer be exchanged: {why}; this changed since the run began, and the table is \
+             untouched",
             pair.name.plain()
         ))
     });
     found.map_or(Ok(()), |message| Err(Error::new(Phase::Apply, Kind::Refused, message).hint(HINT)))
 }
 
-const HINT: &str = "Another method leaves the table itself in its place: apply = \"delta\", which needs a key, \"delete\" or \"truncate\".";
+const HINT: &str = "Choose a method that keeps the table itself: apply = \"delta\", which needs a key, \
+                    \"delete\" or \"truncate\".";
 
 fn failed(error: &tokio_postgres::Error) -> Error {
     Error::pg(Phase::Apply, "reading what depends on the tables", error)
 }
 
-/// Reads everything that is bound to the live tables. The session's `search_path` is empty, so that all names come with
-/// their schema.
+/// Reads everything that depends on the live tables. The session's `search_path` is empty, so all names are schema-qualified.
 ///
 /// # Errors
-/// [`Kind::Refused`] if something is that cannot be written anew; the server's.
+/// [`Kind::Refused`] if an object cannot be recreated; any server error.
 pub(super) async fn read(
     client: &Client,
     queries: &Queries,
@@ -107,7 +110,7 @@ pub(super) async fn read(
     let handled = ["pg_constraint", "pg_rewrite", "pg_policy", "pg_proc", "pg_publication_rel"];
     if let Some(other) = found.iter().find(|dependant| !handled.contains(&dependant.catalog.as_str())) {
         let message =
-            format!("{} depends on a table that is to be exchanged; nothing was changed", other.description);
+            format!("{} depends on a table to be exchanged; nothing was changed", other.description);
         return Err(Error::new(Phase::Apply, Kind::Refused, message).hint(HINT));
     }
     let of = |catalog: &str| -> Vec<Oid> {
@@ -163,7 +166,7 @@ fn relation(row: &Row) -> (TableName, Oid) {
     (TableName::new(row.get::<_, &str>("schema"), row.get::<_, &str>("name")), row.get("oid"))
 }
 
-/// The no-op that locks a view and nothing beneath it, where LOCK TABLE would lock every table that it reads.
+/// Returns the no-op statement that locks only a view; LOCK TABLE would also lock every table that it reads.
 fn view_lock(view: &TableName, oid: Oid, owner: &str, depth: i32) -> Wanted {
     Wanted {
         rank: Rank::View(Reverse(depth)),
@@ -189,7 +192,7 @@ impl Bound {
 
     fn view(&mut self, row: &Row) {
         let (name, oid) = relation(row);
-        // Options that are not restated would be gone.
+        // Options that are not restated would be lost.
         let options: Vec<String> = row.get("options");
         let options =
             if options.is_empty() { String::new() } else { format!(" with ({})", options.join(", ")) };
@@ -205,13 +208,13 @@ impl Bound {
         let rest = definition.strip_prefix("CREATE RULE").unwrap_or(definition);
         let statement = format!("create or replace rule{}", rest.trim_end().trim_end_matches(';'));
         if let Some(pair) = pairs.iter().find(|pair| pair.new == oid) {
-            // By then the new table is where the live one was. Nobody else sees it before: it needs no lock.
+            // At that point the new table has the live table's place. No other session sees it before, so it needs no lock.
             let (new, live) = (format!("{}.", plain(&pair.new_schema)), format!("{}.", pair.name.schema));
             return self.attach.push(statement.replace(&new, &live));
         }
         self.attach.push(statement);
         self.wanted.push(if row.get("is_view") {
-            // Whatever it is the innermost of, it is taken before any table.
+            // It is locked before any table, whatever its nesting.
             view_lock(&name, oid, row.get("owner"), 0)
         } else {
             Wanted::table(name, oid, TableLock::AccessExclusive)

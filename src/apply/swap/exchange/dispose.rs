@@ -1,7 +1,8 @@
-//! Removing tables that nobody needs any more: old ones after an exchange, new ones that were never exchanged.
+//! Removes obsolete tables: old ones after an exchange, and new ones that were never exchanged.
 //!
-//! Nobody reads them, but what they refer to is in use: DROP TABLE, and dropping a foreign key by itself, locks the referenced
-//! table exclusively (manual, ALTER TABLE). So foreign keys go first, one by one, each within the budget for locks.
+//! No session reads them, but the tables that they reference are in use: DROP TABLE, like dropping a foreign key, locks the
+//! referenced table exclusively (manual, ALTER TABLE). So foreign keys are dropped first, one by one, each within the lock
+//! budget.
 
 use std::time::{Duration, Instant};
 
@@ -12,25 +13,26 @@ use crate::apply::blockers::{self, Holder};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 
-/// Between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long others may queue behind one attempt, and how long attempts are repeated.
+/// How long other sessions may queue behind an attempt, and how long attempts are repeated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// For one attempt.
+    /// The budget of one attempt.
     pub(crate) budget: Duration,
-    /// For all of them, as long as only sessions of ours are in the way: those of a run that died end soon.
+    /// The budget of all attempts while only sessions of this program are blocking: those of a dead run end soon.
     pub(crate) wait: Duration,
-    /// For all of them, where others are.
+    /// The budget of all attempts while other sessions are blocking.
     pub(crate) wait_for_others: Duration,
 }
 
 impl Patience {
-    /// Runs statements in one transaction as soon as their locks are to be had. `tables` are those that they lock, as SQL.
+    /// Runs statements in one transaction, repeating them until their locks are available. `tables` are the tables that they
+    /// lock, as SQL.
     ///
     /// # Errors
-    /// [`Kind::Lock`] when the patience is used up, with who is in the way; the server's.
+    /// [`Kind::Lock`] when the budget is used up, with the blocking sessions; any server error.
     pub(crate) async fn run(self, client: &Client, sql: &str, what: &str, tables: &[String]) -> Result<()> {
         let budget_ms = self.budget.as_millis().max(1);
         let sql = format!("begin; set local lock_timeout = '{budget_ms}ms'; {sql}; commit");
@@ -61,14 +63,14 @@ fn held_up(error: Error, what: &str, holders: &[Holder]) -> Error {
     if holders.is_empty() {
         return error;
     }
-    let message = format!("{what}: somebody is in the way: {}", blockers::words(holders));
+    let message = format!("{what}: blocked by {}", blockers::words(holders));
     Error::new(Phase::Clean, Kind::Lock, message)
 }
 
-/// Drops tables of one schema. Nothing else is dropped with them.
+/// Drops tables of one schema, and nothing else with them.
 ///
 /// # Errors
-/// [`Kind::Lock`] when the patience is used up; the server's, if something of others depends on them.
+/// [`Kind::Lock`] when the budget is used up; a server error if another object depends on them.
 pub(crate) async fn dispose(client: &Client, tables: &[TableName], patience: Patience) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
@@ -76,7 +78,8 @@ pub(crate) async fn dispose(client: &Client, tables: &[TableName], patience: Pat
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
     let what = "removing old tables";
     let failed = |e: tokio_postgres::Error| Error::pg(Phase::Clean, what, &e);
-    // Without rows nothing refers to what others want to delete, even if a foreign key has to wait for its lock.
+    // Without rows they reference nothing that other sessions want to delete, even while dropping a foreign key waits for its
+    // lock.
     let before = before_truncate(client, &names).await.map_err(failed)?;
     let sql = format!("{before}truncate table only {}", names.join(", only "));
     patience.run(client, &sql, what, &names).await?;
@@ -92,8 +95,9 @@ pub(crate) async fn dispose(client: &Client, tables: &[TableName], patience: Pat
     patience.run(client, &format!("drop table {}", names.join(", ")), what, &names).await
 }
 
-/// Statements without which tables could not be emptied in silence: their own triggers for TRUNCATE must not fire, and an owner
-/// may have taken the right from itself. Where there is no need nothing is altered: event triggers would fire.
+/// Returns the statements needed before tables can be truncated silently: their own TRUNCATE triggers must not fire, and an
+/// owner may have revoked the privilege from itself. Tables that need nothing are not altered, since that would fire event
+/// triggers.
 async fn before_truncate(
     client: &Client,
     names: &[String],

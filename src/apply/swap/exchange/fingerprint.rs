@@ -1,5 +1,5 @@
-//! What the catalog says of tables and of all that is attached to them or bound to them, without any OID: taken of the live
-//! tables before the exchange and of the new ones after it, it must be the same.
+//! The catalog's description of tables and of all objects attached to them or depending on them, without OIDs. Taken of the
+//! live tables before the exchange and of the new ones after it, it must be the same.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::super::options::KeptOptions;
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::catalog::Oid;
 
-/// Its parts, one query each, united.
+/// Its parts, one query each, combined by UNION ALL.
 const PARTS: [&str; 12] = [
     include_str!("fingerprint/tables.sql"),
     include_str!("fingerprint/columns.sql"),
@@ -26,7 +26,7 @@ const PARTS: [&str; 12] = [
     include_str!("fingerprint/functions.sql"),
 ];
 
-/// What differs between versions: the first one that has it, its place in the queries, how it is read there.
+/// Differences between server versions: the first version with a feature, its placeholder in the queries, and the SQL there.
 const SINCE: [(u32, &str, &str); 4] = [
     (140_000, "{compression}", "a.attcompression::text"),
     (130_000, "{statistics_target}", "nullif(s.stxstattarget, -1)"),
@@ -43,15 +43,14 @@ const SINCE: [(u32, &str, &str); 4] = [
     (150_000, "{publication_filter}", "pg_catalog.pg_get_expr(r.prqual, r.prrelid)"),
 ];
 
-/// As much of a definition is shown in an error.
+/// The most characters of a definition shown in an error.
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// Objects by their names, and their definitions as JSON.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fingerprint(BTreeMap<String, String>);
 
-/// The fingerprint of tables, leaving aside what hangs on those with which they change places, and options that the server keeps
-/// for itself.
+/// Takes the fingerprint of tables, without the objects of their counterparts and without options that only the server sets.
 pub(super) async fn take(
     client: &Client,
     query: &Statement,
@@ -62,11 +61,11 @@ pub(super) async fn take(
     let rows = client
         .query(query, &[&tables, &others, &kept_options.names()])
         .await
-        .map_err(|e| Error::pg(Phase::Apply, "reading what is attached to the tables", &e))?;
+        .map_err(|e| Error::pg(Phase::Apply, "reading the objects attached to the tables", &e))?;
     Ok(Fingerprint(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }
 
-/// What is asked for it.
+/// Returns its query.
 pub(super) fn query(server_version: u32) -> String {
     let united = PARTS.join("\nunion all\n");
     let united = SINCE.iter().fold(united, |sql, (since, place, expression)| {
@@ -76,7 +75,7 @@ pub(super) fn query(server_version: u32) -> String {
 }
 
 impl Fingerprint {
-    /// The first thing that differs in another one, in words; `None` if nothing does.
+    /// Describes the first difference from another fingerprint; `None` if they are equal.
     pub(super) fn difference(&self, other: &Self) -> Option<String> {
         let objects = self.0.keys().chain(other.0.keys());
         let mut differ = objects.filter(|&object| self.0.get(object) != other.0.get(object));
@@ -88,13 +87,13 @@ impl Fingerprint {
         })
     }
 
-    /// Fails unless nothing has changed since it was taken.
+    /// Fails if anything has changed since this fingerprint was taken.
     ///
     /// # Errors
-    /// [`Kind::Lock`]: the exchange is prepared anew, and tried again.
+    /// [`Kind::Lock`]: the exchange is prepared again and retried.
     pub(super) fn refuse_change(&self, now: &Self) -> Result<()> {
         let Some(difference) = self.difference(now) else { return Ok(()) };
-        let message = format!("somebody changed a table while its exchange was being prepared: {difference}");
+        let message = format!("a table changed while its exchange was being prepared: {difference}");
         Err(Error::new(Phase::Apply, Kind::Lock, message))
     }
 
@@ -106,12 +105,12 @@ impl Fingerprint {
         let Some(difference) = self.difference(after) else { return Ok(()) };
         let message = format!("the exchange would change {difference}; it was rolled back");
         Err(Error::new(Phase::Apply, Kind::Guard, message).hint(
-            "Use a method that leaves the table itself in its place: apply = \"delta\", \"delete\" or \"truncate\".",
+            "Choose a method that keeps the table itself: apply = \"delta\", \"delete\" or \"truncate\".",
         ))
     }
 }
 
-/// The first property that differs.
+/// Describes the first property that differs.
 fn describe(before: &str, after: &str) -> String {
     let parse = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text).unwrap_or_default();
     let (before, after) = (parse(before), parse(after));

@@ -1,8 +1,8 @@
-//! Foreign keys of other tables to those that change places: no row of theirs may be left behind, and each of them is made
-//! anew, to the new table.
+//! Foreign keys from other tables to the exchanged ones. None of their rows may lose its match, and each key is recreated to
+//! reference the new table.
 //!
-//! A foreign key cannot be pointed elsewhere: it is dropped and added again, NOT VALID, which reads no row. That its rows
-//! have their matches is known nevertheless, because they were searched; VALIDATE, after the commit, tells the server.
+//! A foreign key cannot be redirected: it is dropped and added again as NOT VALID, which reads no row. Its rows are
+//! nevertheless known to have their matches, because they were searched; VALIDATE records that after the commit.
 
 use std::time::{Duration, Instant};
 
@@ -17,33 +17,33 @@ use crate::pg::name::{Ident, TableName, literal, plain};
 use crate::plan::method::TableLock;
 use crate::report::state::Unvalidated;
 
-/// A foreign key that the exchange has to see to.
+/// A foreign key affected by the exchange.
 #[derive(Debug)]
 pub(in crate::apply) struct Key {
     /// Its name.
     name: Ident,
-    /// The referencing table, under the name that it has after the exchange.
+    /// The referencing table, under its name after the exchange.
     from: TableName,
     from_oid: Oid,
-    /// Its rows are its own, not those of its partitions.
+    /// Whether its rows are its own, not those of partitions.
     is_plain: bool,
     to: To,
-    /// As ADD CONSTRAINT takes it, without NOT VALID.
+    /// The definition for ADD CONSTRAINT, without NOT VALID.
     definition: String,
-    /// It is not NOT ENFORCED, which no row can violate.
+    /// False for NOT ENFORCED, which no row can violate.
     is_enforced: bool,
-    /// Whether all rows are known to have a match, now or as soon as it is validated.
+    /// Whether all rows are known to have a match, now or once it is validated.
     is_to_be_valid: bool,
     comment: Option<String>,
     columns: Vec<KeyColumn>,
 }
 
-/// What it refers to.
+/// The referenced table.
 #[derive(Debug)]
 enum To {
-    /// A table that changes places: by its number.
+    /// An exchanged table, by its number.
     Pair(usize),
-    /// A table that stays, which a new table refers to.
+    /// A table that stays and that a new table references.
     Other(TableName),
 }
 
@@ -51,12 +51,12 @@ enum To {
 struct KeyColumn {
     from: Ident,
     to: Ident,
-    /// Referenced column first.
+    /// The equality operator, referenced column first.
     operator: String,
     collate: String,
 }
 
-/// Reads the foreign keys to live tables, and those of the new ones that are not validated yet.
+/// Reads the foreign keys to live tables, and those of the new tables that are not validated yet.
 pub(super) async fn read(client: &Client, query: &Statement, pairs: &[Pair]) -> Result<Vec<Key>> {
     let (live, new) = super::oids(pairs);
     let rows = client
@@ -98,28 +98,28 @@ fn key(row: &Row, pairs: &[Pair]) -> Key {
 }
 
 impl Key {
-    /// Whether it belongs to a new table, rather than to one that stays and refers to a live one.
+    /// Returns whether it belongs to a new table rather than to one that stays and references a live one.
     fn is_own(&self, pairs: &[Pair]) -> bool {
         pairs.iter().any(|pair| pair.new == self.from_oid)
     }
 
-    /// Whether the rows that refer may change within the transaction, after the exchange.
+    /// Returns whether the referencing rows may change within the transaction after the exchange.
     fn is_rewritten(&self, pairs: &[Pair], rewritten: &[TableName]) -> bool {
         self.is_own(pairs) || rewritten.contains(&self.from)
     }
 
-    /// The lock that its table needs in the exchange.
+    /// Returns the lock on its table that the exchange needs.
     pub(super) fn wanted(&self, pairs: &[Pair], lock: TableLock) -> Option<Wanted> {
         (!self.is_own(pairs)).then(|| Wanted::table(self.from.clone(), self.from_oid, lock))
     }
 
-    /// The statement that takes it off a live table.
+    /// Returns the statement that drops it from the live table.
     pub(super) fn drop_sql(&self, pairs: &[Pair]) -> Option<String> {
         let Self { name, from, .. } = self;
         (!self.is_own(pairs)).then(|| format!("alter table {from} drop constraint {name}"))
     }
 
-    /// The statements that put it on the new one.
+    /// Returns the statements that add it to the new table.
     pub(super) fn add_sql(&self, pairs: &[Pair]) -> Vec<String> {
         let Self { name, from, definition, .. } = self;
         if self.is_own(pairs) {
@@ -132,7 +132,7 @@ impl Key {
         statements
     }
 
-    /// What is to be validated after the commit.
+    /// Returns the constraint to validate after the commit.
     pub(super) fn unvalidated(&self) -> Option<Unvalidated> {
         self.is_to_be_valid.then(|| Unvalidated {
             schema: self.from.schema.as_str().to_owned(),
@@ -141,8 +141,8 @@ impl Key {
         })
     }
 
-    /// Counts the rows without a match in the referenced table `to`, and shows the first of their keys. Of a key that is
-    /// not valid only those count that had a match in `before`.
+    /// Returns the query that counts the rows without a match in the referenced table `to` and shows the first of their keys.
+    /// For a key that is NOT VALID, only rows that had a match in `before` count.
     fn search_sql(&self, to: &TableName, before: Option<&TableName>) -> String {
         let is_there: Vec<String> =
             self.columns.iter().map(|column| format!("r.{} is not null", column.from)).collect();
@@ -190,7 +190,7 @@ impl Key {
         before: Option<&TableName>,
     ) -> Result<()> {
         let doing = format!(
-            "searching {} for rows that refer to what vanishes from {}",
+            "searching {} for references to rows that would vanish from {}",
             self.from.plain(),
             what.plain()
         );
@@ -202,13 +202,14 @@ impl Key {
     }
 }
 
-/// Locks the tables that refer and whose rows stay as they are, against writers, and searches them for rows that would be
-/// left without a match. They stay locked. Returns how long the locks were waited for.
+/// Locks the referencing tables that stay unchanged against writers, and searches them for rows that would lose their match.
+/// The locks are kept. Returns how long it waited for them.
 ///
-/// The search is a statement of its own, so that it sees what was committed before the locks were granted (READ COMMITTED).
+/// The search is a separate statement, so it sees everything committed before the locks were granted (READ COMMITTED).
 ///
 /// # Errors
-/// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] with the number of such rows and the first keys; the server's.
+/// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] with the number of such rows and the first keys; any server
+/// error.
 pub(super) async fn lock_and_search(
     client: &Client,
     keys: &[Key],
@@ -236,7 +237,7 @@ pub(super) async fn lock_and_search(
     Ok(waited)
 }
 
-/// Searches the tables that refer and whose rows the transaction has changed by now. The exchange has been made.
+/// Searches the referencing tables whose rows this transaction has changed, after the exchange.
 ///
 /// # Errors
 /// As [`lock_and_search`].
@@ -252,7 +253,7 @@ pub(super) async fn search_rewritten(
                 let pair = &pairs[*pair];
                 key.search(client, &pair.name, &pair.name, Some(&pair.old_table())).await?;
             }
-            // Rows that it brings itself have no past.
+            // New rows have no earlier match.
             To::Other(to) if key.is_to_be_valid => key.search(client, to, to, None).await?,
             To::Other(_) => {}
         }

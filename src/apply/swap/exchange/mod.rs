@@ -1,16 +1,16 @@
-//! The exchange: new tables take the live ones' place, in the group's transaction; and what follows its commit.
+//! Exchanges new tables for live ones, in the group's transaction, and does the work that follows its commit.
 //!
-//! 1. **Prepare** ([`Prepared::new`]), before any lock: what is bound to the live tables is read and turned into statements, and
-//!    a [`mod@fingerprint`] is taken of everything that is attached to them or bound to them.
-//! 2. **Search** ([`Prepared::search`]): tables outside the group that refer to these are locked against writers and searched
-//!    for rows that would be left without a match. Readers do not wait meanwhile.
-//! 3. **Lock**: views that are written anew, the outermost first, as readers lock them; then tables, all in one order; then
-//!    sequences. Nobody reads from here to the commit.
-//! 4. **Exchange** ([`Prepared::exchange`]): one message to the server. The fingerprint must be what it was when all was
-//!    prepared; tables change places and what was bound to the old ones is bound to the new ones; then the fingerprint must
-//!    be the same once more, and nothing may depend on the old tables.
-//! 5. **Settle** ([`settle()`]), after the commit: foreign keys are validated, old tables dropped, under the same budget for
-//!    locks. What a kill leaves of that the next run does.
+//! 1. **Prepare** ([`Prepared::new`]), before any lock: reads the objects that depend on the live tables and turns them into
+//!    statements, and takes a [`mod@fingerprint`] of everything that is attached to the tables or depends on them.
+//! 2. **Search** ([`Prepared::search`]): locks the referencing tables outside the group against writers, and searches them for
+//!    rows that would lose their match. Readers do not wait meanwhile.
+//! 3. **Lock**: views to be recreated, the outermost first, as readers lock them; then tables, in one order; then sequences. From
+//!    here to the commit readers wait.
+//! 4. **Exchange** ([`Prepared::exchange`]): one message to the server. The fingerprint must be unchanged since step 1. The tables
+//!    change places, and dependent objects are bound to the new ones. Then the fingerprint must be the same again, and nothing may
+//!    depend on the old tables.
+//! 5. **Settle** ([`settle()`]), after the commit: validates foreign keys and drops old tables, under the same lock budget. The
+//!    next run finishes what a kill interrupts.
 
 mod dependants;
 mod dispose;
@@ -38,25 +38,25 @@ use crate::pg::name::{Ident, TableName};
 use crate::plan::method::TableLock;
 use crate::report::state::Unvalidated;
 
-/// How the session is set for what comes: names with their schemas, plans that are made once, and bodies of functions taken as
-/// they are. To check one, the server rewrites it as its caller would, and stops at the first policy on the way.
+/// Session settings for the exchange: schema-qualified names, generic plans, and no checking of function bodies. To check
+/// one, the server rewrites it as its caller would, and stops at the first policy on the way.
 const SETTINGS: &str = "set local search_path to ''; set local plan_cache_mode to force_generic_plan;
     set local check_function_bodies to off";
 
-/// And back: triggers may rely on the role's own.
+/// Restores them: triggers may rely on the role's own.
 const RESET: &str = "set local search_path to default; set local plan_cache_mode to default;
     set local check_function_bodies to default";
 
-/// An exchange of which everything is known that can be known without a lock.
+/// An exchange, with everything that can be found out without a lock.
 pub(in crate::apply) struct Prepared {
     pairs: Vec<Pair>,
-    /// Tables of the group that are written by other methods, after the exchange.
+    /// Tables of the group that other methods write after the exchange.
     rewritten: Vec<TableName>,
     bound: Bound,
     sequences: Vec<Wanted>,
-    /// Statements that take extended statistics along.
+    /// Statements that move extended statistics along.
     statistics: Vec<String>,
-    /// New tables that get their names where they go: the server names their array types anew with them.
+    /// New tables that get their names only at their destination: the server then names their array types again.
     named_late: Vec<Oid>,
     queries: Queries,
     /// Options that are not compared.
@@ -64,7 +64,7 @@ pub(in crate::apply) struct Prepared {
     before: Fingerprint,
 }
 
-/// What is asked under the locks, too: planned once, since planning takes longer than the rest.
+/// The queries that also run under the locks. They are prepared once, since planning takes longer than the rest.
 struct Queries {
     fingerprint: Statement,
     dependants: Statement,
@@ -85,29 +85,29 @@ impl Queries {
 }
 
 impl Pair {
-    /// The new table, before the exchange.
+    /// Returns the new table's name before the exchange.
     fn new_table(&self) -> TableName {
         TableName { schema: self.new_schema.clone(), name: self.name.name.clone() }
     }
 
-    /// The old table, after it.
+    /// Returns the old table's name after the exchange.
     fn old_table(&self) -> TableName {
         TableName { schema: self.old_schema.clone(), name: self.name.name.clone() }
     }
 }
 
-/// The live tables and the new ones, in one order.
+/// Returns the OIDs of the live and the new tables, in one order.
 fn oids(pairs: &[Pair]) -> (Vec<Oid>, Vec<Oid>) {
     pairs.iter().map(|pair| (pair.live, pair.new)).unzip()
 }
 
 impl Prepared {
-    /// Prepares, in a transaction of its own, so that no lock stays that reading takes. `rewritten` are the tables of the
-    /// group that other methods write; `budget` is for what is locked by somebody else just now.
+    /// Prepares the exchange in its own transaction, so that no lock taken for reading remains. `rewritten` are the tables of
+    /// the group that other methods write; `budget` bounds the waits for current locks.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Refused`] if something depends on a table that cannot be written anew;
-    /// [`crate::error::Kind::Lock`]; the server's.
+    /// [`crate::error::Kind::Refused`] if an object that depends on a table cannot be recreated;
+    /// [`crate::error::Kind::Lock`]; any server error.
     pub(in crate::apply) async fn new(
         client: &Client,
         server_version: u32,
@@ -131,16 +131,16 @@ impl Prepared {
         Ok(Self { pairs, rewritten, bound, sequences, statistics, named_late, queries, kept_options, before })
     }
 
-    /// Locks and searches the tables that refer to these from outside the group; they stay locked. Returns how much of the
+    /// Locks and searches the tables outside the group that reference these. The locks are kept. Returns how much of the
     /// budget is used up.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] if a row would be left without a match; the server's.
+    /// [`crate::error::Kind::Lock`]; [`crate::error::Kind::Guard`] if a row would lose its match; any server error.
     pub(in crate::apply) async fn search(&self, client: &Client, budget: Duration) -> Result<Duration> {
         keys::lock_and_search(client, &self.bound.keys, &self.pairs, &self.rewritten, budget).await
     }
 
-    /// Searches what the transaction has written itself after the exchange, likewise.
+    /// Searches the rows that the transaction itself wrote after the exchange.
     ///
     /// # Errors
     /// As [`Prepared::search`].
@@ -149,17 +149,17 @@ impl Prepared {
         keys::search_rewritten(client, own, &self.pairs, &self.rewritten).await
     }
 
-    /// Whether a table goes away with the exchange.
+    /// Returns whether a table is replaced by the exchange.
     pub(in crate::apply) fn replaces(&self, table: Oid) -> bool {
         self.pairs.iter().any(|pair| pair.live == table)
     }
 
-    /// Whether nothing else is done in the transaction.
+    /// Returns whether the transaction does nothing else.
     pub(in crate::apply) fn is_alone(&self) -> bool {
         self.rewritten.is_empty()
     }
 
-    /// The locks that it takes.
+    /// Returns the locks that it takes.
     pub(in crate::apply) fn wanted(&self) -> Vec<Wanted> {
         let tables = self.pairs.iter();
         let tables =
@@ -168,16 +168,16 @@ impl Prepared {
     }
 
     /// Exchanges the tables, in the group's transaction and under its locks. Returns the new tables' own foreign keys that
-    /// are still to be searched and validated.
+    /// still have to be searched and validated.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Lock`] if somebody changed something since it was prepared;
-    /// [`crate::error::Kind::Guard`] if anything would not be as before; the server's.
+    /// [`crate::error::Kind::Lock`] if something changed since the exchange was prepared; [`crate::error::Kind::Guard`] if
+    /// anything would differ from before; any server error.
     pub(in crate::apply) async fn exchange(&self, client: &Client) -> Result<Vec<Key>> {
         let (live, new) = oids(&self.pairs);
         let Queries { fingerprint, dependants, keys } = &self.queries;
         let before = async {
-            // Both are sent before either is answered.
+            // Both messages are sent before either is answered.
             let (set, now) = futures::join!(
                 self.run(client, SETTINGS),
                 fingerprint::take(client, fingerprint, &live, &new, &self.kept_options)
@@ -200,7 +200,8 @@ impl Prepared {
             self.change_in_steps(client).await?;
             after.await?
         } else {
-            // All of it is sent before any of it is answered: the server does not wait for us while everybody waits for it.
+            // All statements are sent before any is answered: while other sessions wait for the server, it does not wait for
+            // us.
             let steps = self.steps().concat().join(";\n");
             let (before, changed, after) = futures::join!(before, self.run(client, &steps), after);
             before?;
@@ -213,12 +214,12 @@ impl Prepared {
         Ok(keys)
     }
 
-    /// The foreign keys that are to be validated after the commit.
+    /// Returns the foreign keys to validate after the commit.
     pub(in crate::apply) fn unvalidated(&self, own: &[Key]) -> Vec<Unvalidated> {
         self.bound.keys.iter().chain(own).filter_map(Key::unvalidated).collect()
     }
 
-    /// The same for a test that wants to be there in between.
+    /// Runs the same statements one by one, for tests that interrupt them.
     async fn change_in_steps(&self, client: &Client) -> Result<()> {
         let [detach, moves, attach] = self.steps().map(|statements| statements.join(";\n"));
         self.run(client, &detach).await?;
@@ -230,7 +231,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// The statements, by what they do.
+    /// Returns the statements, grouped by purpose.
     fn steps(&self) -> [Vec<String>; 3] {
         let mut moves = self.statistics.clone();
         for pair in &self.pairs {
@@ -260,7 +261,7 @@ impl Prepared {
     }
 }
 
-/// The options of the live tables, and of the views over them, that the server keeps for itself.
+/// Returns the options of the live tables, and of the views over them, that only the server can set.
 async fn kept_options(client: &Client, pairs: &[Pair]) -> Result<KeptOptions> {
     let (live, _) = oids(pairs);
     match pairs.first() {
@@ -269,12 +270,12 @@ async fn kept_options(client: &Client, pairs: &[Pair]) -> Result<KeptOptions> {
     }
 }
 
-/// Whether a test stops at one of the steps: then they are not sent as one.
+/// Returns whether a test stops at one of the steps, which are then sent one by one.
 fn stops_within() -> bool {
     fail::has_failpoints() && fail::list().iter().any(|(name, _)| name.starts_with("swap.step_"))
 }
 
-/// The new tables whose array types have names that are taken where they go.
+/// Returns the new tables whose array types have names that are taken in the destination schema.
 async fn named_late(client: &Client, pairs: &[Pair]) -> Result<Vec<Oid>> {
     let (live, new) = oids(pairs);
     let rows = client
@@ -284,8 +285,8 @@ async fn named_late(client: &Client, pairs: &[Pair]) -> Result<Vec<Oid>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The locks on sequences that go away with the old tables: SET SCHEMA takes them, and whoever has drawn a value in an open
-/// transaction holds one. LOCK TABLE does not take sequences.
+/// Returns the locks on the sequences that go away with the old tables. SET SCHEMA takes them, and a session that has drawn a
+/// value in an open transaction holds one. LOCK TABLE does not accept sequences.
 async fn sequences(client: &Client, tables: &[Oid]) -> Result<Vec<Wanted>> {
     let rows = client
         .query(include_str!("sequences.sql"), &[&tables])
@@ -303,8 +304,8 @@ async fn sequences(client: &Client, tables: &[Oid]) -> Result<Vec<Wanted>> {
     Ok(rows.iter().map(wanted).collect())
 }
 
-/// SET SCHEMA of a table leaves its extended statistics where they are; those of the new table may have to go elsewhere than
-/// the table itself.
+/// Returns the statements that move extended statistics. SET SCHEMA of a table leaves them where they are, and those of the
+/// new table may belong in another schema than the table.
 async fn statistics(client: &Client, pairs: &[Pair]) -> Result<Vec<String>> {
     let (live, new) = oids(pairs);
     let tables = [live, new].concat();

@@ -1,7 +1,7 @@
-//! What follows the commit: foreign keys are validated, old tables are removed.
+//! The work after the commit: validates foreign keys and removes old tables.
 //!
-//! None of it is needed for the tables to be right, and all of it can be done later: what is not done here, because
-//! somebody is in the way or because we are killed, the next run does, or `clean`.
+//! The tables are correct without it, and all of it can be done later. Work that is blocked or interrupted here is left to
+//! the next run, or to `clean`.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ use crate::error::{Error, Phase, Result};
 use crate::pg::name::{Ident, TableName};
 use crate::report::state::Unvalidated;
 
-/// How long is tried before it is left to the next run: other groups wait to be applied.
+/// How long to try before leaving the rest to the next run: other groups wait to be applied.
 pub(super) const SETTLE_WAIT: Duration = Duration::from_secs(10);
 
-/// How long is waited for statements that had read a function's body before it was written anew, but not locked yet what it
-/// names: they take milliseconds.
+/// How long to wait for statements that have read a function's old body but have not yet locked the tables that it names.
+/// They take milliseconds.
 const BODY_WAIT: Duration = Duration::from_secs(2);
 
-/// Between two looks.
+/// Pause between two checks.
 const BODY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Validates foreign keys, in turn. Returns those that could not be, with the reason.
+/// Validates foreign keys one after the other. Returns those that failed, with the reason.
 pub(crate) async fn validate(
     client: &Client,
     keys: &[Unvalidated],
@@ -39,7 +39,7 @@ pub(crate) async fn validate(
     left
 }
 
-/// Validates a foreign key, if it is there still: it may have been dropped since.
+/// Validates a foreign key if it still exists.
 async fn validate_one(client: &Client, key: &Unvalidated, patience: Patience) -> Result<()> {
     let (table, name) = (key.table(), Ident::new(&key.constraint));
     let what = format!("validating {} of {}", key.constraint, table.plain());
@@ -57,8 +57,7 @@ async fn validate_one(client: &Client, key: &Unvalidated, patience: Patience) ->
     patience.run(client, &sql, &what, &[]).await
 }
 
-/// Validates what the exchange left to be validated, and removes the old tables. Returns warnings: what could not be done is
-/// left to the next run.
+/// Validates the remaining foreign keys, and removes the old tables. Returns warnings about work left to the next run.
 pub(in crate::apply) async fn settle(
     context: &Context<'_>,
     client: &Client,
@@ -74,7 +73,7 @@ pub(in crate::apply) async fn settle(
         let recorded = context.books.owe(client, &keys).await;
         warnings.extend(left.iter().map(|(key, error)| {
             format!(
-                "{} of {} is not validated yet: {error}; the next run tries again",
+                "{} of {} is not validated yet: {error}; the next run retries",
                 key.constraint,
                 key.table().plain()
             )
@@ -84,8 +83,7 @@ pub(in crate::apply) async fn settle(
     fail::fail_point!("swap.validated");
     if let Err(error) = remove_old(client, prepared, patience).await {
         let old: Vec<String> = prepared.pairs.iter().map(|pair| pair.old_table().plain()).collect();
-        warnings
-            .push(format!("{} could not be removed yet: {error}; the next run tries again", old.join(", ")));
+        warnings.push(format!("{} could not be removed yet: {error}; the next run retries", old.join(", ")));
     }
     warnings
 }
@@ -98,10 +96,10 @@ async fn remove_old(client: &Client, prepared: &Prepared, patience: Patience) ->
     dispose(client, &old, patience).await
 }
 
-/// Waits for whatever is running in the database now, [`BODY_WAIT`] at most: a statement that was about to call a function may
-/// have read its body, which names the old table, and nothing but its own transaction tells so.
+/// Waits for the statements now running in the database, [`BODY_WAIT`] at most. A statement that was about to call a function
+/// may have read its body, which names the old table; only its transaction shows that.
 async fn wait_for_bodies(client: &Client) -> Result<()> {
-    let failed = |e| Error::pg(Phase::Clean, "waiting for statements that may use an old table", &e);
+    let failed = |e| Error::pg(Phase::Clean, "waiting for statements that may still use an old table", &e);
     let sql = "select array(
          select pg_catalog.format('%s %s', l.virtualtransaction, l.pid) from pg_catalog.pg_locks l
          join pg_catalog.pg_stat_activity a on a.pid = l.pid
