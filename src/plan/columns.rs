@@ -233,7 +233,7 @@ impl Matched<'_> {
                 );
                 match table.columns.lossy {
                     Lossy::Error => {
-                        self.notes.push(format!("{line}; a row whose value changes fails the table"))
+                        self.notes.push(format!("{line}; a row whose value changes fails the table"));
                     }
                     _ => self.warnings.push(line),
                 }
