@@ -14,6 +14,7 @@ pub mod config;
 pub mod error;
 pub mod extract;
 mod fail_points;
+mod figures;
 mod load;
 pub mod pg;
 pub mod plan;

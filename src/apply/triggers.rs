@@ -6,10 +6,11 @@ use super::merge::{self, Sides};
 use super::{Outcome, Ready, Way, method};
 use crate::config::{Said, Triggers};
 use crate::error::{Error, Phase, Result};
+use crate::figures;
 use crate::pg::catalog::{Oid, Trigger};
 use crate::pg::name::plain;
 use crate::plan::TablePlan;
-use crate::report::{figures, result};
+use crate::report::result;
 
 /// The setting that holds, within the transaction, the statements that restore the triggers.
 const RESTORE: &str = "bulkload.restore_triggers";

@@ -4,7 +4,7 @@ use super::recommendation::{Certainty, Choice};
 use super::rounds::{Figure, ratios, spread};
 use super::statistics::Spread;
 use super::words::time;
-use crate::report::figures;
+use crate::figures;
 
 /// The rounds that make sure.
 const SURE: usize = 5;

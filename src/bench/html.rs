@@ -5,7 +5,7 @@ use super::chart::{Bar, Chart, escaped};
 use super::findings::{Findings, PlainFigures, SettingFigures};
 use super::settings::size;
 use super::words::{self, Grid};
-use crate::report::figures;
+use crate::figures;
 
 impl Findings {
     /// The page.

@@ -12,7 +12,7 @@ use super::statistics::Spread;
 use super::yardstick::{Copied, Plan, Yardstick};
 use crate::config::ApplyMethod;
 use crate::error::{Error, Kind, Phase, Result};
-use crate::report::figures;
+use crate::figures;
 
 /// A figure, by round.
 pub(super) type Figure = Vec<(usize, f64)>;

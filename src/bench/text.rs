@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::findings::Findings;
 use super::words::{self, Grid};
-use crate::report::figures;
+use crate::figures;
 use crate::report::wrap::wrap;
 
 const HEADER: Style = Style::new().bold();

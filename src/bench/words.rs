@@ -3,7 +3,7 @@
 use super::findings::{Findings, LeftOut, PlainFigures, SettingFigures};
 use super::settings::size;
 use super::statistics::Spread;
-use crate::report::figures;
+use crate::figures;
 
 /// What stands where a figure could not be had.
 pub(super) const NONE: &str = "-";

@@ -12,7 +12,7 @@ use super::terminal;
 use crate::commands::{self, InitRequest};
 use crate::config::{Located, SOURCE_URL_VARIABLE, Secret, TARGET_URL_VARIABLE, process_env};
 use crate::error::{Error, Kind, Location, Phase, Result};
-use crate::report::figures;
+use crate::figures;
 use crate::run::Options;
 
 /// Write a config from both catalogs

@@ -17,8 +17,9 @@ use crate::config::{
 };
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::extract::csv;
+use crate::figures;
 use crate::pg::name::{Ident, TableName};
-use crate::report::{Mode, Report, figures, result};
+use crate::report::{Mode, Report, result};
 use crate::run::{self, Options, RunId};
 
 /// Load CSV files into tables, without a config

@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::config::Config;
 use crate::error::{Error, Phase, Result};
+use crate::figures;
 use crate::pg::conninfo::ConnInfo;
 use crate::pg::name::plain;
 use crate::pg::session::{Session, Side};
-use crate::report::figures;
 use crate::report::state::State;
 use crate::run::Options;
 use crate::run::id::RunId;

@@ -360,8 +360,8 @@ fn nothing_in_common(
     let schema = &request.schema;
     let message = format!(
         "source and target have no table in common in schema {schema}: {} there, {} here",
-        crate::report::figures::counted(source.len() as u64, "table"),
-        crate::report::figures::counted(target.len() as u64, "table")
+        crate::figures::counted(source.len() as u64, "table"),
+        crate::figures::counted(target.len() as u64, "table")
     );
     Error::new(Phase::Plan, Kind::Schema, message).hint(
         "Name another schema with --schema, or create the tables on the target first: \

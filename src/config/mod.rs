@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use self::csv::{Characters, CsvConfig, Dialect, ENCODINGS, Said, character, encoding_of};
+pub use crate::pg::secret::Secret;
 pub use document::Env;
 pub use load::{SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE, process_env};
 pub use run::RunConfig;
@@ -54,28 +55,14 @@ pub struct Config {
     pub tables: Vec<TableConfig>,
 }
 
-/// A string that is never shown: its `Debug` output does not contain it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a string.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// Returns the string itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
+/// Whether all rows of a table are read, or only those after its watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// All rows.
+    #[default]
+    Full,
+    /// Rows changed since the recorded watermark.
+    Incremental,
 }
 
 /// An upper bound, as a number of rows or as a percentage.

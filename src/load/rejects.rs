@@ -8,9 +8,9 @@ use tokio::io::{AsyncWriteExt as _, BufWriter};
 use super::spool::{create, failed};
 use crate::config::Said;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::figures::counted;
 use crate::pg::name::{Ident, TableName};
 use crate::plan::TablePlan;
-use crate::report::figures::counted;
 use crate::report::{Reject, Rejects};
 use crate::transform::RejectBuffer;
 

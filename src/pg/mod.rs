@@ -1,4 +1,4 @@
-//! All that speaks PostgreSQL.
+//! Everything that speaks the PostgreSQL protocol, or knows its formats and catalogs.
 
 mod cancel;
 pub mod catalog;
@@ -15,6 +15,7 @@ mod login;
 pub mod name;
 pub mod pooler;
 pub mod render;
+pub mod secret;
 pub mod session;
 mod supabase;
 mod tls;

@@ -216,8 +216,8 @@ fn advice(server: Option<(String, String)>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
     use crate::pg::conninfo::Environment;
+    use crate::pg::secret::Secret;
 
     fn judge_url(url: &str) -> Result<()> {
         let info = ConnInfo::resolve(&Secret::new(url.to_owned()), &Environment::default())?;

@@ -1,7 +1,7 @@
 //! The disk space a run needs on the target, compared with the space available.
 
 use super::DiskNeed;
-use crate::report::figures;
+use crate::figures;
 
 /// Percentage of disk usage at which Supabase makes a database read-only ("Disk size" in its manual).
 const READ_ONLY_AT: u64 = 95;

@@ -13,9 +13,9 @@ pub use owners::{Owners, Values, given, owner_column};
 
 use super::{Plan, Storage, TablePlan};
 use crate::config::{ApplyMethod, SOURCE_URL_VARIABLE, TARGET_URL_VARIABLE};
+use crate::figures;
 use crate::pg::catalog::{Catalog, Column, Oid, Relation};
 use crate::pg::name::{Ident, TableName, literal, plain};
-use crate::report::figures;
 
 /// `timestamptz`, `timestamp`, `date` (catalog `pg_type`).
 const TIMES: [Oid; 3] = [1184, 1114, 1082];

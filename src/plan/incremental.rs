@@ -4,18 +4,40 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use super::{ColumnPlan, Facts, Storage};
-use crate::config::{From, Located, Strategy, TableConfig, Watermark};
+use crate::config::{From, Located, Mode, Strategy, TableConfig, Watermark};
 use crate::error::{Error, Kind, Phase, Result};
+use crate::figures;
 use crate::pg::catalog::{Column, Oid, Relation, RelationKind};
 use crate::pg::history::History;
 use crate::pg::name::{Ident, TableName, list, literal, plain};
-use crate::report::state::LastState;
-use crate::report::{Mode, figures};
+
+/// The recorded state of a table after the last runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastState {
+    /// The point in the source up to which it was read.
+    pub watermark: Option<String>,
+    /// When it was last applied.
+    pub last_sync_at: Option<SystemTime>,
+    /// When it was last applied from a full run.
+    pub last_full_at: Option<SystemTime>,
+    /// Rows staged when it was last applied.
+    pub records_synced: Option<i64>,
+    /// Error of the last run, if it failed.
+    pub error_message: Option<String>,
+    /// Fingerprint when it was last applied, see [`crate::report::TableReport::fingerprint`].
+    pub fingerprint: Option<String>,
+    /// Filled columns when it was last applied, see [`crate::report::TableReport::filled`].
+    pub filled: Option<String>,
+    /// Age of `last_sync_at` by the target's clock.
+    pub sync_age: Option<Duration>,
+    /// Age of `last_full_at` by the target's clock.
+    pub full_age: Option<Duration>,
+}
 
 /// Facts about earlier runs, and about the source beyond its catalog.
 #[derive(Debug, Default)]

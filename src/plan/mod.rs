@@ -37,14 +37,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{
-    ApplyMethod, Commit, Config, Limit, Missing, OnEmpty, OnOrphan, RunConfig, Strategy, Triggers,
+    ApplyMethod, Commit, Config, Limit, Missing, Mode, OnEmpty, OnOrphan, RunConfig, Strategy, Triggers,
 };
 use crate::error::{Error, Kind, Phase, Result};
+use crate::figures;
 use crate::pg::catalog::{Catalog, Identity, Managed, Oid, Relation, RelationKind, Sequence};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName};
 use crate::pg::render::Renderer;
-use crate::report::{Mode, figures};
 
 pub use chunks::{Chunk, Extent};
 pub(crate) use compared::SOURCE_ZONE;
@@ -59,7 +59,7 @@ pub use files::{CsvFile, CsvFiles, Once, Packing};
 pub use format::WayOut;
 pub use groups::Group;
 pub(crate) use incremental::NumberMark;
-pub use incremental::{Past, Transactions, WatermarkKind, WatermarkPlan};
+pub use incremental::{LastState, Past, Transactions, WatermarkKind, WatermarkPlan};
 pub use judging::{Judged, Keys};
 pub(crate) use lookups::CAST_HINT;
 pub use lookups::{Lookup, Pair};

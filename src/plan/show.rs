@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Group, Judged, Lookup, Plan, Reference, Storage, TablePlan};
-use crate::config::{ApplyMethod, OnOrphan};
+use crate::config::{ApplyMethod, Mode, OnOrphan};
+use crate::figures;
 use crate::pg::name::plain;
-use crate::report::{Mode, figures};
 
 /// Disk space that a run needs on the target, in bytes, estimated from the sizes on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

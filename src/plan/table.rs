@@ -7,12 +7,11 @@ use super::{
     ColumnPlan, CsvFiles, Facts, Guards, Losses, Storage, TablePlan, chunks, columns, files, format,
     incremental, lookups, missing, ownership,
 };
-use crate::config::{ApplyMethod, Config, From, Limit, Lossy, OnEmpty, Said, Strategy, TableConfig};
+use crate::config::{ApplyMethod, Config, From, Limit, Lossy, Mode, OnEmpty, Said, Strategy, TableConfig};
 use crate::error::{Error, Kind, Location, Phase, Result};
 use crate::pg::catalog::{Catalog, Column, Managed, Relation, RelationKind, UniqueIndex};
 use crate::pg::format::Format;
 use crate::pg::name::{Ident, TableName, list, plain};
-use crate::report::Mode;
 
 /// Returns the name of the source relation that an entry reads, if any.
 #[must_use]

@@ -7,7 +7,6 @@
 //! - [`verification`]: the findings of `bulkload verify`
 //! - [`state`]: the tables `sync_state` and `runs` on the target
 
-pub mod figures;
 pub(crate) mod file;
 pub mod progress;
 pub mod result;
@@ -20,42 +19,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+pub use crate::config::Mode;
 use crate::config::{ApplyMethod, Strategy};
 use crate::error::{Error, Kind};
+pub(crate) use crate::figures::millis;
 use crate::pg::format::Format;
-
-/// Whether all rows of a table are read, or only those after its watermark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Mode {
-    /// All rows.
-    #[default]
-    Full,
-    /// Rows changed since the recorded watermark.
-    Incremental,
-}
-
-impl Mode {
-    /// Returns the name on the command line and in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Incremental => "incremental",
-        }
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for Mode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
 
 /// The report of a run. Serializes to the JSON of `--report`, always with all keys, in this order.
 #[derive(Debug, Clone)]
@@ -312,12 +280,6 @@ pub struct Reject {
     pub reason: String,
     /// The problem with this row, one line.
     pub text: String,
-}
-
-/// Converts a duration to milliseconds, rounded to the nearest.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 
 use super::wrap::wrap;
-use super::{Reject, Rejects, Report, TableReport, figures};
+use super::{Reject, Rejects, Report, TableReport};
+use crate::figures;
 
 /// The line width without a terminal; it fits into a mail.
 pub const WIDTH: usize = 80;

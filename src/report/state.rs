@@ -15,8 +15,9 @@ use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
+pub use crate::plan::LastState;
+pub use last::Unapplied;
 pub(crate) use last::Wanted;
-pub use last::{LastState, Unapplied};
 pub use unvalidated::Unvalidated;
 
 use super::TableReport;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::figures;
+use crate::figures;
 
 /// The status of a config's tables.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::figures;
 use super::result::{printable, short_name, some_of};
 use crate::error::Error;
+use crate::figures;
 
 /// The outcome of a comparison of all tables.
 #[derive(Debug, Clone, Default)]

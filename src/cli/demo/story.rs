@@ -2,7 +2,8 @@
 
 use super::reader::Seen;
 use super::world;
-use crate::report::{Report, TableReport, figures};
+use crate::figures;
+use crate::report::{Report, TableReport};
 
 pub(super) const WHOLE: &str = "1. The nightly sync: all of the desktop's tables go to the app's database.";
 pub(super) const INCREMENTAL: &str =

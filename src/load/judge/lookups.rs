@@ -3,9 +3,9 @@
 use super::places::after_run;
 use super::{Judge, Staged, removal};
 use crate::error::Result;
+use crate::figures;
 use crate::pg::name::{literal, plain};
 use crate::plan::Lookup;
-use crate::report::figures;
 
 /// The result of the statement that fills a column.
 struct Filled {

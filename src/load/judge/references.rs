@@ -4,9 +4,9 @@ use super::places::after_run;
 use super::{Failed, Judge, ROUNDS_MAX, Staged, endless, pairs, removal};
 use crate::config::OnOrphan;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::figures;
 use crate::pg::name::{literal, plain};
 use crate::plan::Reference;
-use crate::report::figures;
 
 impl Judge<'_, '_> {
     /// Removes the orphans of a cycle until there are none. Returns how many, and the table that has orphans under

@@ -2,8 +2,8 @@
 
 use super::settings::Settings;
 use super::{ConnInfo, Environment};
-use crate::config::Secret;
 use crate::error::Result;
+use crate::pg::secret::Secret;
 
 /// What a program that uses libpq has to be given to connect as we do. None of its PG* variables may stay set beside it.
 #[derive(Debug, Clone)]

@@ -24,8 +24,8 @@ pub use self::handover::ForLibpq;
 use self::pgpass::PassFile;
 use self::settings::Settings;
 use super::tls::{ClientCertificate, Options, Roots, SslMode, Tls};
-use crate::config::Secret;
 use crate::error::{Error, Kind, Phase, Result};
+use crate::pg::secret::Secret;
 
 /// Directories where servers put their Unix socket: Debian and Red Hat, then PostgreSQL's own default.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::Secret;
+use crate::pg::secret::Secret;
 
 /// A password file as far as it could be used.
 #[derive(Default)]

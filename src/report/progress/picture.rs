@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::Expected;
 use super::speed::{Pace, Speeds};
 use crate::error::Phase;
-use crate::report::figures;
+use crate::figures;
 use crate::report::result::short_name;
 
 const NAME: Style = Style::new().bold();

@@ -1,35 +1,13 @@
 //! Queries of the state about earlier runs.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_postgres::{GenericClient, Row};
 
 use super::{COLUMNS, Found, State};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::TableName;
-
-/// The recorded state of a table after the last runs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LastState {
-    /// The point in the source up to which it was read.
-    pub watermark: Option<String>,
-    /// When it was last applied.
-    pub last_sync_at: Option<SystemTime>,
-    /// When it was last applied from a full run.
-    pub last_full_at: Option<SystemTime>,
-    /// Rows staged when it was last applied.
-    pub records_synced: Option<i64>,
-    /// Error of the last run, if it failed.
-    pub error_message: Option<String>,
-    /// Fingerprint when it was last applied, see [`crate::report::TableReport::fingerprint`].
-    pub fingerprint: Option<String>,
-    /// Filled columns when it was last applied, see [`crate::report::TableReport::filled`].
-    pub filled: Option<String>,
-    /// Age of `last_sync_at` by the target's clock.
-    pub sync_age: Option<Duration>,
-    /// Age of `last_full_at` by the target's clock.
-    pub full_age: Option<Duration>,
-}
+use crate::plan::LastState;
 
 /// Rows that runs recorded as not applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

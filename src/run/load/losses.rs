@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Kind, Phase, Result};
 use crate::extract::{Reader, Snapshot, losses_sql};
+use crate::figures;
 use crate::pg::name::plain;
 use crate::plan::{Loss, Plan, TablePlan};
-use crate::report::figures;
 
 /// A larger table is not read once more for a warning: half a second's reading, about.
 const COUNTED_BYTES_MAX: u64 = 256 << 20;

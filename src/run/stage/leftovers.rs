@@ -12,9 +12,9 @@ use super::advisory_locks;
 use crate::apply::swap::{self, Patience, Schemas};
 use crate::config::RunConfig;
 use crate::error::{Phase, Result};
+use crate::figures;
 use crate::load::{Ledger, leftovers, remove_unfinished};
 use crate::pg::name::TableName;
-use crate::report::figures;
 use crate::report::state::{State, Unvalidated};
 
 /// How long others may queue behind one attempt to drop a staging table.

@@ -21,10 +21,10 @@ use self::work::Numbers;
 pub(crate) use self::work::{Done, Part, Work};
 use crate::config::OnOrphan;
 use crate::error::{Phase, Result};
+use crate::figures;
 use crate::load::{RejectsFile, Streamed, assemble};
 use crate::pg::name::{Ident, plain};
 use crate::plan::{Judged, Keys, Plan, TablePlan, WayOut};
-use crate::report::figures;
 use crate::run::id::RunId;
 use crate::transform::{Collect, RejectBuffer, Tally};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Formats a count with thousands separators: `92,387`.
 #[must_use]
-pub fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -18,14 +18,14 @@ pub fn count(number: u64) -> String {
 
 /// Formats a count with its noun: `1 row`, `2 rows`.
 #[must_use]
-pub fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// Formats a duration in about six characters: `412 ms`, `12.3 s`, `4m 05s`, `2h 07m`, `3d 04h`.
 #[must_use]
-pub fn duration(duration: Duration) -> String {
-    let ms = super::millis(duration);
+pub(crate) fn duration(duration: Duration) -> String {
+    let ms = millis(duration);
     let tenths = ms.saturating_add(50) / 100;
     let s = ms.saturating_add(500) / 1000;
     let min = s.saturating_add(30) / 60;
@@ -44,13 +44,13 @@ pub fn duration(duration: Duration) -> String {
 
 /// Formats a duration in milliseconds like [`duration`].
 #[must_use]
-pub fn duration_ms(ms: u64) -> String {
+pub(crate) fn duration_ms(ms: u64) -> String {
     duration(Duration::from_millis(ms))
 }
 
 /// Formats bytes per second in decimal units: `45.1 MB/s`.
 #[must_use]
-pub fn throughput(bytes_per_s: f64) -> String {
+pub(crate) fn throughput(bytes_per_s: f64) -> String {
     let (value, unit) = [(1e9, "GB"), (1e6, "MB")]
         .into_iter()
         .find(|(scale, _)| bytes_per_s >= *scale)
@@ -61,7 +61,7 @@ pub fn throughput(bytes_per_s: f64) -> String {
 /// Formats bytes in decimal units with three digits: `1.28 GB`.
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 #[must_use]
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if value < 999.5 {
@@ -71,6 +71,12 @@ pub fn bytes(bytes: u64) -> String {
         value /= 1000.0;
     }
     format!("{value:.2} TB")
+}
+
+/// Converts a duration to milliseconds, rounded to the nearest.
+#[must_use]
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from((duration.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
