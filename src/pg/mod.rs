@@ -1,4 +1,4 @@
-//! All that speaks PostgreSQL.
+//! Connections to PostgreSQL, its catalog, and its wire formats.
 
 mod cancel;
 pub mod catalog;
