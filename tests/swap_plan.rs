@@ -67,7 +67,7 @@ fn what_cannot_be_bound_to_another_table_is_refused_by_its_name() {
         ),
         (
             "create schema app; create statistics s on id, v from t; create statistics app.s on v, id from t",
-            "statistics object app.s and statistics object public.s have one name",
+            "statistics object app.s and statistics object public.s have the same name",
         ),
         (
             "create sequence s owned by t.id; create table u (id int default nextval('s'))",
@@ -139,7 +139,10 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
             format!("grant create on database {database} to {role}"),
         ),
         ("the role may not create in schema public", format!("grant create on schema public to {role}")),
-        ("the role is no member of postgres, which owns publication pub", "drop publication pub".to_owned()),
+        (
+            "the role is not a member of postgres, which owns publication pub",
+            "drop publication pub".to_owned(),
+        ),
         (
             "the role may not reference public.p (t_id_fkey): grant references on public.p to",
             format!("grant references on p to {role}"),
@@ -154,11 +157,11 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
             format!("grant execute on function f() to {role}"),
         ),
         (
-            "the role is no member of postgres, which owns constraint u_id_fkey on table public.u",
+            "the role is not a member of postgres, which owns constraint u_id_fkey on table public.u",
             format!("alter table u owner to {role}"),
         ),
         (
-            "the role is no member of postgres, which owns view public.v",
+            "the role is not a member of postgres, which owns view public.v",
             format!("alter view v owner to {role}; revoke select on u from {role}"),
         ),
         (
@@ -166,13 +169,13 @@ fn a_right_that_the_exchange_needs_and_the_role_lacks_is_named() {
             format!("grant references on t to {role}"),
         ),
         (
-            "the role may not read what constraint u_id_fkey on table public.u is on: grant select on public.u to",
+            "the role may not read the table of constraint u_id_fkey on table public.u: grant select on public.u to",
             format!(
                 "grant select on u to {role}; alter table u enable row level security, force row level security"
             ),
         ),
         (
-            "row-level security hides rows from the role of what constraint u_id_fkey on table public.u is on",
+            "row-level security hides rows of the table of constraint u_id_fkey on table public.u from the role",
             "alter table u disable row level security".to_owned(),
         ),
     ];

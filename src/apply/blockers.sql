@@ -1,5 +1,5 @@
--- Who holds a lock on tables that conflicts with ours: sessions, and prepared transactions, which have none.
--- $1: oids, $2: the modes that conflict. LOCK TABLE locks the partitions of a table, too.
+-- The holders of conflicting locks on tables: sessions, and prepared transactions, which have no session.
+-- $1: oids, $2: the modes that conflict.
 select distinct on (since, l.pid, x.gid)
     coalesce(a.xact_start, x.prepared) as since,
     l.pid,
@@ -12,7 +12,7 @@ select distinct on (since, l.pid, x.gid)
 from pg_catalog.pg_locks l
 left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 left join (
-    -- Whoever holds a transaction's own lock is that transaction.
+    -- The holder of a transaction's own lock is that transaction.
     pg_catalog.pg_locks own
     join pg_catalog.pg_prepared_xacts x on x.transaction = own.transactionid
 ) on l.pid is null and own.pid is null and own.locktype = 'transactionid' and own.virtualtransaction = l.virtualtransaction

@@ -1,4 +1,4 @@
-//! From what was measured to what is recommended: which runs of which settings are compared for which key.
+//! Derives the recommendation from the measurements: decides which runs of which settings are compared for which key.
 
 use super::contest::{Lock, Run, Tried, choose};
 use super::findings::Together;
@@ -11,10 +11,10 @@ use crate::apply;
 use crate::plan::method::TableLock;
 
 impl Summary<'_> {
-    /// What to write into the config.
+    /// Returns the recommendation for the config.
     pub(super) fn recommendation(&self) -> Recommendation {
         let text = |value: &str| format!("\"{value}\"");
-        // What loads while it applies is judged by its whole time.
+        // A method that loads while it applies is judged by its whole time.
         let has_load = self.loads.first().is_some_and(|base| !base.series.figure(load_time).is_empty());
         let whole = |load: &Load| Some(secs(load.whole));
         let load = |load: &Load| if has_load { load_time(load) } else { whole(load) };
@@ -40,7 +40,7 @@ impl Summary<'_> {
         figure: &dyn Fn(&Load) -> Option<f64>,
         value: &dyn Fn(&Setting) -> String,
     ) -> Option<Choice> {
-        // A setting that failed is no choice; one that was not measured may be the better one.
+        // A failed setting cannot be recommended; one that was not measured may be better.
         let on_axis = self.loads.iter().filter(|loads| loads.axis == axis && loads.series.failed.is_none());
         let tried: Vec<Tried> = self
             .loads
@@ -67,7 +67,7 @@ impl Summary<'_> {
         Some(Lock { who: who_waits(last.table.apply.as_deref()), seconds: spread(&lock)?.median })
     }
 
-    /// The recommended values together, where that has not been measured yet.
+    /// Returns the recommended values as one setting, unless it has been measured.
     pub(super) fn combined(&self) -> Option<Setting> {
         let recommended = self.recommendation();
         let base = self.loads.first()?.setting;
@@ -92,7 +92,7 @@ impl Summary<'_> {
         (!is_known).then_some(combined)
     }
 
-    /// What these took beside the base, in rounds of their own.
+    /// Returns the times of that setting and of the base, in rounds of their own.
     pub(super) fn together(&self) -> Option<Together> {
         let base = self.loads.first()?;
         let combined = self.loads.iter().find(|loads| loads.axis == Axis::Combined)?;
@@ -109,7 +109,7 @@ impl Summary<'_> {
     }
 }
 
-/// What the program made of a setting, if that was the same each time.
+/// Returns the effective run of a setting, if it was the same each time.
 fn run(loads: &Loads) -> Option<Run> {
     let mut runs = loads.series.rounds.iter().map(|(_, load)| Run {
         streams: load.table.streams,
@@ -121,7 +121,7 @@ fn run(loads: &Loads) -> Option<Run> {
     runs.all(|run| run == first).then_some(first)
 }
 
-/// Whom a method keeps out while it applies.
+/// Returns the sessions that a method locks out while it applies.
 fn who_waits(method: Option<&str>) -> &'static str {
     let rules = apply::rules().into_iter().find(|rules| method == Some(rules.method().name()));
     let is_exclusive = rules.is_some_and(|rules| rules.lock() == TableLock::AccessExclusive);
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn the_values_together_are_compared_with_the_base_in_their_own_rounds() {
         let both = Setting { jobs: 4, chunk: 1 << 20, ..sample_setting() };
-        // The machine has become slower by then.
+        // The machine has become slower in these rounds.
         let mut settings = vec![
             sample_loads(Axis::Base, sample_setting(), &[1.0, 1.0, 3.0, 3.0], "delta"),
             sample_loads(Axis::Combined, both, &[2.0, 2.0], "delta"),
@@ -202,7 +202,7 @@ mod tests {
         let summary = Summary::over((&settings, &[]), 2, amount(1000), 2);
         let together = summary.together().unwrap();
         assert_eq!((together.seconds.median, together.base_s.median, together.base_s.n), (2.0, 3.0, 2));
-        // Nor do their rounds enter the base's row in the table of all.
+        // Nor do these rounds count in the base's row of the main table.
         let base = summary.settings().swap_remove(0);
         assert_eq!((base.whole_s.n, base.load_s.unwrap().median), (2, 1.0));
     }

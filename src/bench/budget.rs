@@ -1,4 +1,4 @@
-//! `--time-limit`: what fits into it, and what ends when it is over.
+//! Implements `--time-limit`: decides what still fits, and stops the rest when time is up.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Phase, Result};
 
-/// The time that a bench may take, its preparation included.
+/// The time that a bench may take, including its preparation.
 pub(super) struct Budget {
     ends: Instant,
     stop: CancellationToken,
@@ -16,7 +16,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Begins now. `asked` is cancelled when the user wants it to stop.
+    /// Starts the clock. `asked` is cancelled when the user stops the bench.
     pub(super) fn begin(limit: Duration, asked: &CancellationToken) -> Self {
         let stop = asked.child_token();
         let ring = stop.clone();
@@ -25,28 +25,28 @@ impl Budget {
             ring.cancel();
         });
         let now = Instant::now();
-        // A limit that no clock can count to is none.
+        // A limit beyond the range of the clock is no limit.
         let ends = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_hours(24 * 365));
         Self { ends, stop, asked: asked.clone(), alarm }
     }
 
-    /// Cancelled when the time is over, or by the user.
+    /// Returns a token that is cancelled when time is up, or by the user.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Whether something that takes so long still fits.
+    /// Returns whether an action of this duration still fits.
     pub(super) fn has_time_for(&self, duration: Duration) -> bool {
         !self.stop.is_cancelled() && Instant::now() + duration < self.ends
     }
 
-    /// Whether it was the time that ended it, not the user.
+    /// Returns whether time is up, as opposed to a stop by the user.
     pub(super) fn is_used_up(&self) -> bool {
         self.stop.is_cancelled() && !self.asked.is_cancelled()
     }
 }
 
-/// `work`, given up when all is to stop: for what may be dropped at any await.
+/// Runs `work` unless the bench is stopped. `work` may be dropped at any await.
 pub(super) async fn unless_stopped<T>(
     stop: &CancellationToken,
     phase: Phase,

@@ -1,4 +1,4 @@
-//! Bar charts as inline SVG: every bar with its name and its value in words, so that nothing has to be read off an axis.
+//! Bar charts as inline SVG. Every bar shows its name and its value as text, so nothing has to be read off an axis.
 
 use std::fmt::Write as _;
 
@@ -6,31 +6,31 @@ use std::fmt::Write as _;
 pub(super) struct Chart {
     /// Its anchor on the page.
     pub(super) id: &'static str,
-    /// What it shows.
+    /// The title.
     pub(super) title: &'static str,
-    /// How to read it.
+    /// A note on how to read it.
     pub(super) note: String,
-    /// What the colours of stacked bars mean: class, word.
+    /// The legend of stacked bars: CSS class and word.
     pub(super) legend: &'static [(&'static str, &'static str)],
     /// From top to bottom.
     pub(super) bars: Vec<Bar>,
 }
 
-/// A bar, of one part or of several.
+/// A bar of one or more parts.
 pub(super) struct Bar {
-    /// What it stands for.
+    /// The label.
     pub(super) label: String,
-    /// Its value in words.
+    /// The value as text.
     pub(super) value: String,
-    /// The values of its parts in words, below it.
+    /// The values of its parts as text, shown below the bar.
     pub(super) detail: Option<String>,
-    /// Class and length of each part, none negative.
+    /// CSS class and length of each part, none negative.
     pub(super) parts: Vec<(&'static str, f64)>,
-    /// The least and the greatest that was measured.
+    /// The least and the greatest measurement.
     pub(super) range: Option<(f64, f64)>,
 }
 
-/// The width of a phone in its own pixels: there text has its natural size, elsewhere it grows with the chart.
+/// The width of a phone in CSS pixels: text has its natural size there, and grows with the chart elsewhere.
 const WIDTH: f64 = 360.0;
 const ROW: f64 = 40.0;
 const DETAIL: f64 = 16.0;
@@ -39,7 +39,7 @@ const TEXT_BASE: f64 = 14.0;
 const BAR_TOP: f64 = 20.0;
 
 impl Chart {
-    /// The chart with its caption, as well-formed XML.
+    /// Returns the chart with its caption, as well-formed XML.
     pub(super) fn to_html(&self) -> String {
         let most = self.bars.iter().map(Bar::reach).fold(0.0, f64::max);
         let scale = if most > 0.0 { (WIDTH - 2.0) / most } else { 0.0 };
@@ -74,7 +74,7 @@ impl Chart {
 }
 
 impl Bar {
-    /// How far it reaches, its whisker included.
+    /// Returns the extent of the bar, including its whisker.
     fn reach(&self) -> f64 {
         let sum: f64 = self.parts.iter().map(|(_, length)| length).sum();
         self.range.map_or(sum, |(_, max)| sum.max(max))
@@ -125,7 +125,7 @@ impl Bar {
     }
 }
 
-/// Text in which nothing is markup.
+/// Escapes markup in a text.
 pub(super) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
@@ -133,7 +133,7 @@ pub(super) fn escaped(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            // Not allowed in XML, and nothing to show.
+            // XML does not allow it, and it has no visible form.
             c if c.is_control() && !c.is_whitespace() => out.push('\u{fffd}'),
             c => out.push(c),
         }

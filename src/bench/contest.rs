@@ -1,4 +1,4 @@
-//! The values of one key against each other, round by round: which is to be recommended, and how sure that is.
+//! Compares the values of one key round by round: chooses the one to recommend, and says how sure that is.
 
 use super::recommendation::{Certainty, Choice};
 use super::rounds::{Figure, ratios, spread};
@@ -6,23 +6,23 @@ use super::statistics::Spread;
 use super::words::time;
 use crate::figures;
 
-/// The rounds that make sure.
+/// The number of rounds that a sure result needs.
 const SURE: usize = 5;
 
-/// A value that was tried.
+/// A measured value.
 #[derive(Debug, Clone)]
 pub(super) struct Tried {
-    /// As TOML writes it.
+    /// The value as TOML writes it.
     pub(super) value: String,
-    /// Seconds of the phase that the key is about, by round.
+    /// Seconds of the phase that the key affects, by round.
     pub(super) seconds: Figure,
-    /// What the program made of it, if that was the same in every run.
+    /// The effective run, if it was the same each time.
     pub(super) run: Option<Run>,
-    /// Whom it keeps out, where methods are compared.
+    /// The lock, where methods are compared.
     pub(super) lock: Option<Lock>,
 }
 
-/// What a setting comes to: settings that come to the same are not to be compared.
+/// The effect of a setting. Settings with the same effect are not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) streams: u64,
@@ -31,17 +31,17 @@ pub(super) struct Run {
     pub(super) method: Option<String>,
 }
 
-/// Who waits while a method applies, and for how long.
+/// The sessions that wait while a method applies, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lock {
     /// `everyone`, `writers`
     pub(super) who: &'static str,
-    /// From the strongest lock's grant to the commit.
+    /// From acquiring the strongest lock to the commit.
     pub(super) seconds: f64,
 }
 
-/// Chooses among the values of one key, the base first: another one only if it was faster than the base in every round, of
-/// which there were enough, and if it does not lock others out for longer.
+/// Chooses among the values of one key, the base first. Another value wins only if it was faster than the base in every one
+/// of enough rounds, and does not lock other sessions out for longer.
 pub(super) fn choose(key: &'static str, tried: &[Tried]) -> Option<Choice> {
     let field = Field::of(tried)?;
     let (winner, held_back) = field.winner();
@@ -67,16 +67,16 @@ pub(super) fn choose(key: &'static str, tried: &[Tried]) -> Option<Choice> {
 /// A value that beat the base in every round, and its time as a multiple of the base's.
 type Faster<'a> = Option<(&'a Tried, Spread)>;
 
-/// The values of a key that differ in what they come to.
+/// The values of a key with distinct effects.
 struct Field<'a> {
     base: &'a Tried,
     others: Vec<&'a Tried>,
-    /// Values that come to the same as the base or as one of the others, with that.
+    /// Values with the same effect as the base or another value, grouped by that value.
     same: Vec<(&'a Tried, Vec<&'a str>)>,
 }
 
 impl<'a> Field<'a> {
-    /// Nothing of values of which the base was not measured.
+    /// Returns `None` if the base was not measured.
     fn of(tried: &'a [Tried]) -> Option<Self> {
         let (base, rest) = tried.split_first().filter(|(base, _)| !base.seconds.is_empty())?;
         let mut groups: Vec<(&Tried, Vec<&str>)> = vec![(base, Vec::new())];
@@ -91,7 +91,7 @@ impl<'a> Field<'a> {
         Some(Self { base, others, same: groups })
     }
 
-    /// Which values were not compared, as a clause.
+    /// Describes the values that were not compared, as a clause.
     fn why_not_compared(&self) -> Option<String> {
         let clauses = self.same.iter().map(|(first, same)| {
             let come = if same.len() == 1 { "comes" } else { "come" };
@@ -101,8 +101,8 @@ impl<'a> Field<'a> {
         (!clauses.is_empty()).then(|| clauses.join("; "))
     }
 
-    /// The fastest of those that beat the base in every round; and the fastest of those that do, but lock others out for
-    /// longer than the base: that is a trade, and not ours to make.
+    /// Returns the fastest value that beat the base in every round, and the fastest of those that did but lock other sessions
+    /// out for longer than the base. The latter is a trade-off for the user to decide.
     fn winner(&self) -> (Faster<'a>, Faster<'a>) {
         let faster = self.others.iter().filter_map(|other| {
             let ratio = ratios(&other.seconds, &self.base.seconds)?;
@@ -115,7 +115,7 @@ impl<'a> Field<'a> {
         (fastest(winners), fastest(trades))
     }
 
-    /// All but the chosen one, with their times as multiples of its.
+    /// Returns all values but the chosen one, with their times as multiples of its time.
     fn rivals(&self, chosen: &'a Tried) -> impl Iterator<Item = (&'a Tried, Option<Spread>)> {
         let all = self.others.iter().copied().chain([self.base]);
         let rivals = all.filter(move |one| !std::ptr::eq(*one, chosen));
@@ -152,7 +152,7 @@ impl<'a> Field<'a> {
         because + &self.locks(winner, Some(self.base))
     }
 
-    /// Nothing if there is nothing to compare it with.
+    /// Returns `None` if there is nothing to compare with.
     fn why_the_base(&self, held_back: Faster<'a>) -> Option<String> {
         let took = self.base.took();
         if let Some((faster, ratio)) = held_back {
@@ -172,7 +172,7 @@ impl<'a> Field<'a> {
         Some(because + &self.locks(self.base, Some(next)))
     }
 
-    /// Whom the chosen one keeps out, and whom the one that it is compared with, and that which does so the least.
+    /// Describes the locks of the chosen value, of the one that it is compared with, and of the one with the shortest lock.
     fn locks(&self, chosen: &'a Tried, compared: Option<&'a Tried>) -> String {
         let Some(own) = chosen.lock else { return String::new() };
         let mut text = format!("; it locks out {}", own.words());
@@ -194,7 +194,7 @@ impl Tried {
         self.lock.zip(other.lock).is_some_and(|(own, others)| own.seconds > others.seconds)
     }
 
-    /// Its median.
+    /// Returns the median as text.
     fn took(&self) -> String {
         spread(&self.seconds).map_or_else(String::new, |spread| time(spread.median))
     }
@@ -217,7 +217,7 @@ fn multiple(ratio: Spread) -> String {
     if min == max { format!("{min} times") } else { format!("{min} to {max} times") }
 }
 
-/// Of two that did not win every round.
+/// Explains a comparison in which neither value won every round.
 fn no_difference(ratio: Spread) -> &'static str {
     if ratio.is_enough() {
         "the ranges overlap, so there is no clear difference"
@@ -230,7 +230,7 @@ fn no_difference(ratio: Spread) -> &'static str {
 mod tests {
     use super::*;
 
-    /// A value that took these seconds in the first rounds, as no other value runs.
+    /// A value with these times in the first rounds, and with an effect of its own.
     fn tried(value: &str, seconds: &[f64]) -> Tried {
         let seconds = seconds.iter().copied().enumerate().collect();
         Tried { value: value.to_owned(), seconds, run: None, lock: None }
@@ -268,7 +268,7 @@ mod tests {
     fn a_value_is_sure_only_if_it_beat_every_other_in_every_round() {
         let values = [tried("1", &BASE), tried("4", &AS_FAST), tried("8", &FAST)];
         says(&values, "8", Certainty::Likely, "; 4 took 0.94 to 1.06 times that: the ranges overlap");
-        // One that was not measured in every round may be better.
+        // A value that was not measured in every round may be better.
         let values = [tried("1", &BASE), tried("4", &SLOW[..3]), tried("8", &FAST)];
         says(&values, "8", Certainty::Likely, "20 % less");
     }

@@ -1,4 +1,4 @@
-//! A directory for files of ours: nobody else may look into it, and it goes with us, whatever ends us.
+//! A private directory for temporary files. It is removed even if the process is killed.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Phase, Result};
 use crate::pg::cluster::Reaper;
 
-/// Removed when it is dropped, and after this process if that is killed.
+/// A directory that is removed when it is dropped, and after this process if that is killed.
 pub(super) struct Directory {
     path: PathBuf,
     _reaper: Reaper,
 }
 
 impl Directory {
-    /// Makes one among the temporary files: the user's rows may lie in it.
+    /// Creates one among the temporary files. It may hold the user's rows, so it is private.
     ///
     /// # Errors
     /// `Kind::Io`
@@ -30,7 +30,7 @@ impl Directory {
         make().map_err(|e| Error::io(Phase::Stage, "cannot create a temporary directory", &e))
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,4 +1,5 @@
-//! Where is measured: two servers, a schema of our own on each, a directory; all of it gone afterwards.
+//! The environment of the measurements: two servers, private schemas on each, and a directory. All of it is removed
+//! afterwards.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,79 +20,79 @@ use crate::pg::pooler;
 use crate::pg::session::{self, Session, SessionSettings, Side};
 use crate::run::RunId;
 
-/// Which servers.
+/// The servers to measure on.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// Two of our own on this machine.
+    /// Two throw-away servers on this machine.
     ThrowAway,
-    /// The user's.
+    /// The user's servers.
     Given {
-        /// Where rows come from.
+        /// The source's URL.
         source: Secret,
-        /// Where rows go to.
+        /// The target's URL.
         target: Secret,
     },
 }
 
-/// What all our schemas begin with; the id of the bench follows.
+/// The prefix of all schemas of bench; the id of the bench follows.
 const SCHEMA_PREFIX: &str = "bulkload_bench_";
 
-/// Advisory locks of benches have this as their first number, "benc" in ASCII.
+/// The first key of the advisory locks of bench, "benc" in ASCII.
 const LOCK_CLASS: i32 = 0x6265_6e63;
 
-/// How long anybody may queue behind us when a schema is dropped, the pause until that is tried again, and for how long it
-/// is: who looks at one of our tables may do so for hours, and who has stopped us waits.
+/// How long other sessions may queue behind us when a schema is dropped, the pause between attempts, and how long to retry: a
+/// session may read one of our tables for hours, and the user who stopped the bench is waiting.
 const DROP_BUDGET: Duration = Duration::from_millis(500);
 const DROP_PAUSE: Duration = Duration::from_millis(200);
 const DROP_WITHIN: Duration = Duration::from_secs(10);
 
-/// Both ends, and what is ours on them.
+/// Both ends, and everything that bench creates on them.
 pub(super) struct Ground {
-    /// Where rows come from.
+    /// The source.
     pub(super) source: End,
-    /// Where rows go to.
+    /// The target.
     pub(super) target: End,
-    /// Ours, on the target, and on the source where the rows are made up.
+    /// Our schema on the target, and on the source if rows are generated there.
     pub(super) schema: Ident,
-    /// Ours, on the target: for staging and state of the runs.
+    /// Our schema on the target for the staging and state of the runs.
     pub(super) staging_schema: Ident,
-    /// Ours, for files; on the throw-away source's disk, or a temporary one.
+    /// Our directory for files, on the throw-away source's disk or among the temporary files.
     pub(super) directory: PathBuf,
     /// Whether the servers are throw-away ones.
     pub(super) is_throw_away: bool,
-    /// Last: sessions end before their servers, and files go with these.
+    /// Declared last: sessions end before their servers, and files are removed with these.
     home: Home,
 }
 
-/// What the ground lies on, and goes with.
+/// The resources that keep the environment alive.
 #[expect(dead_code, reason = "held so that they are dropped")]
 enum Home {
-    /// To be dropped on a thread that may wait.
+    /// They must be dropped on a thread that may block.
     Servers(Box<[Cluster; 2]>),
     Directory(Directory),
 }
 
-/// One end: a session of ours, and how others connect.
+/// One end: our session, and the ways for others to connect.
 pub(super) struct End {
-    /// Which one.
+    /// The side.
     pub(super) side: Side,
-    /// For the loader.
+    /// The URL for the loader.
     pub(super) url: Secret,
-    /// For psql.
+    /// The connection string for psql.
     pub(super) libpq: ForLibpq,
-    /// Keeps the advisory lock that says that this bench lives.
+    /// The session that holds the advisory lock showing that this bench is alive.
     pub(super) session: Session,
-    /// The server's processes, where they are on this machine.
+    /// The server's processes, if they run on this machine.
     pub(super) server: Option<procfs::Server>,
     info: ConnInfo,
     application: String,
 }
 
 impl Ground {
-    /// Connects to both ends; makes the schemas, the source's only if it `fills_source`.
+    /// Connects to both ends and creates the schemas, the source's only if it `fills_source`.
     ///
     /// # Errors
-    /// No servers, no connection, one database for both, no right to create a schema.
+    /// Servers that cannot start, a failed connection, the same database on both ends, no privilege to create a schema.
     pub(super) async fn open(
         place: &Place,
         fills_source: bool,
@@ -104,7 +105,7 @@ impl Ground {
         }
     }
 
-    /// Makes nothing that stays if it is given up.
+    /// Leaves nothing behind if it is cancelled.
     async fn connect(place: &Place) -> Result<Self> {
         let id = RunId::now();
         let (urls, home, directory) = match place {
@@ -120,7 +121,7 @@ impl Ground {
             End::open(Side::Source, source, id.as_str()),
             End::open(Side::Target, target, id.as_str())
         )?;
-        // Whatever names and addresses say, only the very same database shares its advisory locks.
+        // Whatever the names and addresses, two connections share advisory locks only in the same database.
         if !(target.claim(&id).await? && source.claim(&id).await?) {
             return Err(Error::new(Phase::Connect, Kind::Refused, "source and target are the same database")
                 .hint("Check the two URLs: bench measures the load from one database into another."));
@@ -148,7 +149,7 @@ impl Ground {
         Ok(())
     }
 
-    /// The servers' state between two measurements is the same for each: nothing waits to be written.
+    /// Brings the servers into the same state before each measurement: no pending writes.
     pub(super) async fn settle(&self, stop: &CancellationToken) -> Result<()> {
         if self.is_throw_away {
             self.source.run("checkpoint", stop).await?;
@@ -157,7 +158,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Removes everything that is ours, whatever became of the work; tells what could not be removed.
+    /// Removes everything that bench created, whatever the outcome of the work. Returns errors for what could not be removed.
     pub(super) async fn close(self) -> Vec<Error> {
         let left = if self.is_throw_away {
             Vec::new()
@@ -182,7 +183,7 @@ impl Ground {
         })
     }
 
-    /// A file of ours.
+    /// Returns the path of one of our files.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -204,25 +205,25 @@ impl End {
         Ok(Self { side, url, libpq, session, server, info, application })
     }
 
-    /// Takes the advisory lock that says that the bench with this id lives; `false` if the other end has it.
+    /// Takes the advisory lock showing that the bench with this id is alive; `false` if the other end holds it.
     async fn claim(&self, id: &RunId) -> Result<bool> {
         let sql = format!("select pg_try_advisory_lock({LOCK_CLASS}, hashtext({}))", literal(id.as_str()));
         let row = self.session.client.query_one(&sql, &[]).await.map_err(|e| self.failed(&e))?;
         Ok(row.get(0))
     }
 
-    /// Another session, for the user's SQL: it keeps the role's search_path.
+    /// Opens another session for the user's SQL, with the role's search_path.
     pub(super) async fn users_session(&self) -> Result<Session> {
         let settings = SessionSettings::new(self.side, &self.application).for_users_sql();
         session::connect(&self.info, &settings).await
     }
 
-    /// Runs statements; cancels them when all is to stop.
+    /// Runs statements, and cancels them when the bench is stopped.
     pub(super) async fn run(&self, sql: &str, stop: &CancellationToken) -> Result<()> {
         self.unless_stopped(stop, self.session.client.batch_execute(sql)).await
     }
 
-    /// The first value of every row, as text; cancelled as [`End::run`].
+    /// Returns the first value of every row as text; cancelled as in [`End::run`].
     pub(super) async fn values(&self, sql: &str, stop: &CancellationToken) -> Result<Vec<String>> {
         let messages = self.unless_stopped(stop, self.session.client.simple_query(sql)).await?;
         let values = messages.iter().filter_map(|message| match message {
@@ -232,7 +233,7 @@ impl End {
         Ok(values.collect())
     }
 
-    /// A number that the server tells; 0 if it tells none.
+    /// Returns a number from the server; 0 if there is none.
     pub(super) async fn number(&self, sql: &str, stop: &CancellationToken) -> Result<u64> {
         let values = self.values(sql, stop).await?;
         Ok(values.first().and_then(|value| value.parse().ok()).unwrap_or(0))
@@ -252,12 +253,12 @@ impl End {
         }
     }
 
-    /// An error of this end's server.
+    /// Converts an error of this end's server.
     pub(super) fn failed(&self, error: &tokio_postgres::Error) -> Error {
         Error::pg(Phase::Stage, format!("the {}", self.side.name()), error)
     }
 
-    /// Removes the schemas of benches that were killed: nobody holds their lock.
+    /// Removes the schemas of killed benches, whose lock is free.
     async fn remove_dead(&self) -> Result<()> {
         let sql = format!(
             "select nspname::text from pg_namespace
@@ -274,7 +275,7 @@ impl End {
         Ok(())
     }
 
-    /// Through a session of its own: the other one may be busy with what was cancelled, or gone.
+    /// Uses a separate session: the other one may be busy with a cancelled statement, or lost.
     async fn drop_schemas(&self, schemas: &[&Ident]) -> Result<()> {
         self.session.cancel().await;
         let mut settings = SessionSettings::new(self.side, &self.application);
@@ -284,7 +285,7 @@ impl End {
             "drop schema if exists {} cascade",
             schemas.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
-        // In the source nothing is ours where it is only read, and then it may be read-only altogether.
+        // The source holds nothing of ours if it is only read, and may then be read-only.
         let names: Vec<String> = schemas.iter().map(|schema| literal(schema.as_str())).collect();
         let ours = format!("select count(*) from pg_namespace where nspname in ({})", names.join(", "));
         let failed = |e| Error::pg(Phase::Clean, format!("the {}", self.side.name()), &e);
@@ -298,7 +299,7 @@ impl End {
             if Instant::now() >= gives_up {
                 return Err(failed(error));
             }
-            // A backend of ours that was cancelled, or whose program was killed, may take a moment to let go.
+            // A backend of ours that was cancelled, or whose program was killed, may need a moment to release its locks.
             if is_told || error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
                 tracing::debug!(phase = %Phase::Clean, "{}", failed(error));
             } else {
@@ -316,7 +317,8 @@ impl End {
     }
 }
 
-/// Two servers as a live one is set, but for what would disturb a measurement: no autovacuum, few checkpoints.
+/// Starts two servers configured like live ones, except for settings that would disturb a measurement: no autovacuum, few
+/// checkpoints.
 async fn throw_away() -> Result<([Secret; 2], Home, PathBuf)> {
     tracing::info!(phase = %Phase::Connect, "starting two throw-away PostgreSQL servers");
     let options = || {
@@ -348,7 +350,7 @@ async fn throw_away() -> Result<([Secret; 2], Home, PathBuf)> {
     Ok((urls, home, directory))
 }
 
-/// Bytes that can still be written beside `path`.
+/// Returns the free bytes on the disk of `path`.
 pub(super) fn free_space(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

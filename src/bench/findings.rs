@@ -1,4 +1,4 @@
-//! What a bench found out: the figures of every setting and every yardstick, in the shape of the JSON.
+//! The findings of a bench: the figures of every setting and every plain copy, in the shape of the JSON.
 
 use std::time::SystemTime;
 
@@ -9,41 +9,41 @@ use super::recommendation::Recommendation;
 use super::settings::Axis;
 use super::statistics::Spread;
 
-/// All of it. The fields are the JSON's keys; seconds, bytes; a figure that could not be had is `null`.
+/// All findings. The fields are the JSON's keys. Units are seconds and bytes; an unavailable figure is `null`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Findings {
-    /// Of this program.
+    /// The version of this program.
     pub version: &'static str,
-    /// When it began, RFC 3339.
+    /// The start time, RFC 3339.
     #[serde(serialize_with = "rfc_3339")]
     pub started_at: SystemTime,
-    /// How long it took.
+    /// The duration.
     pub duration_s: f64,
-    /// How long it might have taken.
+    /// The time limit.
     pub time_limit_s: f64,
-    /// Where it ran.
+    /// The machine and the servers.
     pub machine: Machine,
-    /// What was loaded.
+    /// The rows that were loaded.
     pub scenario: Facts,
     /// The plain copies.
     pub plain: Vec<PlainFigures>,
     /// `(source CPU of COPY TO + target CPU of COPY FROM) / cores`: no loader can be faster on this machine.
     pub floor_s: Option<Spread>,
-    /// The share of the cores' time that something else took, while settings were measured.
+    /// The share of the cores' time that other processes took while settings were measured.
     pub others_share: Option<Spread>,
     /// The settings, the base first.
     pub settings: Vec<SettingFigures>,
-    /// The recommended values together, where several lists have one that is not the base's.
+    /// The recommended values combined, if more than one differs from the base.
     pub together: Option<Together>,
-    /// What was not measured, or not as often as it should have been, and why.
+    /// Missing measurements, or too few rounds, with the reason.
     pub left_out: Vec<LeftOut>,
-    /// What limits the best setting.
+    /// The limit of the best setting.
     pub limit: Limit,
-    /// What to write into the config.
+    /// The recommendation for the config.
     pub recommendation: Recommendation,
 }
 
-/// Where it ran.
+/// The machine and the servers.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
     /// Cores that this program may use.
@@ -62,24 +62,24 @@ pub struct Machine {
     pub servers_cpu_is_known: bool,
 }
 
-/// What was loaded.
+/// The rows that were loaded.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// The table's name, or the shape of one that was made up.
+    /// The table's name, or the shape of a generated one.
     pub table: String,
-    /// Whether it was made up.
+    /// Whether the rows were generated.
     pub made_up: bool,
     /// Whether rules were applied: those of `--rules`, or the config's own.
     pub rules: bool,
     /// Rows that the source sent.
     pub rows: u64,
-    /// Bytes of these rows in COPY's binary format; in that of the base where it is not known.
+    /// Bytes of these rows in COPY's binary format, or in the base's format if that is not known.
     pub bytes: u64,
     /// Bytes of the table in the source.
     pub table_bytes: u64,
 }
 
-/// Figures that plain copies and settings have in common.
+/// Figures that plain copies and settings share.
 #[derive(Debug, Clone, Serialize)]
 pub struct Effort {
     /// Rows in staging per second.
@@ -88,21 +88,21 @@ pub struct Effort {
     pub mb_per_s: Option<f64>,
     /// CPU time of the client.
     pub client_cpu_s: Option<Spread>,
-    /// The same for each gigabyte (10^9) from the source; of less than a megabyte it says nothing.
+    /// The same per gigabyte (10^9) from the source; `null` below one megabyte.
     pub client_cpu_s_per_gb: Option<f64>,
-    /// The same as a multiple of that of the two psql processes of one pipe.
+    /// The same as a multiple of the two psql processes of one pipe.
     pub client_cpu_ratio_to_pipe: Option<Spread>,
     /// CPU time of the source's server.
     pub source_cpu_s: Option<Spread>,
     /// CPU time of the target's server.
     pub target_cpu_s: Option<Spread>,
-    /// The most memory that the client held.
+    /// The peak memory of the client.
     pub peak_memory_bytes: Option<u64>,
-    /// Time to staging as a multiple of that of one pipe, measured round by round.
+    /// Time to staging as a multiple of one pipe, measured round by round.
     pub ratio_to_pipe: Option<Spread>,
-    /// The same, of several pipes at once.
+    /// The same for several pipes at once.
     pub ratio_to_pipes: Option<Spread>,
-    /// The same, of the floor.
+    /// The same for the floor.
     pub ratio_to_floor: Option<Spread>,
 }
 
@@ -111,17 +111,17 @@ pub struct Effort {
 pub struct PlainFigures {
     /// `pipe`, `read` (COPY TO alone) or `write` (COPY FROM alone).
     pub what: &'static str,
-    /// For people.
+    /// The label shown to the user.
     pub label: String,
-    /// Pipes at once.
+    /// Concurrent pipes.
     pub streams: usize,
-    /// On the clock.
+    /// Elapsed time.
     pub seconds: Spread,
-    /// An index on the key afterwards; of the single pipe.
+    /// The time for an index on the key afterwards; single pipe only.
     pub index_s: Option<Spread>,
-    /// Both together.
+    /// Copy and index together.
     pub with_index_s: Option<Spread>,
-    /// What it took.
+    /// Its cost.
     #[serde(flatten)]
     pub effort: Effort,
 }
@@ -129,7 +129,7 @@ pub struct PlainFigures {
 /// A setting.
 #[derive(Debug, Clone, Serialize)]
 pub struct SettingFigures {
-    /// What tells it from the base, for people.
+    /// The label shown to the user: the difference from the base.
     pub label: String,
     /// The list that it belongs to: `base`, `jobs`, `chunk`, `format`, `apply`, `combined`.
     pub list: &'static str,
@@ -141,83 +141,83 @@ pub struct SettingFigures {
     pub format: &'static str,
     /// `apply`
     pub apply: &'static str,
-    /// How it was applied.
+    /// The effective apply method.
     pub method: String,
-    /// How rows travelled.
+    /// The effective wire format.
     pub wire_format: String,
-    /// Streams that worked on it.
+    /// The streams that had work.
     pub streams: u64,
-    /// Parts that it was extracted in.
+    /// The chunks of the extraction.
     pub chunks: u64,
     /// From the first COPY to the last row in staging. `direct` has none: it loads while it applies.
     pub load_s: Option<Spread>,
-    /// Building indexes.
+    /// The index builds.
     pub index_s: Spread,
     /// The applying transaction.
     pub apply_s: Spread,
-    /// From the strongest lock's grant to the commit.
+    /// From acquiring the strongest lock to the commit.
     pub lock_s: Spread,
     /// From the start of the program to its end.
     pub whole_s: Spread,
     /// `whole_s` as a multiple of one pipe with an index on the key afterwards, measured round by round.
     pub whole_ratio: Option<Spread>,
-    /// What it took.
+    /// Its cost.
     #[serde(flatten)]
     pub effort: Effort,
 }
 
-/// The recommended values together and the base, in the same further rounds.
+/// The recommended values combined, and the base in the same further rounds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Together {
-    /// What tells them from the base, for people.
+    /// The label shown to the user: the difference from the base.
     pub label: String,
-    /// To the last row in staging.
+    /// The time to the last row in staging.
     pub seconds: Spread,
     /// The base's.
     pub base_s: Spread,
-    /// Both, measured round by round.
+    /// The ratio, measured round by round.
     pub ratio_to_base: Spread,
 }
 
-/// What was not measured as it should have been.
+/// An incomplete or missing measurement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// What.
+    /// The item.
     pub what: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// Above this share the work of others decides what is measured.
+/// Above this share other processes dominate the measurement.
 const DISTURBED: f64 = 0.2;
 
 impl Findings {
-    /// Whether something else kept the machine busy meanwhile; then no figure is to be trusted.
+    /// Returns whether other processes kept the machine busy; then no figure is reliable.
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
         self.others_share.is_some_and(|share| share.median > DISTURBED)
     }
 
-    /// The figures of the setting that all others are told from.
+    /// Returns the figures of the base.
     #[must_use]
     pub fn base(&self) -> Option<&SettingFigures> {
         self.settings.iter().find(|setting| setting.list == Axis::Base.name())
     }
 
-    /// A plain copy, by what it is and how many streams it had.
+    /// Returns a plain copy by its kind and number of streams.
     #[must_use]
     pub fn plain(&self, what: &str, is_single: bool) -> Option<&PlainFigures> {
         self.plain.iter().find(|plain| plain.what == what && (plain.streams == 1) == is_single)
     }
 
-    /// Whether something has figures in spite of what was left out of it, by its label.
+    /// Returns whether an item has figures despite missing rounds, by its label.
     #[must_use]
     pub fn has_measured(&self, label: &str) -> bool {
         self.settings.iter().any(|setting| setting.label == label)
             || self.plain.iter().any(|plain| plain.label == label)
     }
 
-    /// The settings of a list, the base among them where it belongs, in the order of `by`.
+    /// Returns the settings of a list, including the base where it belongs, in the order of `by`.
     #[must_use]
     pub fn along<K: Ord>(&self, list: &str, by: impl Fn(&SettingFigures) -> K) -> Vec<&SettingFigures> {
         let belongs = |setting: &&SettingFigures| setting.list == list || setting.list == Axis::Base.name();
@@ -228,7 +228,7 @@ impl Findings {
 }
 
 impl Axis {
-    /// The word in the JSON.
+    /// Returns the word in the JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

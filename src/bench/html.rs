@@ -1,5 +1,5 @@
-//! The findings as one page that needs nothing else: no script, no font, no other file; readable on a phone, in light and
-//! in dark. It is well-formed XML too, so that any parser can check it.
+//! The findings as one self-contained page, without scripts, fonts or other files. It is readable on a phone, in light and in
+//! dark mode, and is well-formed XML, so any parser can check it.
 
 use super::chart::{Bar, Chart, escaped};
 use super::findings::{Findings, PlainFigures, SettingFigures};
@@ -8,7 +8,7 @@ use super::words::{self, Grid};
 use crate::figures;
 
 impl Findings {
-    /// The page.
+    /// Returns the page.
     #[must_use]
     pub fn to_html(&self) -> String {
         let charts: String = self.charts().iter().map(Chart::to_html).collect();
@@ -44,7 +44,7 @@ impl Findings {
         )
     }
 
-    /// Those that have something to show.
+    /// Returns the charts that have bars.
     fn charts(&self) -> Vec<Chart> {
         let mut charts = vec![self.by_streams(), self.by_chunk(), self.by_phase(), self.by_method()];
         charts.retain(|chart| !chart.bars.is_empty());
@@ -163,7 +163,7 @@ fn paragraphs(lines: impl Iterator<Item = String>) -> String {
     lines.map(|line| format!("<p>{}</p>", escaped(&line))).collect()
 }
 
-/// The least and the greatest speed that belong to a range of times.
+/// Returns the lowest and highest speed for a range of times.
 fn range(rows: f64, time: super::Spread) -> Option<(f64, f64)> {
     Some((super::statistics::ratio(rows, time.max)?, super::statistics::ratio(rows, time.min)?))
 }

@@ -1,10 +1,10 @@
-//! What keeps a load from being faster, and how that is known.
+//! Determines what limits a load, and from which figures.
 
 use serde::Serialize;
 
 use super::words::time;
 
-/// What is in the way.
+/// The limiting component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
@@ -14,16 +14,16 @@ pub enum What {
     Target,
     /// This program.
     Client,
-    /// The way to a server.
+    /// The link to a server.
     Network,
     /// A disk of this machine.
     Disk,
-    /// The figures do not tell.
+    /// The figures are inconclusive.
     Unknown,
 }
 
 impl What {
-    /// The word in JSON and in sentences.
+    /// Returns the word in JSON and in sentences.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,30 +37,30 @@ impl What {
     }
 }
 
-/// What limits, and how it is known.
+/// The limit and its evidence.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limit {
-    /// What is in the way.
+    /// The limiting component.
     pub what: What,
     /// A sentence with the figures that show it.
     pub because: String,
 }
 
 impl Limit {
-    /// It cannot be told, and why.
+    /// Returns an unknown limit with the reason.
     pub(super) fn unknown(because: impl Into<String>) -> Self {
         Self { what: What::Unknown, because: because.into() }
     }
 }
 
-/// The figures of one load that tell. Seconds; bytes per second.
+/// The figures of one load. Units are seconds and bytes per second.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clues {
-    /// On the clock, until the last row was in staging.
+    /// Elapsed time until the last row is in staging.
     pub(super) load: f64,
-    /// How many streams worked on it.
+    /// The number of streams that had work.
     pub(super) streams: f64,
-    /// Of this machine.
+    /// The cores of this machine.
     pub(super) cores: f64,
     /// CPU time of the client.
     pub(super) client: Option<f64>,
@@ -68,39 +68,39 @@ pub(super) struct Clues {
     pub(super) source: Option<f64>,
     /// CPU time of the target's server for the load, if it runs on this machine.
     pub(super) target: Option<f64>,
-    /// The share of the run's time that this machine's cores waited for a disk, where the servers run on it.
+    /// The share of the run in which this machine's cores waited for a disk, if the servers run on it.
     pub(super) disk_share: Option<f64>,
-    /// The share of the cores' time that something else took, if it is too much.
+    /// The share of the cores' time that other processes took, if it is too large.
     pub(super) disturbed: Option<f64>,
-    /// COPY TO alone, on the clock, with one stream.
+    /// Elapsed time of COPY TO alone, with one stream.
     pub(super) read: Option<f64>,
-    /// COPY FROM alone, on the clock, with one stream.
+    /// Elapsed time of COPY FROM alone, with one stream.
     pub(super) write: Option<f64>,
-    /// What arrived, per second.
+    /// The rate at which rows arrived.
     pub(super) rate: f64,
-    /// What the way from the source was seen to carry.
+    /// The measured capacity of the link from the source.
     pub(super) source_link: Option<f64>,
-    /// What the way to the target was seen to carry.
+    /// The measured capacity of the link to the target.
     pub(super) target_link: Option<f64>,
 }
 
-/// Above this share something counts as busy all the time: the rest is start and end.
+/// Above this share a component counts as busy all the time; the rest is startup and exit.
 const BUSY: f64 = 0.8;
 
-/// A machine that waits for a disk for more than this share of its time is held up by it.
+/// Above this share of disk waits, the disk is the limit.
 const DISK_BUSY: f64 = 0.2;
 
-/// A way that is used to this share of what it was seen to carry is full.
+/// Above this share of its measured capacity, a link is full.
 const LINK_FULL: f64 = 0.7;
 
-/// Shorter loads, in seconds, are not judged: CPU time is counted in steps of 10 ms, and that of starting, connecting and
-/// planning is in it.
+/// Loads shorter than this many seconds are not judged: CPU time is counted in steps of 10 ms, and includes starting,
+/// connecting and planning.
 const LOAD_MIN: f64 = 1.0;
 
-/// A load that takes this many times as long as the slower of its halves waits for something else.
+/// A load that takes this many times as long as the slower half waits for something else.
 const NEITHER_HALF: f64 = 1.5;
 
-/// Judges by what is known: CPU times on this machine, else the ways to the servers and the two halves alone.
+/// Judges by the available figures: CPU times on this machine, else the links to the servers, else the two halves alone.
 pub(super) fn judge(clues: &Clues) -> Limit {
     in_vain(clues)
         .or_else(|| by_disk(clues))
@@ -116,7 +116,7 @@ pub(super) fn judge(clues: &Clues) -> Limit {
         })
 }
 
-/// Where no figure tells.
+/// Handles loads whose figures are inconclusive.
 fn in_vain(clues: &Clues) -> Option<Limit> {
     if let Some(share) = clues.disturbed {
         let because = format!(
@@ -144,7 +144,7 @@ fn by_disk(clues: &Clues) -> Option<Limit> {
     Some(Limit { what: What::Disk, because })
 }
 
-/// Where all three work on this machine.
+/// Judges if client and both servers run on this machine.
 fn by_cpu(clues: &Clues) -> Option<Limit> {
     let (source, target, client) = (clues.source?, clues.target?, clues.client?);
     let parts = [(What::Target, target), (What::Source, source), (What::Client, client)];
@@ -188,7 +188,7 @@ fn by_cpu(clues: &Clues) -> Option<Limit> {
     Some(Limit { what, because })
 }
 
-/// Where the servers work elsewhere, or are one.
+/// Judges if the servers run elsewhere, or are one server.
 fn by_client(clues: &Clues) -> Option<Limit> {
     let client = clues.client?;
     let busy = client / (clues.cores * clues.load);

@@ -1,4 +1,4 @@
-//! How much the way to a server carries, if the server has next to nothing to do for it.
+//! Measures the capacity of the link to a server, with almost no work for the server.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use super::environment::{End, Ground};
 use crate::error::{Phase, Result};
 use crate::pg::name::TableName;
 
-/// Enough to fill what lies between, and not to be seen in the time limit.
+/// Enough to fill the link, and negligible within the time limit.
 const BYTES: usize = 64 << 20;
 const TIME_MAX: Duration = Duration::from_secs(3);
 
-/// A way over which it has not been done by then is stuck: nothing is known of it.
+/// A link that takes longer is stuck, and its capacity unknown.
 const STUCK_AFTER: Duration = Duration::from_secs(20);
 
-/// A row is as wide as fits a message that servers send at once.
+/// A row as wide as fits into one message that servers send at once.
 const ROW_BYTES: usize = 8000;
 
-/// Bytes per second from the source, and to the target, as far as they can be had.
+/// Returns the bytes per second from the source and to the target, where available.
 ///
 /// # Errors
 /// `Kind::Cancelled`
@@ -31,12 +31,12 @@ pub(super) async fn speeds(ground: &Ground, stop: &CancellationToken) -> Result<
     unless_stopped(stop, Phase::Load, both).await
 }
 
-/// A speed, unless a server refuses or the way is stuck.
+/// Returns a speed unless the server refuses or the link is stuck.
 async fn had(speed: impl Future<Output = Result<Option<f64>>>) -> Option<f64> {
     timeout(STUCK_AFTER, speed).await.ok()?.ok()?
 }
 
-/// Rows of one letter.
+/// Reads rows of one letter.
 async fn from(end: &End) -> Result<Option<f64>> {
     let session = end.users_session().await?;
     let rows = BYTES / ROW_BYTES;
@@ -54,7 +54,7 @@ async fn from(end: &End) -> Result<Option<f64>> {
     Ok(rate(bytes, began))
 }
 
-/// The same rows, which the target reads and throws away.
+/// Writes the same rows, which the target reads and discards.
 async fn to(ground: &Ground) -> Result<Option<f64>> {
     let end = &ground.target;
     let session = end.users_session().await?;

@@ -1,4 +1,4 @@
-//! One run of the program with one setting, as a process of its own: what it used is then the loading's alone.
+//! Runs the program once with one setting, as a separate process, so that its resource use is that of the load alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,28 +16,28 @@ use crate::config::{ApplyMethod, Config, SOURCE_URL_VARIABLE, TARGET_URL_VARIABL
 use crate::error::{Error, Kind, Phase, Result};
 use crate::run::{self, Options};
 
-/// What one run took.
+/// The cost of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    /// From the process's start to its end.
+    /// From start to end of the process.
     pub(super) whole: Duration,
-    /// Of its client, if that can be read.
+    /// CPU time of the client, if available.
     pub(super) client_cpu: Option<Duration>,
-    /// Of the source's server.
+    /// CPU time of the source's server.
     pub(super) source_cpu: Option<Duration>,
-    /// Of the target's server.
+    /// CPU time of the target's server.
     pub(super) target_cpu: Option<Duration>,
-    /// The most memory that it held, in bytes.
+    /// Peak memory in bytes.
     pub(super) peak_memory: Option<u64>,
-    /// The share of the cores' time in which they waited for a disk.
+    /// The share of the cores' time spent waiting for a disk.
     pub(super) disk_share: Option<f64>,
-    /// The share that neither this run nor the servers used, but something else.
+    /// The share of the cores' time used by neither this run nor the servers.
     pub(super) others_share: Option<f64>,
-    /// What it reports of the table.
+    /// The table's figures in the report.
     pub(super) table: TableFigures,
 }
 
-/// What the report says of the one table.
+/// The report's figures of the table.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct TableFigures {
     pub(super) apply: Option<String>,
@@ -57,7 +57,7 @@ struct ReportFigures {
     tables: Vec<TableFigures>,
 }
 
-/// What the report says of a table that failed.
+/// The report's fields of a failed table.
 #[derive(Deserialize)]
 struct ReportErrors {
     tables: Vec<TableError>,
@@ -68,19 +68,19 @@ struct TableError {
     error: Option<String>,
 }
 
-/// How runs are started.
+/// Starts runs.
 pub(super) struct Loader<'a> {
-    /// This program's own file.
+    /// The path of this program.
     pub(super) program: PathBuf,
     pub(super) ground: &'a Ground,
     pub(super) scenario: &'a Scenario,
 }
 
 impl Loader<'_> {
-    /// Whether a run with this setting is possible, and what `auto` would be.
+    /// Plans a run with this setting, and returns the method that `auto` stands for.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason it is not possible.
     pub(super) async fn plan(&self, setting: &Setting, stop: &CancellationToken) -> Result<ApplyMethod> {
         let text = self.scenario.config(self.ground, setting)?;
         let environment = |name: &str| match name {
@@ -99,8 +99,8 @@ impl Loader<'_> {
         }
     }
 
-    /// An error of a run, of a config that nobody has seen, with the table as the user knows it, and without a file of
-    /// rejects that will be gone.
+    /// Rewrites an error of a run: names the table as the user does, without the temporary config and rejects file, which
+    /// will be gone.
     fn told(&self, setting: &Setting, error: Error) -> Error {
         let table = self.scenario.live(self.ground, setting.apply).plain();
         let file = format!("; see {}", self.ground.file(REJECTS).display());
@@ -109,15 +109,15 @@ impl Loader<'_> {
         error.instead(message).nowhere()
     }
 
-    /// Runs it once.
+    /// Runs the load once.
     ///
     /// # Errors
-    /// What the run says when it fails.
+    /// The error that the run reports.
     pub(super) async fn run(&self, setting: &Setting, stop: &CancellationToken) -> Result<Load> {
         let ground = self.ground;
         let (config, report) = (ground.file("run.toml"), ground.file("report.json"));
         write(&config, &self.scenario.config(ground, setting)?)?;
-        // One of the last run would be taken for this one's, if this one does not come so far.
+        // A leftover report would be taken for this run's report if this run ends early.
         let _ = std::fs::remove_file(&report);
         let mut command = Command::new(&self.program);
         command.args(["sync", "--quiet", "--no-progress", "-c"]).arg(&config).arg("--report").arg(&report);
@@ -134,7 +134,7 @@ impl Loader<'_> {
             .map_err(|e| Error::io(Phase::Record, format!("cannot read {}", report.display()), &e))?;
         let figures: ReportFigures = serde_json::from_str(&text).map_err(|error| internal(&error))?;
         let table = figures.tables.into_iter().next().ok_or_else(|| internal(&"it lacks the table"))?;
-        // What was rejected is of no interest, and would add up.
+        // Rejects are not needed, and would accumulate.
         let _ = std::fs::remove_dir_all(ground.file(REJECTS));
         Ok(Load {
             whole: used.wall,
@@ -152,7 +152,7 @@ impl Loader<'_> {
     }
 }
 
-/// What both servers have used so far.
+/// The CPU time that both servers have used so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Servers {
     source: Option<Duration>,
@@ -160,7 +160,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Nothing is known where both ends are one server: it does not say for whom it worked.
+    /// Reads the current values. Nothing is known if both ends are one server, because its work cannot be split.
     pub(super) fn now(ground: &Ground) -> Self {
         let (source, target) = (ground.source.server, ground.target.server);
         if source == target {
@@ -170,14 +170,14 @@ impl Servers {
         Self { source: cpu(source), target: cpu(target) }
     }
 
-    /// What they have used since then.
+    /// Returns the CPU time used since `then`.
     pub(super) fn since(&self, then: &Self) -> (Option<Duration>, Option<Duration>) {
         let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
         (since(self.source, then.source), since(self.target, then.target))
     }
 }
 
-/// What the report says of the failure instead of what the program wrote, if it came to a report.
+/// Replaces the program's output with the report's error, if there is a report.
 fn with_reason(error: Error, report: &Path) -> Error {
     if error.kind() == Kind::Cancelled {
         return error;
@@ -190,7 +190,7 @@ fn with_reason(error: Error, report: &Path) -> Error {
     }
 }
 
-/// Readable by nobody else: a config of the user's may hold what is nobody else's business.
+/// Writes a file that only this user can read: a user's config may hold secrets.
 fn write(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

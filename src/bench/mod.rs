@@ -1,15 +1,15 @@
-//! `bulkload bench`: measures what settings do, beside a plain copy, and recommends some.
+//! `bulkload bench`: measures settings against a plain copy, and recommends values for them.
 //!
-//! 1. [`environment`]: two throw-away servers, or the user's; a schema of our own on them, which goes whatever happens.
-//! 2. [`scenario`], [`user_table`]: the rows, made up or the user's, and a table for each method that takes them.
-//! 3. [`rounds`]: every setting as a run of the program of its own, every plain copy as a pipe of psql, in turns.
-//! 4. [`summary`]: medians and spreads, ratios round by round, what limits; [`advice`]: what to recommend.
-//! 5. [`text`], [`html`], and the JSON, which is [`Findings`] as it stands.
+//! 1. [`environment`]: two throw-away servers, or the user's, with private schemas that are always removed.
+//! 2. [`scenario`], [`user_table`]: the rows, generated or the user's, and a table for each method that accepts them.
+//! 3. [`rounds`]: runs every setting as a separate process and every plain copy as a psql pipe, in turns.
+//! 4. [`summary`]: medians, spreads, ratios within each round, and the limit; [`advice`]: the recommendation.
+//! 5. [`text`], [`html`], and the JSON, which is [`Findings`] itself.
 //!
 //! # The JSON
 //!
-//! All keys are always there; times are seconds, sizes bytes, a megabyte is 10^6; what could not be had is `null`. A
-//! *spread* is `{ "n", "median", "min", "max" }` over the rounds; a ratio is taken within each round first.
+//! All keys are always present. Times are in seconds, sizes in bytes, a megabyte is 10^6, and an unavailable figure is `null`.
+//! A *spread* is `{ "n", "median", "min", "max" }` over the rounds. A ratio is computed within each round first.
 //!
 //! - `version`, `started_at`, `duration_s`, `time_limit_s`
 //! - `machine`: `cores`, `processor`, `memory_bytes`, `source_version`, `target_version`, `throw_away_servers`,
@@ -18,15 +18,15 @@
 //! - `plain`, a list: `what` (`pipe`, `read`, `write`), `label`, `streams`, the spreads `seconds`, `index_s` and
 //!   `with_index_s`, and the *effort*
 //! - `floor_s`, a spread: (source CPU of COPY TO + target CPU of COPY FROM) / cores
-//! - `others_share`, a spread: the share of the cores' time that something else took
+//! - `others_share`, a spread: the share of the cores' time that other processes took
 //! - `settings`, a list, the base first: `label`, `list`, `jobs`, `chunk_bytes`, `format`, `apply`, `method`, `wire_format`,
 //!   `streams`, `chunks`, the spreads `load_s`, `index_s`, `apply_s`, `lock_s`, `whole_s` and `whole_ratio` (to the pipe with
 //!   an index), and the *effort*; `direct` loads while it applies and has no `load_s`
-//! - `together`: the recommended values, where they were measured together: `label`, and in the same rounds the spreads
+//! - `together`: the recommended values combined, if they were measured: `label`, and in the same rounds the spreads
 //!   `seconds`, `base_s` and `ratio_to_base`
 //! - the *effort*: `rows_per_s`, `mb_per_s`, `client_cpu_s_per_gb`, `peak_memory_bytes`, the spreads `client_cpu_s`,
 //!   `client_cpu_ratio_to_pipe`, `source_cpu_s`, `target_cpu_s`, `ratio_to_pipe` (one `psql | psql`), `ratio_to_pipes` (as
-//!   many at once as the base has streams, or else the most that a setting has) and `ratio_to_floor`
+//!   many at once as the base has streams, or else the largest number of any setting) and `ratio_to_floor`
 //! - `left_out`, a list of `what` and `why`
 //! - `limit`: `what` (`source`, `target`, `client`, `network`, `disk`, `unknown`) and `because`
 //! - `recommendation`: `run`, a list of `key`, `value`, `certainty` (`sure`, `likely`, `not_sure`), `because`; and `apply`,
@@ -82,38 +82,38 @@ use rounds::Rounds;
 use summary::{Amount, Summary};
 use yardstick::{Plan, Yardstick};
 
-/// What to measure.
+/// A bench to run.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// On which servers.
+    /// The servers.
     pub place: Place,
-    /// Which rows.
+    /// The rows.
     pub subject: Subject,
-    /// With which settings.
+    /// The settings.
     pub sweep: Sweep,
-    /// How many rounds.
+    /// The number of rounds.
     pub repeat: usize,
-    /// How long all of it may take.
+    /// The time limit for everything.
     pub time_limit: Duration,
-    /// This program's own file: each run is a process of its own.
+    /// The path of this program: each run is a separate process.
     pub program: PathBuf,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was found out.
+    /// The findings.
     pub findings: Findings,
-    /// What went wrong on the way: settings that failed, a schema that could not be dropped.
+    /// Errors on the way: settings that failed, a schema that could not be dropped.
     pub failures: Vec<Error>,
 }
 
-/// Why nothing came of it.
+/// A bench without a result.
 #[derive(Debug)]
 pub struct Failure {
-    /// What kept it from measuring, or `Kind::Cancelled`.
+    /// The error that stopped it, or `Kind::Cancelled`.
     pub error: Error,
-    /// What could not be removed from the servers nevertheless, and how to do it by hand.
+    /// Objects that could not be removed from the servers, and how to remove them by hand.
     pub left: Vec<Error>,
 }
 
@@ -123,10 +123,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// Measures. Whatever comes of it, what it made on the servers is gone afterwards, or it is said that it is not.
+/// Measures. Afterwards everything that it created on the servers is gone, or reported as left.
 ///
 /// # Errors
-/// Nothing could be measured.
+/// No measurement finished.
 pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome, Failure> {
     let started = (SystemTime::now(), Instant::now());
     let budget = Budget::begin(job.time_limit, cancel);
@@ -145,7 +145,7 @@ pub async fn bench(job: &Job, cancel: &CancellationToken) -> Result<Outcome, Fai
     }
 }
 
-/// What ended because the time was over says so.
+/// Rewrites a cancellation that the time limit caused.
 fn in_time(error: Error, budget: &Budget, job: &Job) -> Error {
     if error.kind() != Kind::Cancelled || !budget.is_used_up() {
         return error;
@@ -205,8 +205,8 @@ async fn on(ground: &Ground, job: &Job, budget: &Budget, started: (SystemTime, I
     Ok(Outcome { findings, failures })
 }
 
-/// The settings that are possible here, the base first, each with a table that its runs fill. Others are left out; a run that
-/// fails although it was planned is a failure.
+/// Returns the settings that are possible here, the base first, and creates a table for each method. Others are left out. A
+/// run that was planned but fails is a failure.
 async fn possible(
     job: &Job,
     loader: &Loader<'_>,
@@ -247,8 +247,8 @@ async fn possible(
     Ok(possible)
 }
 
-/// Plans a setting, and fills its method's table by a run that does not count: the first one finds cold caches. What
-/// `auto` is depends on whether the table is empty.
+/// Plans a setting, and fills its method's table by an uncounted run, since the first run finds cold caches. The meaning of
+/// `auto` depends on whether the table is empty.
 async fn make_ready(
     loader: &Loader<'_>,
     setting: &Setting,
@@ -266,7 +266,7 @@ async fn make_ready(
     loader.plan(setting, stop).await
 }
 
-/// What the user has set, or else what a config has that says nothing.
+/// Returns the user's setting, or the defaults of an empty config.
 fn usual(subject: &Subject) -> Setting {
     let default = RunConfig::default();
     let (run, format, apply) = match subject {
@@ -276,7 +276,7 @@ fn usual(subject: &Subject) -> Setting {
             (&config.run, table.format, table.apply.value)
         }
     };
-    // As `plan` decides it, but for the connections that are free.
+    // As `plan` decides it, except for the number of free connections.
     let jobs = if run.jobs == 0 { cores().min(8) } else { run.jobs };
     Setting { jobs, chunk: run.chunk, format, apply }
 }
@@ -285,7 +285,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// How much was moved; an error if nothing was.
+/// Returns the amount of data moved; an error if there was none.
 fn amount(rounds: &Rounds<'_>, yardstick: Option<&Yardstick<'_>>) -> Result<Amount> {
     let first = rounds.loads.iter().find_map(|loads| loads.series.rounds.first());
     let Some((_, load)) = first else {

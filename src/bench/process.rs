@@ -1,4 +1,4 @@
-//! Programs that are measured: how long they take together, their CPU time, their memory.
+//! Runs programs and measures their total time, CPU time and memory.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -12,35 +12,35 @@ use tokio_util::sync::CancellationToken;
 use super::procfs;
 use crate::error::{Error, Kind, Phase, Result};
 
-/// Between two looks at a program: short beside anything that is measured, long beside the look itself.
+/// The polling interval: short compared with any measurement, long compared with the polling itself.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
-/// What our own program begins with when it says why it ends; the lines before are its log.
+/// The prefix of our own program's final error message; earlier lines are its log.
 const ERROR: &str = "error: ";
 
-/// What a program that is told to stop may take; a run rolls back, and drops its staging.
+/// The time that a stopped program may take: a run rolls back and drops its staging.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
-/// What some programs used that ran at the same time.
+/// The resources used by programs that ran at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Used {
-    /// From the first one's start to the last one's end.
+    /// From the first start to the last end.
     pub(super) wall: Duration,
-    /// CPU time of all of them.
+    /// CPU time of all programs.
     pub(super) cpu: Option<Duration>,
-    /// The most memory of each, added up.
+    /// The sum of their peak memory.
     pub(super) peak_memory: Option<u64>,
 }
 
-/// A program to be measured, and where its complaints go.
+/// A program to measure, and its error output.
 pub(super) struct Program {
     command: Command,
     complaints: File,
 }
 
 impl Program {
-    /// Prepares a command: nothing to read, nothing shown. In a process group of its own, so that Ctrl-C reaches it through
-    /// us only: told twice it would end without tidying up.
+    /// Prepares a command without input or output. It runs in a separate process group, so Ctrl-C reaches it only through us:
+    /// a second signal would end it without cleaning up.
     pub(super) fn new(mut command: Command) -> Result<Self> {
         let complaints = tempfile::tempfile().map_err(|e| io_error("cannot create a temporary file", &e))?;
         let stderr = complaints.try_clone().map_err(|e| io_error("cannot create a temporary file", &e))?;
@@ -48,31 +48,31 @@ impl Program {
         Ok(Self { command, complaints })
     }
 
-    /// Reads from a file.
+    /// Redirects its input from a file.
     pub(super) fn reading(mut self, file: File) -> Self {
         self.command.stdin(file);
         self
     }
 
-    /// Writes to a file.
+    /// Redirects its output to a file.
     pub(super) fn writing(mut self, file: File) -> Self {
         self.command.stdout(file);
         self
     }
 }
 
-/// Programs that run at the same time: alone, or as pairs of which one reads what the other writes.
+/// Programs that run at the same time: a single one, or pairs of which one reads the other's output.
 pub(super) enum Work {
-    /// One.
+    /// A single program.
     One(Program),
-    /// Pipes, all of them at once.
+    /// Concurrent pipes.
     Pipes(Vec<(Program, Program)>),
 }
 
-/// Runs it to its end.
+/// Runs the work to its end.
 ///
 /// # Errors
-/// A program fails: what it complained of. `Kind::Cancelled` if it was stopped.
+/// The error output of a failed program. `Kind::Cancelled` if it was stopped.
 pub(super) async fn measure(work: Work, stop: &CancellationToken) -> Result<Used> {
     let stop = stop.clone();
     tokio::task::spawn_blocking(move || Running::start(work)?.wait(&stop)).await.unwrap_or_else(|panic| {
@@ -80,7 +80,7 @@ pub(super) async fn measure(work: Work, stop: &CancellationToken) -> Result<Used
     })
 }
 
-/// A child that may have ended, and what it has used.
+/// A child process, and the resources that it has used.
 struct Watched {
     child: Child,
     complaints: File,
@@ -153,14 +153,14 @@ impl Running {
         })
     }
 
-    /// Looks at all programs; whether all have ended.
+    /// Polls all programs. Returns whether all have ended.
     fn look(&mut self) -> bool {
         self.programs.iter_mut().filter_map(|program| (!program.look()).then_some(())).count() == 0
     }
 
     fn signal(&self, signal: Signal) {
         for program in self.programs.iter().filter(|program| !program.has_ended) {
-            // It may have ended just now, which is as good; it cannot be anybody else while nobody waited for it.
+            // It may have ended just now. Its ID cannot belong to another process, because it has not been waited for.
             let _ = pid_of(&program.child).map(|pid| kill_process(pid, signal));
         }
     }
@@ -176,14 +176,14 @@ impl Drop for Running {
 }
 
 impl Watched {
-    /// Takes down what can be known while it runs, and what can only be known when it has ended; whether it has.
+    /// Records the figures available while it runs, and the final ones when it has ended. Returns whether it has.
     fn look(&mut self) -> bool {
         if self.has_ended {
             return true;
         }
         let pid = self.child.id();
         self.peak_memory = procfs::peak_memory(pid).max(self.peak_memory);
-        // Not waited for yet: then the kernel still knows what it has used.
+        // It is not waited for yet, so the kernel still has its resource usage.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = pid_of(&self.child).map(|pid| waitid(WaitId::Pid(pid), options));
         self.has_ended = !matches!(ended, Some(Ok(None) | Err(rustix::io::Errno::INTR)));
@@ -193,7 +193,7 @@ impl Watched {
         self.has_ended
     }
 
-    /// What went wrong, if something did: the first line that it calls an error, without its `error:`, else the first one.
+    /// Returns the error of a failed program: the first line marked as an error, without `error:`, else the first line.
     fn complaint(&mut self) -> Option<String> {
         let status = self.child.wait();
         if matches!(&status, Ok(status) if status.success()) {

@@ -1,14 +1,14 @@
-//! What the kernel says of processes on this machine. Linux only: elsewhere nothing is known, and nothing is shown.
+//! Process figures from the Linux kernel. On other systems they are unavailable and not shown.
 
 use std::time::Duration;
 
-/// One line of `/proc/PID/stat`: who its parent is, and its CPU time (proc(5)).
+/// One line of `/proc/PID/stat`: the parent, and the CPU time (proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     parent: u32,
-    /// Of all its threads, in ticks.
+    /// CPU time of all its threads, in ticks.
     own: u64,
-    /// Of children that it has waited for.
+    /// CPU time of children that it has waited for.
     reaped: u64,
 }
 
@@ -17,7 +17,7 @@ impl Stat {
         Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The program's name, in parentheses, may contain anything.
+    /// The program's name, in parentheses, may contain any character.
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
@@ -30,17 +30,18 @@ impl Stat {
 }
 
 fn duration(ticks: u64) -> Duration {
-    // A tick is 10 ms on every Linux that PostgreSQL runs on, but that is not promised.
+    // A tick is 10 ms on every Linux that PostgreSQL runs on, but this is not guaranteed.
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_millis(ticks.saturating_mul(1000) / per_second)
 }
 
-/// CPU time that a process has used, one that has ended but was not waited for included. In steps of 10 ms.
+/// Returns the CPU time that a process has used, including one that has ended but was not waited for. The resolution is 10
+/// ms.
 pub(super) fn cpu(pid: u32) -> Option<Duration> {
     Stat::of(pid).map(|stat| duration(stat.own))
 }
 
-/// The most memory that a process has held at once, in bytes. Nothing of one that has ended.
+/// Returns the peak memory of a process in bytes; `None` if it has ended.
 pub(super) fn peak_memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -54,8 +55,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The server of a backend with this number, if it is the one that serves `database` here: the number alone may be that
-    /// of any process, where the server runs elsewhere.
+    /// Returns the server of a backend, if that process serves `database` on this machine. The ID alone could belong to any
+    /// process, if the server runs elsewhere.
     pub(super) fn of_backend(pid: i32, database: &str) -> Option<Self> {
         let pid = u32::try_from(pid).ok()?;
         let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -64,9 +65,9 @@ impl Server {
         is_it.then(|| Stat::of(pid)).flatten().map(|stat| Self { postmaster: stat.parent })
     }
 
-    /// CPU time of all its processes so far, of those that have ended too.
+    /// Returns the CPU time of all its processes so far, including those that have ended.
     pub(super) fn cpu(self) -> Option<Duration> {
-        // A backend that ends between two readings would count twice, or not at all: read until none does.
+        // A backend that ends between two readings would count twice, or not at all: repeat until none does.
         for _ in 0..50 {
             let children = self.children();
             let postmaster = Stat::of(self.postmaster)?;
@@ -93,7 +94,7 @@ impl Server {
     }
 }
 
-/// How the machine's cores have spent their time, in ticks.
+/// The time that the machine's cores have spent in each state, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cores {
     all: u64,
@@ -102,7 +103,7 @@ pub(super) struct Cores {
 }
 
 impl Cores {
-    /// So far.
+    /// Reads the current values.
     pub(super) fn now() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
     }
@@ -114,7 +115,7 @@ impl Cores {
         Some(Self { all: ticks.iter().sum(), idle: *ticks.get(3)?, waiting_for_disk: *ticks.get(4)? })
     }
 
-    /// The share of the time since then in which a core had nothing to do but to wait for a disk.
+    /// Returns the share of the time since then in which a core only waited for a disk.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub(super) fn disk_share_since(self, then: Self) -> Option<f64> {
         let all = self.all.checked_sub(then.all).filter(|&all| all > 0)?;
@@ -123,7 +124,7 @@ impl Cores {
 }
 
 impl Cores {
-    /// The share of the time since then that the cores spent on something else than on what took `ours`.
+    /// Returns the share of the time since then that the cores spent on work other than `ours`.
     pub(super) fn others_share_since(self, then: Self, ours: Duration) -> Option<f64> {
         let all = duration(self.all.checked_sub(then.all).filter(|&all| all > 0)?).as_secs_f64();
         let nothing = (self.idle + self.waiting_for_disk).saturating_sub(then.idle + then.waiting_for_disk);
@@ -132,14 +133,14 @@ impl Cores {
     }
 }
 
-/// The processor's name.
+/// Returns the processor's name.
 pub(super) fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The machine's memory in bytes.
+/// Returns the machine's memory in bytes.
 pub(super) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kb = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -1,16 +1,16 @@
-//! What to write into the config, and how sure the measurements make it.
+//! The recommended config lines, and how sure the measurements make them.
 
 use serde::Serialize;
 
 use super::contest::times;
 use super::statistics::Spread;
 
-/// The `[run]` lines, and the method.
+/// The `[run]` lines, and the apply method.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// `[run]` keys with their values, in the order in which they are written.
+    /// The `[run]` keys with their values, in output order.
     pub run: Vec<Choice>,
-    /// `apply` of the table, where methods were compared.
+    /// `apply` of the table, if methods were compared.
     pub apply: Option<Choice>,
 }
 
@@ -21,38 +21,38 @@ pub struct Choice {
     pub key: &'static str,
     /// The value as TOML writes it.
     pub value: String,
-    /// How far the measurements bear it out.
+    /// The certainty.
     pub certainty: Certainty,
     /// The figures, as a clause.
     pub because: String,
-    /// The base's value, and the time as a multiple of the base's, where it is not the base's.
+    /// The base's value, and the time as a multiple of the base's, if another value is recommended.
     #[serde(skip)]
     pub(super) instead_of: Option<(String, f64)>,
 }
 
-/// How far measurements bear a value out.
+/// The certainty of a recommendation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
-    /// It beat every other value of its list in every round, in at least five. Of two values that are alike one looks so
-    /// once in 16 times.
+    /// It beat every other value of its list in every round, in at least five. One of two equal values appears to do so once
+    /// in 16 times.
     Sure,
-    /// It beat the base in every round, in at least three; or it is the base, and beat all others so.
+    /// It beat the base in every round, in at least three; or it is the base, and beat all others likewise.
     Likely,
-    /// It may be chance, or a trade.
+    /// It may be chance, or a trade-off.
     NotSure,
 }
 
 impl Recommendation {
-    /// Nothing is sure any more, and why.
+    /// Marks every choice as not sure, with the reason.
     pub(super) fn doubt(&mut self, why: &str) {
         for choice in self.run.iter_mut().chain(&mut self.apply) {
             choice.doubt(why);
         }
     }
 
-    /// The values together were measured too, and took `together` times the base's time. Where that is no less, they do not
-    /// add up: the one that gained most alone stays.
+    /// Corrects the choices by a measurement of the values combined, which took `together` times the base's time. If that is
+    /// not less, the gains do not add up, and only the value with the largest single gain stays.
     pub(super) fn add_up(&mut self, together: Spread) {
         if together.median < 1.0 {
             return;
@@ -70,7 +70,7 @@ impl Recommendation {
         }
     }
 
-    /// The lines, ready to be copied: a comment says how sure each is.
+    /// Returns the lines, ready to copy, each with a comment on its certainty.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let width = self.run.iter().map(|choice| choice.key.len() + choice.value.len()).max().unwrap_or(0);
@@ -87,13 +87,13 @@ impl Recommendation {
 }
 
 impl Choice {
-    /// How sure it is, and why.
+    /// Returns the certainty and the figures.
     #[must_use]
     pub fn reason(&self) -> String {
         format!("{}: {}", self.certainty.name(), self.because)
     }
 
-    /// It is not sure any more, and why.
+    /// Marks the choice as not sure, with the reason.
     pub(super) fn doubt(&mut self, why: &str) {
         self.certainty = Certainty::NotSure;
         self.because = format!("{}; {why}", self.because);
@@ -101,7 +101,7 @@ impl Choice {
 }
 
 impl Certainty {
-    /// In words.
+    /// Returns the word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The measuring itself: in rounds, so that a machine that slows down does so for all alike.
+//! Takes the measurements in rounds, so that a machine that slows down affects all settings alike.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::figures;
 /// A figure, by round.
 pub(super) type Figure = Vec<(usize, f64)>;
 
-/// Something that is measured, and what came of it in each round.
+/// A measured item, and its result in each round.
 #[derive(Debug)]
 pub(super) struct Series<T> {
-    /// The number of the round, and what was measured.
+    /// The number of each round, and its result.
     pub(super) rounds: Vec<(usize, T)>,
-    /// How long the last one took, with all that it needed; nothing before the first.
+    /// The duration of the last measurement with everything that it needed; zero before the first.
     expected: Duration,
-    /// Why it is measured no more.
+    /// The error that ended its measurements.
     pub(super) failed: Option<Error>,
 }
 
@@ -35,18 +35,18 @@ impl<T> Default for Series<T> {
 }
 
 impl<T> Series<T> {
-    /// A figure, by round.
+    /// Returns a figure by round.
     pub(super) fn figure(&self, of: impl Fn(&T) -> Option<f64>) -> Figure {
         self.rounds.iter().filter_map(|(round, measured)| Some((*round, of(measured)?))).collect()
     }
 }
 
-/// The values of a figure, whatever their rounds.
+/// Summarizes the values of a figure over all rounds.
 pub(super) fn spread(figure: &[(usize, f64)]) -> Option<Spread> {
     Spread::of(figure.iter().map(|(_, value)| *value))
 }
 
-/// One figure as a multiple of another, round by round: what drifted between rounds cancels out.
+/// Returns one figure as a multiple of another, round by round, so that drift between rounds cancels out.
 pub(super) fn ratios(figure: &[(usize, f64)], to: &[(usize, f64)]) -> Option<Spread> {
     let ratios = figure.iter().filter_map(|(round, value)| {
         let (_, base) = to.iter().find(|(other, _)| other == round)?;
@@ -68,7 +68,7 @@ pub(super) struct Copies {
     pub(super) series: Series<Copied>,
 }
 
-/// Everything that takes turns.
+/// All items that are measured in turns.
 pub(super) struct Rounds<'a> {
     pub(super) ground: &'a Ground,
     pub(super) scenario: &'a Scenario,
@@ -79,13 +79,13 @@ pub(super) struct Rounds<'a> {
     pub(super) copies: Vec<Copies>,
     /// Plain copies that cannot be measured here.
     pub(super) impossible: Vec<LeftOut>,
-    /// How many there have been.
+    /// The number of rounds done.
     pub(super) done: usize,
-    /// How many of them, the first ones, were of everything.
+    /// The number of rounds, the first ones, that measured everything.
     pub(super) swept: usize,
 }
 
-/// One of them.
+/// An item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Load(usize),
@@ -109,11 +109,11 @@ impl Rounds<'_> {
         self.loads.len() - 1
     }
 
-    /// So many rounds of everything, every second one backwards. After the first one, when it is known how many streams have
-    /// work, a pipe with as many joins in.
+    /// Runs `repeat` rounds of everything, every second one in reverse. After the first round, when the number of busy
+    /// streams is known, a pipe with the same number joins in.
     ///
     /// # Errors
-    /// `Kind::Cancelled` if the user stops it. When the time is over it returns.
+    /// `Kind::Cancelled` if the user stops it. When time is up it returns.
     pub(super) async fn all(&mut self, repeat: usize) -> Result<()> {
         for number in 0..repeat {
             let mut turns: Vec<Turn> = (0..self.copies.len()).map(Turn::Copy).collect();
@@ -130,7 +130,7 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// So many further rounds of the base, of a setting and of the single pipe.
+    /// Runs `repeat` further rounds of the base, of one setting and of the single pipe.
     ///
     /// # Errors
     /// As [`Rounds::all`].
@@ -209,13 +209,13 @@ impl Rounds<'_> {
         }
     }
 
-    /// How many streams the base has, or else the most that any setting has; if they are several.
+    /// Returns the number of the base's streams, or else the largest of any setting, if it is more than one.
     fn streams(&self) -> Option<usize> {
         let streams = self.loads.iter().filter_map(|loads| Some(loads.series.rounds.last()?.1.table.streams));
         pipes_at_once(streams.collect())
     }
 
-    /// What was not measured in every round, and why.
+    /// Returns the items that were not measured in every round, with the reason.
     pub(super) fn gaps(&self, repeat: usize, limit: Duration) -> Vec<LeftOut> {
         let base = self.loads[0].setting;
         let loads = self.loads.iter().map(|loads| {
@@ -231,7 +231,7 @@ impl Rounds<'_> {
     }
 }
 
-/// What is said of something that was measured in `measured` of so many rounds.
+/// Describes an item that was measured in `measured` of `repeat` rounds.
 fn gap(
     what: String,
     (measured, repeat): (usize, usize),
@@ -249,19 +249,20 @@ fn gap(
     Some(LeftOut { what, why })
 }
 
-/// Of the streams of the settings, the base first. It does not depend on what was measured: that may change with every round.
+/// Chooses from the streams of the settings, the base first. The result does not depend on what has been measured so far,
+/// since that changes with every round.
 fn pipes_at_once(streams: Vec<u64>) -> Option<usize> {
     let base = streams.first().copied().filter(|&base| base > 1);
     usize::try_from(base.or(streams.into_iter().max())?).ok().filter(|&streams| streams > 1)
 }
 
-/// Seconds until the last row was in staging; nothing of `direct`, which loads while it applies.
+/// Returns the seconds until the last row was in staging; `None` for `direct`, which loads while it applies.
 pub(super) fn load_time(load: &Load) -> Option<f64> {
     let is_direct = load.table.apply.as_deref() == Some(ApplyMethod::Direct.name());
     (!is_direct).then(|| seconds(load.table.load_ms))
 }
 
-/// Takes down what was measured. A failure ends the series; `Err` carries what ends more than that.
+/// Records a measurement. A failure ends the series; `Err` carries an error that ends more than that.
 fn note<T>(
     series: &mut Series<T>,
     round: usize,
@@ -283,7 +284,7 @@ fn note<T>(
     }
 }
 
-/// Milliseconds as seconds.
+/// Converts milliseconds to seconds.
 #[expect(clippy::cast_precision_loss, reason = "no run takes 2^52 ms")]
 pub(super) fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0

@@ -1,4 +1,4 @@
-//! Findings as they could be, for tests of what shows them.
+//! Sample findings for tests of the output.
 
 use std::time::SystemTime;
 
@@ -11,12 +11,13 @@ use super::*;
 pub(super) const SETTING: Setting =
     Setting { jobs: 2, chunk: 128 << 20, format: FormatChoice::Auto, apply: ApplyMethod::Auto };
 
-/// So many rows, 100 MB in all.
+/// Returns an amount of so many rows, 100 MB in all.
 pub(super) fn amount(rows: u64) -> Amount {
     Amount { rows, binary_bytes: 100_000_000 }
 }
 
-/// A run that loads for so long, or applies for so long where it loads while it applies; half a second is its start and end.
+/// Returns a run that loads for `seconds`, or applies for that long if it loads while it applies, plus half a second for
+/// startup and exit.
 pub(super) fn load(seconds: f64, method: &str) -> Load {
     let part = |share: f64| Some(Duration::from_secs_f64(seconds * share));
     let ms = part(1000.0).map_or(0, |part| part.as_secs());
@@ -44,7 +45,7 @@ pub(super) fn load(seconds: f64, method: &str) -> Load {
     }
 }
 
-/// A setting with its runs, from the first round on.
+/// Returns a setting with its runs, from the first round on.
 pub(super) fn loads(axis: Axis, setting: Setting, runs: Vec<Load>) -> Loads {
     let mut series = Series::default();
     series.rounds = runs.into_iter().enumerate().collect();
@@ -106,7 +107,7 @@ fn setting(label: &str, list: &'static str, load: f64) -> SettingFigures {
     }
 }
 
-/// A base, another value of each list, a name that HTML must not take for markup, and something left out.
+/// Returns findings with a base, another value of each list, a name with HTML markup, and an omission.
 pub(super) fn findings() -> Findings {
     let mut settings = vec![
         setting("base", "base", 1.71),

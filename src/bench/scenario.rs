@@ -1,4 +1,4 @@
-//! What is loaded: a table that is made up, or one of the user's config, see [`super::user_table`].
+//! The rows to load: a generated table, or one of the user's config, see [`super::user_table`].
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,21 +12,21 @@ use crate::config::{ApplyMethod, Config, Strategy};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::name::{Ident, TableName, list, literal};
 
-/// What to load.
+/// The rows to load.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A table that is made up.
+    /// A generated table.
     Made {
         /// Its columns.
         shape: Shape,
-        /// So many rows.
+        /// The number of rows.
         rows: u64,
-        /// Whether rules are applied to them.
+        /// Whether rules are applied to the rows.
         has_rules: bool,
     },
     /// A table of a config.
     Own {
-        /// The config's text, for what this does not look at.
+        /// The config's text, for the parts that bench does not interpret.
         text: String,
         /// The config.
         config: Box<Config>,
@@ -35,25 +35,25 @@ pub enum Subject {
     },
 }
 
-/// What is loaded, ready to be.
+/// A prepared subject.
 pub(super) struct Scenario {
-    /// For people: `lineitem`, `public.orders`.
+    /// The name shown to the user: `lineitem`, `public.orders`.
     pub(super) name: String,
-    /// What the plain pipe reads, and with what key it writes.
+    /// The query and the key of the plain copies.
     pub(super) plain: Plain,
-    /// `[run]` of the config, without what is tried.
+    /// `[run]` of the config, without the settings that vary.
     pub(super) run: toml::Table,
     /// `[[table]]`, likewise.
     pub(super) entry: toml::Table,
-    /// What of it cannot be measured.
+    /// The parts that cannot be measured.
     pub(super) left_out: Vec<LeftOut>,
     pub(super) kind: Kindred,
 }
 
-/// Where runs write rows that are not loaded, among our files.
+/// The directory of the runs' rejects, among our files.
 pub(super) const REJECTS: &str = "rejects";
 
-/// What differs between the two kinds of subject.
+/// The two kinds of subject.
 pub(super) enum Kindred {
     Made { shape: Shape, has_rules: bool },
     Own(Box<Own>),
@@ -61,30 +61,30 @@ pub(super) enum Kindred {
 
 /// The same rows for a plain COPY.
 pub(super) struct Plain {
-    /// The relation that holds them, if its pages can be read by parts.
+    /// The relation that holds them, if it can be read by page ranges.
     pub(super) heap: Option<TableName>,
-    /// The columns that are read, unless a query says it.
+    /// The columns to read, unless a query defines them.
     pub(super) names: Vec<Ident>,
-    /// The query that brings them.
+    /// The query that returns them.
     pub(super) query: String,
-    /// The columns of the table that takes them: names and types, as SQL.
+    /// The columns of the receiving table: names and types, as SQL.
     pub(super) columns: String,
-    /// That table's key, if its rows have one.
+    /// The key of that table, if there is one.
     pub(super) key: Vec<Ident>,
-    /// About how large they are in the source.
+    /// The approximate size of the rows in the source, in bytes.
     pub(super) bytes: u64,
 }
 
 impl Subject {
-    /// Whether rows are made up in the source.
+    /// Returns whether rows are generated in the source.
     pub(super) fn fills_source(&self) -> bool {
         matches!(self, Self::Made { .. })
     }
 
-    /// Creates what the source and the yardstick need.
+    /// Creates what the source and the plain copies need.
     ///
     /// # Errors
-    /// A server refuses; the user's table cannot be loaded as its config says.
+    /// A server error; a user's table that cannot be loaded as its config says.
     pub(super) async fn prepare(&self, ground: &Ground, stop: &CancellationToken) -> Result<Scenario> {
         match self {
             Self::Made { shape, rows, has_rules } => {
@@ -137,15 +137,16 @@ async fn prepare_made(
 }
 
 impl Scenario {
-    /// The table that a method fills: each has its own, so that none lives with what another leaves behind.
+    /// Returns the table that a method fills. Each method has its own, so that none is affected by what another leaves
+    /// behind.
     pub(super) fn live(&self, ground: &Ground, method: ApplyMethod) -> TableName {
         TableName::new(ground.schema.as_str(), format!("live_{}", method.name()))
     }
 
-    /// Whether the table itself could be loaded by a method, and not just a copy that nothing is bound to.
+    /// Fails if the table itself could not be loaded by a method, as opposed to a copy without dependent objects.
     ///
     /// # Errors
-    /// Why it could not.
+    /// The reason.
     pub(super) async fn try_method(&self, method: ApplyMethod, stop: &CancellationToken) -> Result<()> {
         match &self.kind {
             Kindred::Made { .. } => Ok(()),
@@ -153,7 +154,7 @@ impl Scenario {
         }
     }
 
-    /// Creates the table that a method fills, empty.
+    /// Creates the empty table that a method fills.
     pub(super) async fn create_live(
         &self,
         ground: &Ground,
@@ -174,8 +175,8 @@ impl Scenario {
         }
     }
 
-    /// Before a run: makes the table one of yesterday again, so that every run finds as much to do. Rows that were deleted
-    /// long ago would have been vacuumed by then. Methods that do not look at the old rows do not need it.
+    /// Restores the previous day's contents before a run, so that every run finds the same work. Vacuums, since rows deleted
+    /// a day ago would have been vacuumed. Methods that ignore the old rows do not need this.
     pub(super) async fn age(
         &self,
         ground: &Ground,
@@ -196,7 +197,7 @@ impl Scenario {
         ground.target.run(&format!("vacuum (analyze) {table}"), stop).await
     }
 
-    /// The whole config of a run with this setting. Both URLs are taken from the environment.
+    /// Returns the complete config of a run with this setting. Both URLs come from the environment.
     pub(super) fn config(&self, ground: &Ground, setting: &Setting) -> Result<String> {
         let table = self.live(ground, setting.apply);
         let mut run = self.run.clone();
@@ -206,7 +207,7 @@ impl Scenario {
         run.insert("format".to_owned(), format_name(setting.format).into());
         run.insert("staging_schema".to_owned(), ground.staging_schema.as_str().into());
         run.insert("rejects_dir".to_owned(), ground.file(REJECTS).display().to_string().into());
-        // Nobody is to be told of a copy.
+        // A copy must not send notifications.
         run.remove("notify");
         let mut entry = self.entry.clone();
         let mut method = setting.apply;
@@ -231,7 +232,7 @@ impl Scenario {
     }
 }
 
-/// The methods that can be tried for a strategy.
+/// Returns whether apply methods can be varied for the subject's strategy.
 pub(super) fn takes_methods(subject: &Subject) -> bool {
     match subject {
         Subject::Made { .. } => true,
@@ -239,13 +240,13 @@ pub(super) fn takes_methods(subject: &Subject) -> bool {
     }
 }
 
-/// The columns of a query's result, as a table is created with them. Their types must be there on the target too.
+/// Returns the columns of a query's result, for CREATE TABLE. Their types must exist on the target too.
 pub(super) async fn columns_of(ground: &Ground, query: &str, stop: &CancellationToken) -> Result<String> {
     let session = ground.source.users_session().await?;
     let statement = session.client.prepare(query).await.map_err(|e| ground.source.failed(&e))?;
     let mut columns = Vec::new();
     for column in statement.columns() {
-        // Asked where the search_path is empty: only then has every type that is not built in its schema's name.
+        // With an empty search_path, the names of all types that are not built in are schema-qualified.
         let sql = format!("select format_type({}, {})", column.type_().oid(), column.type_modifier());
         let kind = ground.source.values(&sql, stop).await?.concat();
         columns.push(format!("{} {kind}", Ident::new(column.name())));
@@ -253,7 +254,7 @@ pub(super) async fn columns_of(ground: &Ground, query: &str, stop: &Cancellation
     Ok(columns.join(", "))
 }
 
-/// The columns of a relation of the source that COPY reads by itself: generated ones it leaves out.
+/// Returns the columns of a source relation that COPY reads by default, which excludes generated ones.
 pub(super) async fn ordinary_columns(
     ground: &Ground,
     relation: &TableName,
@@ -267,7 +268,7 @@ pub(super) async fn ordinary_columns(
     Ok(ground.source.values(&sql, stop).await?.into_iter().map(Ident::new).collect())
 }
 
-/// The columns of a table's primary key.
+/// Returns the columns of a table's primary key.
 async fn key_of(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<Vec<Ident>> {
     let sql = format!(
         "select a.attname from pg_index i

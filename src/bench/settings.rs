@@ -1,13 +1,13 @@
-//! What is tried: lists of values, and the settings that they make.
+//! The settings to measure, built from lists of values.
 //!
-//! The first value of each list is the base. Each list is walked with all others at their first value: a product of all
-//! lists would take too long, and could not be drawn.
+//! The first value of each list is the base. Each list is varied with all others at their first value: a product of all lists
+//! would take too long, and could not be drawn.
 
 use bytesize::ByteSize;
 
 use crate::config::{ApplyMethod, FormatChoice};
 
-/// What a run is given.
+/// The settings of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// `[run] jobs`
@@ -20,7 +20,7 @@ pub struct Setting {
     pub apply: ApplyMethod,
 }
 
-/// The lists; an empty one stands for what is usually worth trying.
+/// The lists of values. An empty list stands for the values usually worth trying.
 #[derive(Debug, Clone, Default)]
 pub struct Sweep {
     /// `--jobs`
@@ -33,7 +33,7 @@ pub struct Sweep {
     pub apply: Vec<ApplyMethod>,
 }
 
-/// Which list a setting belongs to.
+/// The list that a setting belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Axis {
     /// All lists at their first value.
@@ -46,14 +46,14 @@ pub enum Axis {
     Format,
     /// `--apply`
     Apply,
-    /// The best value of each list, together.
+    /// The best value of each list, combined.
     Combined,
 }
 
 const MIB: u64 = 1 << 20;
 
 impl Sweep {
-    /// Fills in the lists that are not given, beginning with what `usual` says.
+    /// Fills in the lists that are not given, beginning with the values of `usual`.
     #[must_use]
     pub fn or(mut self, usual: Setting) -> Self {
         fn fill<T: PartialEq + Copy>(list: &mut Vec<T>, usual: T, others: &[T]) {
@@ -77,7 +77,7 @@ impl Sweep {
         self
     }
 
-    /// The base first, then each list's other values. All lists must have a value.
+    /// Returns the base, then each list's other values. All lists must have a value.
     #[must_use]
     pub fn settings(&self) -> Vec<(Axis, Setting)> {
         let (Some(&jobs), Some(&chunk), Some(&format), Some(&apply)) =
@@ -96,7 +96,7 @@ impl Sweep {
 }
 
 impl Setting {
-    /// What tells it from the base: `jobs 1`, `chunk 32MiB`; `base` if nothing does.
+    /// Returns the difference from the base: `jobs 1`, `chunk 32MiB`; `base` if there is none.
     #[must_use]
     pub fn label(&self, base: &Self) -> String {
         let mut words = Vec::new();
@@ -115,7 +115,7 @@ impl Setting {
         if words.is_empty() { "base".to_owned() } else { words.join(", ") }
     }
 
-    /// All of it: `jobs 2, chunk 128MiB, format auto, apply auto`.
+    /// Returns the complete setting: `jobs 2, chunk 128MiB, format auto, apply auto`.
     #[must_use]
     pub fn in_full(&self) -> String {
         format!(
@@ -128,7 +128,7 @@ impl Setting {
     }
 }
 
-/// A size as a config writes it: `128MiB`.
+/// Returns a size as a config writes it: `128MiB`.
 #[must_use]
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
@@ -138,10 +138,10 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// A value of `--chunk`.
+/// Parses a value of `--chunk`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected values.
 pub fn parse_chunk(text: &str) -> Result<u64, String> {
     let bytes = text.trim().parse::<ByteSize>().ok().map(|ByteSize(bytes)| bytes);
     bytes
@@ -149,10 +149,10 @@ pub fn parse_chunk(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a size from 8KiB to 1TiB, such as 64MiB".to_owned())
 }
 
-/// A value of `--format`.
+/// Parses a value of `--format`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected values.
 pub fn parse_format(text: &str) -> Result<FormatChoice, String> {
     [FormatChoice::Auto, FormatChoice::Binary, FormatChoice::Text]
         .into_iter()
@@ -160,10 +160,10 @@ pub fn parse_format(text: &str) -> Result<FormatChoice, String> {
         .ok_or_else(|| "expected auto, binary or text".to_owned())
 }
 
-/// A value of `--apply`.
+/// Parses a value of `--apply`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected values.
 pub fn parse_method(text: &str) -> Result<ApplyMethod, String> {
     use ApplyMethod::{Auto, Delete, Delta, Direct, Swap, Truncate};
     [Auto, Swap, Delta, Delete, Truncate, Direct]
@@ -172,7 +172,7 @@ pub fn parse_method(text: &str) -> Result<ApplyMethod, String> {
         .ok_or_else(|| "expected auto, swap, delta, delete, truncate or direct".to_owned())
 }
 
-/// As the config writes it.
+/// Returns the format as the config writes it.
 #[must_use]
 pub(super) fn format_name(format: FormatChoice) -> &'static str {
     match format {

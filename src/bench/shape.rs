@@ -1,7 +1,7 @@
-//! The tables that bench makes up: their columns, their rows, and how a day's changes look.
+//! The generated tables: their columns, their rows, and a typical day's changes.
 //!
-//! The SQL stands in `sql/`, runs on PostgreSQL 12 and later, uses no chance and no clock, and so makes the same rows
-//! everywhere.
+//! The SQL is in `sql/` and runs on PostgreSQL 12 and later. It uses neither random values nor the clock, so it generates the
+//! same rows everywhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,10 +24,10 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// All of them, as the help lists them.
+    /// All shapes, as the help lists them.
     pub const ALL: [Self; 5] = [Self::Narrow, Self::Wide, Self::Text, Self::Json, Self::Lineitem];
 
-    /// The word on the command line, which is also the table's name.
+    /// Returns the word on the command line, which is also the table's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Shape {
         }
     }
 
-    /// Creates and fills a table, with its primary key.
+    /// Returns SQL that creates and fills a table, with its primary key.
     pub(super) fn create_sql(self, table: &TableName, rows: u64) -> String {
         let sql = match self {
             Self::Narrow => include_str!("sql/narrow.sql"),
@@ -51,7 +51,7 @@ impl Shape {
         sql.replace("{table}", &table.to_string()).replace("{rows}", &rows.to_string())
     }
 
-    /// Makes of a table that holds the source's rows the same table of yesterday: 1 % of the rows differ, 0.1 % are missing.
+    /// Returns SQL that turns the source's rows into the previous day's: 1 % of the rows differ, 0.1 % are missing.
     pub(super) fn yesterday_sql(self, table: &TableName) -> String {
         let (key, change) = match self {
             Self::Narrow => ("id", "amount = amount + 1"),
@@ -88,22 +88,22 @@ pub(super) mod rules {
     use super::TableName;
     use crate::pg::name::Ident;
 
-    /// Gives the target's table the columns that the rules fill.
+    /// Returns SQL that adds the columns filled by the rules to the target's table.
     pub(in crate::bench) fn alter_sql(table: &TableName) -> String {
         include_str!("sql/lineitem_rules.sql").replace("{table}", &table.to_string())
     }
 
-    /// Creates and fills the tables that rows refer to.
+    /// Returns SQL that creates and fills the referenced tables.
     pub(in crate::bench) fn parents_sql(schema: &Ident, rows: u64) -> String {
         include_str!("sql/lineitem_parents.sql")
             .replace("{schema}", &schema.to_string())
             .replace("{rows}", &rows.to_string())
     }
 
-    /// Their names.
+    /// The names of the referenced tables.
     pub(in crate::bench) const PARENTS: [&str; 3] = ["orders", "supplier", "part"];
 
-    /// The rules as the end of a `[[table]]`.
+    /// Returns the rules as the end of a `[[table]]`.
     pub(in crate::bench) fn config(schema: &Ident) -> String {
         let schema = schema.as_str();
         format!(

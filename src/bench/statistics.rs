@@ -1,25 +1,25 @@
-//! Many measurements of one thing: their median and how far they lie apart.
+//! Summarizes repeated measurements: the median and the range.
 
 use serde::Serialize;
 
-/// Several values of one figure.
+/// A summary of several values of one figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// How many there are, at least one.
+    /// The number of values, at least one.
     pub n: usize,
-    /// The one in the middle; the mean of the two in the middle.
+    /// The middle value, or the mean of the two in the middle.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
-/// Fewer measurements than these say little of how far apart they would lie.
+/// Fewer measurements say little about the range.
 pub(super) const ENOUGH: usize = 3;
 
 impl Spread {
-    /// What `values` tell; nothing of none. Values that are no numbers count as not measured.
+    /// Summarizes `values`; `None` if there are none. Values that are not finite count as not measured.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
@@ -29,20 +29,20 @@ impl Spread {
         Some(Self { n: values.len(), median: f64::midpoint(low, high), min, max })
     }
 
-    /// Whether a value of one could be a value of the other.
+    /// Returns whether the two ranges overlap.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.min <= other.max && other.min <= self.max
     }
 
-    /// Whether there are enough values to go by.
+    /// Returns whether there are enough values.
     #[must_use]
     pub fn is_enough(&self) -> bool {
         self.n >= ENOUGH
     }
 }
 
-/// `a / b`, unless that is no number to show.
+/// Returns `a / b`, unless that is not a finite number.
 #[must_use]
 pub(super) fn ratio(a: f64, b: f64) -> Option<f64> {
     Some(a / b).filter(|ratio| ratio.is_finite() && b > 0.0)

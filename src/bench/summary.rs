@@ -1,4 +1,4 @@
-//! From what was measured to what it says: figures, and what limits.
+//! Computes the figures and the limit from the measurements.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::settings::{Axis, Setting, format_name};
 use super::statistics::{Spread, ratio};
 use super::yardstick::{Copied, Plan};
 
-/// What everything is compared with, by round.
+/// The references of all ratios, by round.
 #[derive(Default)]
 struct Marks {
     pipe: Figure,
@@ -20,7 +20,7 @@ struct Marks {
     pipe_cpu: Figure,
 }
 
-/// How much was moved.
+/// The amount of data moved.
 #[derive(Clone, Copy)]
 pub(super) struct Amount {
     /// Rows that the source sent.
@@ -29,19 +29,19 @@ pub(super) struct Amount {
     pub(super) binary_bytes: u64,
 }
 
-/// Fewer bytes do not tell what a gigabyte costs: CPU time comes in steps of 10 ms.
+/// Fewer bytes do not allow figures per gigabyte: CPU time has a resolution of 10 ms.
 const BYTES_TELL: u64 = 1_000_000;
 
 pub(super) fn secs(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// The figures of all that was measured at least once.
+/// The figures of all items measured at least once.
 pub(super) struct Summary<'a> {
-    /// The base first.
+    /// The settings, the base first.
     pub(super) loads: &'a [Loads],
     copies: &'a [Copies],
-    /// The rounds of everything; the values that are recommended together have further ones, with the base.
+    /// The rounds that measured everything. The recommended values combined have further ones, with the base.
     swept: usize,
     pub(super) amount: Amount,
     marks: Marks,
@@ -49,12 +49,12 @@ pub(super) struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// Of finished rounds, on a machine of so many cores.
+    /// Summarizes finished rounds on a machine with `cores` cores.
     pub(super) fn of(rounds: &'a Rounds<'a>, amount: Amount, cores: usize) -> Self {
         Self::over((&rounds.loads, &rounds.copies), rounds.swept, amount, cores)
     }
 
-    /// Of settings and plain copies, of which the first `swept` rounds were of everything.
+    /// Summarizes settings and plain copies, whose first `swept` rounds measured everything.
     #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
     pub(super) fn over(
         (loads, copies): (&'a [Loads], &'a [Copies]),
@@ -85,7 +85,8 @@ impl<'a> Summary<'a> {
         Self { loads, copies, swept, amount, marks, cores }
     }
 
-    /// A figure of a setting. Of the base without the further rounds: what is shown side by side was measured side by side.
+    /// Returns a figure of a setting. The base's further rounds are left out: figures shown side by side were measured side
+    /// by side.
     pub(super) fn swept(&self, loads: &Loads, of: &dyn Fn(&Load) -> Option<f64>) -> Figure {
         if loads.axis == Axis::Combined { loads.series.figure(of) } else { self.first(&loads.series, of) }
     }
@@ -96,18 +97,18 @@ impl<'a> Summary<'a> {
         figure
     }
 
-    /// The floor.
+    /// Returns the floor.
     pub(super) fn floor(&self) -> Option<Spread> {
         spread(&self.marks.floor)
     }
 
-    /// What something else took of the cores, over all runs.
+    /// Returns the share of the cores that other processes took, over all runs.
     pub(super) fn others_share(&self) -> Option<Spread> {
         let shares = self.loads.iter().flat_map(|l| l.series.figure(|load| load.others_share));
         Spread::of(shares.map(|(_, share)| share))
     }
 
-    /// The plain copies.
+    /// Returns the plain copies.
     pub(super) fn plain(&self) -> Vec<PlainFigures> {
         self.copies.iter().filter_map(|copies| self.plain_of(copies)).collect()
     }
@@ -138,7 +139,7 @@ impl<'a> Summary<'a> {
         })
     }
 
-    /// The settings, those that were measured.
+    /// Returns the measured settings.
     pub(super) fn settings(&self) -> Vec<SettingFigures> {
         self.loads.iter().filter_map(|loads| self.setting_of(loads)).collect()
     }
@@ -206,8 +207,8 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// What limits the setting that loads fastest. What applying costs the target's server is not the load's: its part is
-    /// taken from COPY FROM alone.
+    /// Determines the limit of the setting that loads fastest. The target server's CPU time for applying is not part of the
+    /// load, so its share is taken from COPY FROM alone.
     #[expect(clippy::cast_precision_loss, reason = "a number of streams")]
     pub(super) fn limit(&self, findings: &Findings, links: (Option<f64>, Option<f64>)) -> Limit {
         if self.amount.rows == 0 {
@@ -225,7 +226,7 @@ impl<'a> Summary<'a> {
             let base = self.loads[0].setting;
             loads.setting.label(&base) == best.label
         });
-        // The whole machine's: without servers on it, it is not this load that waits.
+        // The figure is for the whole machine: without servers on it, the waits are not this load's.
         let disk = same.filter(|_| findings.machine.servers_cpu_is_known);
         let disk = disk.and_then(|loads| spread(&loads.series.figure(|load| load.disk_share)));
         judge(&Clues {

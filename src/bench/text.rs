@@ -1,4 +1,4 @@
-//! The findings for people: two tables, what limits, what is recommended. It carries ANSI styles.
+//! The findings as text with ANSI styles: two tables, the limit, and the recommendation.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,8 @@ const HEADER: Style = Style::new().bold();
 const GAP: &str = "  ";
 
 impl Findings {
-    /// All of it, ending with the lines that are recommended. Sentences are broken at `width` columns, tables between theirs.
+    /// Returns all findings, ending with the recommended lines. Sentences are wrapped at `width` columns; tables are split
+    /// between columns.
     #[must_use]
     pub fn render(&self, width: usize) -> String {
         let mut text = String::new();
@@ -46,7 +47,7 @@ fn paragraph(out: &mut String, text: &str, width: usize) {
     out.push('\n');
 }
 
-/// A table; if it is wider than `width`, in several parts, each of which has the first column.
+/// Writes a table. One wider than `width` is split into parts that each repeat the first column.
 fn write_grid(out: &mut String, grid: &Grid, width: usize) {
     let width_of = |column: usize| {
         let cells = grid.rows.iter().map(|row| row[column].as_str()).chain([grid.header[column]]);
@@ -65,7 +66,7 @@ fn write_grid(out: &mut String, grid: &Grid, width: usize) {
     }
 }
 
-/// The columns of each part: the first one, and as many others as fit, at least one.
+/// Returns the columns of each part: the first one, and as many others as fit, at least one.
 fn parts(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;
@@ -124,7 +125,7 @@ mod tests {
             let (before, _) = text.split_once("\n[run]\n").unwrap();
             let widest = before.lines().map(console::measure_text_width).max().unwrap();
             assert!(widest <= width, "{widest} of {width}\n{before}");
-            // However many parts a table has, each figure is there once for each row.
+            // In however many parts, each figure appears once per row.
             assert_eq!(before.matches("rows/s").count(), 1, "{before}");
             assert!(before.matches("apply truncate").count() >= 1, "{before}");
         }

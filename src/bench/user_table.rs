@@ -1,4 +1,4 @@
-//! A table of the user's config: it is only read, and what is loaded is a copy of it in a schema of our own.
+//! A table of the user's config. It is only read; the runs load a copy of it in a schema of our own.
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,17 +12,17 @@ use crate::pg::name::{Ident, TableName, list, literal};
 use crate::plan::{Storage, TablePlan};
 use crate::run::{self, Options};
 
-/// The entry of a config, and what is known of its table.
+/// The entry of a config, and the facts about its table.
 pub(super) struct Own {
     config: Config,
     entry: usize,
     /// The table on the target.
     live: TableName,
-    /// What `auto` is for it. Where it is empty today, its copy says it, which is not.
+    /// The method that `auto` means for it. If the table is empty today, the copy, which is not, decides.
     automatic: Option<ApplyMethod>,
 }
 
-/// Finds out what the source and the yardstick need to know; only reads.
+/// Collects the facts that the source and the plain copies need. Only reads.
 ///
 /// # Errors
 /// The table cannot be loaded as its config says.
@@ -40,7 +40,7 @@ pub(super) async fn prepare(
         )
         .hint("Choose a table that comes from a PostgreSQL source."));
     }
-    // Says what is wrong with the entry as `plan` says it, and knows what the catalogs add to it.
+    // Reports errors of the entry as `plan` does, and adds what the catalogs know.
     let planned = plan((config, entry), None, stop).await?;
     let own = Own { config: config.clone(), entry, live: planned.name.clone(), automatic: None };
     let automatic = own.automatic(&planned, stop).await;
@@ -54,8 +54,8 @@ pub(super) async fn prepare(
     })
 }
 
-/// What `plan` makes of an entry, with another method than its own if one is given. By itself, or else with all tables of
-/// the config: those that refer to each other may be replaced only together.
+/// Plans an entry, with `method` instead of its own if given: alone, or else together with all tables of the config, since
+/// tables that reference each other may have to be replaced together.
 async fn plan(
     (config, entry): (&Config, usize),
     method: Option<ApplyMethod>,
@@ -81,7 +81,7 @@ async fn plan(
     found.ok_or_else(|| Error::new(Phase::Plan, Kind::Internal, "the plan lacks the table"))
 }
 
-/// The rows of the source as a plain COPY brings them.
+/// Returns the source's rows as a plain COPY reads them.
 async fn plain(
     ground: &Ground,
     (config, entry): (&Config, usize),
@@ -97,7 +97,7 @@ async fn plain(
     let wanted = if names.is_empty() { "*".to_owned() } else { list(&names) };
     let filter = table.filter.as_ref().map_or(String::new(), |filter| format!(" where {}", filter.value));
     let query = format!("select {wanted} from {source}{filter}");
-    // The yardstick divides one heap by its pages.
+    // Plain copies divide a single heap by pages.
     let is_heap = planned.source_storage == Some(Storage::Heap) && filter.is_empty();
     Ok(Plain {
         columns: unless_stopped(stop, Phase::Plan, columns_of(ground, &query, stop)).await?,
@@ -109,14 +109,14 @@ async fn plain(
     })
 }
 
-/// The key, if the plain rows have its columns by the same names; of a query all columns are there.
+/// Returns the key, if the plain rows have its columns under the same names. A query has all columns.
 fn indexable(planned: &TablePlan, names: &[Ident]) -> Vec<Ident> {
     let key = planned.key.clone().unwrap_or_default();
     let names = if names.is_empty() { &planned.source_columns } else { names };
     if key.iter().all(|column| names.contains(column)) { key } else { Vec::new() }
 }
 
-/// The entry as the config has it, its source named, and its foreign keys declared.
+/// Returns the entry as in the config, with its source named and its foreign keys declared.
 fn declared(text: &str, (config, entry): (&Config, usize), planned: &TablePlan) -> Result<toml::Table> {
     let mut document = parsed(text)?;
     let entries = document.get_mut("table").and_then(toml::Value::as_array_mut);
@@ -129,8 +129,8 @@ fn declared(text: &str, (config, entry): (&Config, usize), planned: &TablePlan) 
     Ok(own)
 }
 
-/// The copy of the target's table has no foreign keys, whose triggers would reach into live tables: its rows are judged
-/// by the same references all the same, because the config declares them. Those of single partitions are left out with these.
+/// Declares the foreign keys. The copy of the target's table has none, since their triggers would reach into live tables. The
+/// declared references make bench check its rows in the same way. Those of single partitions are left out.
 fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
     let found = planned.references.iter().filter(|r| !r.is_declared && r.parts.is_empty());
     let found: Vec<toml::Value> = found
@@ -149,7 +149,7 @@ fn declare_foreign_keys(entry: &mut toml::Table, planned: &TablePlan) {
     }
 }
 
-/// What decides about the speed of the live table, and not of its copy.
+/// Returns the properties that affect the speed of the live table but not of its copy.
 fn what_a_copy_lacks(planned: &TablePlan) -> Vec<LeftOut> {
     let why = "bench loads one plain copy of the table instead".to_owned();
     let what = match &planned.storage {
@@ -169,15 +169,15 @@ impl Own {
         planned.ok().map(|planned| planned.apply)
     }
 
-    /// What a method is for the live table: `auto` is one of the others.
+    /// Returns the method that stands for `auto` on the live table, or the method itself.
     pub(super) fn method(&self, method: ApplyMethod) -> ApplyMethod {
         if method == ApplyMethod::Auto { self.automatic.unwrap_or(method) } else { method }
     }
 
-    /// Whether the live table itself could be loaded so: of its copy nothing is known to anybody else.
+    /// Fails if the live table itself could not be loaded by the method. The copy has no dependent objects.
     ///
     /// # Errors
-    /// Why it could not, as `plan` says it.
+    /// The reason, as `plan` reports it.
     pub(super) async fn try_method(&self, method: ApplyMethod, stop: &CancellationToken) -> Result<()> {
         match self.config.tables[self.entry].strategy {
             Strategy::Replace => plan((&self.config, self.entry), Some(method), stop).await.map(drop),
@@ -185,7 +185,7 @@ impl Own {
         }
     }
 
-    /// Creates a copy of the live table, empty.
+    /// Creates an empty copy of the live table.
     pub(super) async fn copy(
         &self,
         ground: &Ground,
@@ -198,7 +198,7 @@ impl Own {
         narrow_sequences(ground, table, stop).await
     }
 
-    /// What of an entry refers to the live table refers to its copy.
+    /// Redirects references to the live table within an entry to its copy.
     pub(super) fn refer_to_copy(&self, entry: &mut toml::Table, copy: &TableName) {
         refer_to(entry, &self.live, copy);
     }
@@ -217,7 +217,7 @@ fn refer_to(entry: &mut toml::Table, live: &TableName, copy: &TableName) {
     }
 }
 
-/// A default that takes numbers from a live sequence must not do so for us.
+/// Replaces defaults that draw numbers from a live sequence.
 async fn replace_sequences(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<()> {
     let sql = format!(
         "select a.attname from pg_attribute a
@@ -238,8 +238,8 @@ async fn replace_sequences(ground: &Ground, table: &TableName, stop: &Cancellati
     Ok(())
 }
 
-/// LIKE gives every identity column a sequence of bigint, whatever the column is. One that swaps finds that the sequence is not
-/// what the column makes it.
+/// Narrows the sequences of identity columns. LIKE gives every identity column a bigint sequence, whatever the column's type,
+/// and a swap compares the sequence with the one that the column would create.
 async fn narrow_sequences(ground: &Ground, table: &TableName, stop: &CancellationToken) -> Result<()> {
     let sql = format!(
         "select format('alter sequence %s as %s', pg_get_serial_sequence({}, attname), format_type(atttypid, null))

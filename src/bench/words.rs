@@ -1,14 +1,14 @@
-//! Figures as people read them, on the terminal and on the page alike.
+//! Formats figures for the terminal and the page.
 
 use super::findings::{Findings, LeftOut, PlainFigures, SettingFigures};
 use super::settings::size;
 use super::statistics::Spread;
 use crate::figures;
 
-/// What stands where a figure could not be had.
+/// The placeholder for an unavailable figure.
 pub(super) const NONE: &str = "-";
 
-/// Seconds with three digits: `9.13 s`, `412 ms`.
+/// Formats seconds with three digits: `9.13 s`, `412 ms`.
 pub(super) fn time(seconds: f64) -> String {
     match seconds {
         s if s < 0.0995 => format!("{:.0} ms", s * 1000.0),
@@ -18,17 +18,17 @@ pub(super) fn time(seconds: f64) -> String {
     }
 }
 
-/// The median of what may not be known.
+/// Formats the median of a figure that may be unavailable.
 pub(super) fn median(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
     spread.map_or_else(|| NONE.to_owned(), |spread| show(spread.median))
 }
 
-/// Two decimals, for ratios and CPU seconds.
+/// Formats ratios and CPU seconds with two decimals.
 pub(super) fn two(value: f64) -> String {
     format!("{value:.2}")
 }
 
-/// `9.01-9.40`
+/// Formats a range: `9.01-9.40`.
 pub(super) fn range(spread: Spread) -> String {
     match spread.n {
         1 => "once".to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn range(spread: Spread) -> String {
     }
 }
 
-/// A speed: `473,000`.
+/// Formats a speed: `473,000`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded to what is shown")]
 pub(super) fn rows_per_second(speed: f64) -> String {
     // Three digits: the rest is noise.
@@ -45,12 +45,12 @@ pub(super) fn rows_per_second(speed: f64) -> String {
     figures::count(((speed / digits).round() * digits) as u64)
 }
 
-/// Memory: `26.4 MB`.
+/// Formats memory: `26.4 MB`.
 pub(super) fn memory(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| NONE.to_owned(), figures::bytes)
 }
 
-/// `15.18`, or `9.6.24` as it was counted then.
+/// Formats a version: `15.18`, or `9.6.24` in the old scheme.
 pub(super) fn version(number: u32) -> String {
     match number {
         n if n >= 100_000 => format!("{}.{}", n / 10_000, n % 10_000),
@@ -58,7 +58,7 @@ pub(super) fn version(number: u32) -> String {
     }
 }
 
-/// What is measured: `lineitem, 1,000,000 rows, 208 MB in binary`.
+/// Describes the rows: `lineitem, 1,000,000 rows, 208 MB in binary`.
 pub(super) fn subject(findings: &Findings) -> String {
     let facts = &findings.scenario;
     format!(
@@ -70,7 +70,7 @@ pub(super) fn subject(findings: &Findings) -> String {
     )
 }
 
-/// Where: `PostgreSQL 15.18, throw-away servers on this machine, 2 cores`.
+/// Describes the environment: `PostgreSQL 15.18, two throw-away servers on this machine, 2 cores`.
 pub(super) fn place(findings: &Findings) -> String {
     let machine = &findings.machine;
     let (source, target) = (version(machine.source_version), version(machine.target_version));
@@ -85,7 +85,7 @@ pub(super) fn place(findings: &Findings) -> String {
     format!("PostgreSQL {versions}, {servers}, {}", figures::counted(machine.cores as u64, "core"))
 }
 
-/// What is said where the machine was busy with something else.
+/// Warns if other processes kept the machine busy.
 pub(super) fn disturbed(findings: &Findings) -> Option<String> {
     let share = findings.others_share.filter(|_| findings.is_disturbed())?;
     Some(format!(
@@ -95,7 +95,7 @@ pub(super) fn disturbed(findings: &Findings) -> Option<String> {
     ))
 }
 
-/// The base in full: `jobs 2, chunk 128MiB, format auto (binary), apply auto (delta)`.
+/// Describes the base: `jobs 2, chunk 128MiB, format auto (binary), apply auto (delta)`.
 pub(super) fn base(setting: &SettingFigures) -> String {
     let with = |word: &str, is: &str| if word == is { word.to_owned() } else { format!("{word} ({is})") };
     format!(
@@ -107,7 +107,7 @@ pub(super) fn base(setting: &SettingFigures) -> String {
     )
 }
 
-/// A setting's label; how many streams had work, and how many rounds it had, where that differs.
+/// Returns a setting's label, with the number of busy streams and of rounds where these differ.
 pub(super) fn label(findings: &Findings, setting: &SettingFigures) -> String {
     let mut notes = Vec::new();
     if setting.streams != setting.jobs as u64 && !matches!(setting.list, "chunk" | "format" | "apply") {
@@ -121,7 +121,7 @@ pub(super) fn label(findings: &Findings, setting: &SettingFigures) -> String {
     noted(&setting.label, &notes)
 }
 
-/// The same of a plain copy.
+/// Returns a plain copy's label likewise.
 fn plain_label(findings: &Findings, plain: &PlainFigures) -> String {
     noted(&plain.label, &Vec::from_iter(rounds(findings, plain.seconds.n)))
 }
@@ -130,13 +130,13 @@ fn noted(label: &str, notes: &[String]) -> String {
     if notes.is_empty() { label.to_owned() } else { format!("{label} ({})", notes.join(", ")) }
 }
 
-/// How many rounds something had, where the base had another number.
+/// Returns the number of rounds of an item, if it differs from the base's.
 fn rounds(findings: &Findings, n: usize) -> Option<String> {
     let base = findings.base()?.whole_s.n;
     (n != base).then(|| figures::counted(n as u64, "round"))
 }
 
-/// Streams that had work, and how many there might have been.
+/// Returns the number of busy streams, and the number of possible ones.
 pub(super) fn streams(setting: &SettingFigures) -> String {
     let streams = figures::counted(setting.streams, "stream");
     if setting.streams == setting.jobs as u64 {
@@ -146,7 +146,7 @@ pub(super) fn streams(setting: &SettingFigures) -> String {
     }
 }
 
-/// What the columns mean, and why one is empty.
+/// Explains the columns, and why one is missing.
 pub(super) fn legend(findings: &Findings) -> String {
     let pipe = findings.plain("pipe", true);
     let mut parts = Vec::new();
@@ -179,7 +179,7 @@ pub(super) fn legend(findings: &Findings) -> String {
     format!("{}.", parts.join("; "))
 }
 
-/// The values that are recommended, where they were measured together.
+/// Describes the recommended values combined, if they were measured.
 pub(super) fn together(findings: &Findings) -> Option<String> {
     let together = findings.together.as_ref()?;
     Some(format!(
@@ -192,7 +192,7 @@ pub(super) fn together(findings: &Findings) -> Option<String> {
     ))
 }
 
-/// What is missing, line by line: altogether, or some rounds of it.
+/// Returns the missing and incomplete measurements, one per line.
 pub(super) fn left_out(findings: &Findings) -> Vec<String> {
     let line = |left: &LeftOut| {
         let how = if findings.has_measured(&left.what) { "Incomplete" } else { "Left out" };
@@ -201,16 +201,16 @@ pub(super) fn left_out(findings: &Findings) -> Vec<String> {
     findings.left_out.iter().map(line).collect()
 }
 
-/// A table: its first column is text, the others are figures.
+/// A table whose first column is text and whose other columns are figures.
 pub(super) struct Grid {
-    /// Over the columns.
+    /// The column headers.
     pub(super) header: Vec<&'static str>,
-    /// As many cells as the header has.
+    /// The rows, each with as many cells as the header.
     pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    /// Without columns that have nothing to show.
+    /// Removes columns without figures.
     fn told(mut self) -> Self {
         for column in (1..self.header.len()).rev() {
             if self.rows.iter().all(|row| row[column] == NONE) {
@@ -222,7 +222,7 @@ impl Grid {
     }
 }
 
-/// Up to the last row in staging.
+/// Returns the table of times to the last row in staging.
 pub(super) fn staging(findings: &Findings) -> Grid {
     let header =
         vec!["into staging", "time", "range", "rows/s", "MB/s", "pipe", "pipes", "floor", "CPU s/GB", "peak"];
@@ -246,7 +246,7 @@ pub(super) fn staging(findings: &Findings) -> Grid {
     Grid { header, rows: findings.plain.iter().map(plain).chain(loads.map(setting)).collect() }.told()
 }
 
-/// From start to end.
+/// Returns the table of times from start to end.
 pub(super) fn whole(findings: &Findings) -> Grid {
     let header = vec![
         "the whole job",

@@ -1,4 +1,4 @@
-//! What `bulkload` is compared with: `psql -c "copy … to stdout" | psql -c "copy … from stdin"`, and each half alone.
+//! The baseline of the comparison: `psql -c "copy … to stdout" | psql -c "copy … from stdin"`, and each half alone.
 
 use std::fs::File;
 use std::io::Seek as _;
@@ -20,16 +20,16 @@ use crate::pg::name::{TableName, list};
 /// A plain copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// COPY TO, its rows thrown away.
+    /// COPY TO, with the rows discarded.
     Read,
     /// COPY FROM a file.
     Write,
-    /// Both, as a pipe: so many at once, each with its part of the table.
+    /// Both as a pipe: `n` at once, each with its part of the table.
     Pipe(usize),
 }
 
 impl Plan {
-    /// For people.
+    /// Returns the label shown to the user.
     pub(super) fn label(self) -> String {
         match self {
             Self::Read => "COPY TO alone".to_owned(),
@@ -40,44 +40,44 @@ impl Plan {
     }
 }
 
-/// Between two looks at how long a file has become.
+/// The polling interval for the size of a file.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What a plain copy took.
+/// The cost of a plain copy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copied {
     /// From the first psql's start to the last one's end.
     pub(super) wall: Duration,
-    /// Of all psql processes.
+    /// CPU time of all psql processes.
     pub(super) client_cpu: Option<Duration>,
-    /// Of the source's server.
+    /// CPU time of the source's server.
     pub(super) source_cpu: Option<Duration>,
-    /// Of the target's server.
+    /// CPU time of the target's server.
     pub(super) target_cpu: Option<Duration>,
-    /// Of all psql processes.
+    /// Peak memory of all psql processes.
     pub(super) peak_memory: Option<u64>,
-    /// How long an index on the key took afterwards; of pipes with one stream only.
+    /// The time for an index on the key afterwards; only for pipes with one stream.
     pub(super) index: Option<Duration>,
 }
 
-/// psql, and what it copies.
+/// psql, and the rows that it copies.
 pub(super) struct Yardstick<'a> {
     psql: PathBuf,
     ground: &'a Ground,
     scenario: &'a Scenario,
     table: TableName,
-    /// The rows as COPY TO writes them, if there is room for them. It has no name: nobody else can open it, and it goes
-    /// with us whatever ends us.
+    /// The rows as COPY TO writes them, if there is room for them. The file has no name, so no other process can open it, and
+    /// it vanishes with this process.
     file: Option<File>,
     /// The pages of the source's heap.
     pages: u64,
 }
 
 impl<'a> Yardstick<'a> {
-    /// Makes the table that takes the rows, and the file that brings them.
+    /// Creates the receiving table and the file of the rows.
     ///
     /// # Errors
-    /// There is no psql; it cannot connect; the rows cannot be copied as they are.
+    /// psql is missing or cannot connect; the rows cannot be copied as they are.
     pub(super) async fn prepare(
         ground: &'a Ground,
         scenario: &'a Scenario,
@@ -105,14 +105,14 @@ impl<'a> Yardstick<'a> {
             yardstick.file = yardstick.written(room, stop).await?;
         }
         if yardstick.file.is_none() {
-            // Whether psql can read the rows shows all the same.
+            // Shows whether psql can read the rows at all.
             let program = yardstick.program(&ground.source.libpq, &yardstick.read_sql(None))?;
             measure(Work::One(program), stop).await?;
         }
         Ok(yardstick)
     }
 
-    /// The rows in a file, unless that would take more than `room`, or cannot be written.
+    /// Writes the rows to a file, unless they exceed `room` or cannot be written.
     async fn written(&self, room: u64, stop: &CancellationToken) -> Result<Option<File>> {
         let file = tempfile::tempfile_in(&self.ground.directory).map_err(|e| no_file(&e))?;
         let copy = file.try_clone().map_err(|e| no_file(&e))?;
@@ -133,17 +133,17 @@ impl<'a> Yardstick<'a> {
         match measured {
             Ok(_) if fits() => Ok(Some(file)),
             Err(error) if stop.is_cancelled() => Err(error),
-            // It is too long, or it is the disk's fault; or psql's own, as will show when it reads without a file.
+            // The rows are too long, the disk failed, or psql did, which shows again when it reads without a file.
             Ok(_) | Err(_) => Ok(None),
         }
     }
 
-    /// Bytes of the rows in binary, if they are known.
+    /// Returns the size of the rows in binary, if known.
     pub(super) fn bytes(&self) -> Option<u64> {
         Some(self.file.as_ref()?.metadata().ok()?.len())
     }
 
-    /// Why it cannot be measured here.
+    /// Returns why a plain copy cannot be measured here.
     pub(super) fn refusal(&self, plan: Plan) -> Option<&'static str> {
         match plan {
             Plan::Read | Plan::Pipe(1) => None,
@@ -166,7 +166,7 @@ impl<'a> Yardstick<'a> {
     /// Copies once.
     ///
     /// # Errors
-    /// What psql says when it fails.
+    /// The error output of psql.
     pub(super) async fn copy(&self, plan: Plan, stop: &CancellationToken) -> Result<Copied> {
         let ground = self.ground;
         ground.target.run(&format!("truncate {}", self.table), stop).await?;
@@ -192,7 +192,7 @@ impl<'a> Yardstick<'a> {
         match (plan, &self.file) {
             (Plan::Read, _) => Ok(Work::One(self.program(source, &self.read_sql(None))?)),
             (Plan::Write, Some(file)) => {
-                // One psql at a time reads it, from its beginning.
+                // One psql at a time reads it, from the beginning.
                 let file = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
                 let file = file.map_err(|e| no_file(&e))?;
                 Ok(Work::One(self.program(target, &write_sql)?.reading(file)))
@@ -214,7 +214,7 @@ impl<'a> Yardstick<'a> {
         }
     }
 
-    /// All rows, or those of a part of the heap's pages, the last of which is open.
+    /// Returns the COPY statement for all rows, or for a part of the heap's pages; the last part has no upper bound.
     fn read_sql(&self, part: Option<(usize, usize)>) -> String {
         let plain = &self.scenario.plain;
         let query = match (&plain.heap, part) {
@@ -247,7 +247,7 @@ impl<'a> Yardstick<'a> {
         Ok(Some(took))
     }
 
-    /// psql with one statement. What it connects with comes from us alone.
+    /// Returns psql with one statement. Only we supply its connection parameters.
     fn program(&self, end: &ForLibpq, sql: &str) -> Result<Program> {
         let mut command = Command::new(&self.psql);
         command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d", &end.conninfo]);
@@ -263,7 +263,8 @@ impl<'a> Yardstick<'a> {
     }
 }
 
-/// How many bytes of rows may be written to a disk: half of what is free, since the runs need some, and so do others.
+/// Returns the bytes of rows that may be written to a disk: half of the free space, since the runs and other processes need
+/// some.
 fn room(directory: &Path) -> u64 {
     fail::fail_point!("bench.room", |bytes| bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0));
     free_space(directory).unwrap_or(0) / 2
@@ -273,7 +274,7 @@ fn no_file(why: &std::io::Error) -> Error {
     Error::io(Phase::Stage, "cannot create the temporary file of the rows", why)
 }
 
-/// psql where the server's programs are, else in PATH: there Debian has a script that looks for it first.
+/// Finds psql beside the server's programs, else in PATH, where Debian has a wrapper script that looks for it first.
 fn psql() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let beside_server = Binaries::find().ok().map(|binaries| binaries.program("psql"));

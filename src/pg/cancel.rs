@@ -1,4 +1,4 @@
-//! Cancelling what runs on a connection, from outside of it.
+//! Cancels the statement that runs on a connection, from outside that connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio_postgres::CancelToken;
 use super::dial::Peer;
 use super::transport::{HandshakeDone, Lent};
 
-/// A request that takes longer than this is not worth waiting for: closing the connection does the rest.
+/// The longest time to wait for a request. After that, closing the connection has the same effect.
 const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Asks a server to cancel the statement that runs on one connection (PostgreSQL manual, 55.2.8).
@@ -30,11 +30,11 @@ impl CancelHandle {
         Self { token, peer }
     }
 
-    /// Sends the request, over a connection of its own to the same address and with the same TLS, and waits until the
-    /// server has taken it: a later statement is not hit by it.
+    /// Sends the request over a separate connection to the same address, with the same TLS, and waits until the server has
+    /// accepted it, so that it cannot hit a later statement.
     ///
-    /// Whether a statement was running, and whether it was cancelled, cannot be known. A request that does not get
-    /// through within five seconds is logged and forgotten.
+    /// The caller cannot know whether a statement was running and whether it was cancelled. A request that takes longer than
+    /// five seconds is logged and dropped.
     pub async fn cancel(&self) {
         match timeout(CANCEL_TIME_MAX, self.send()).await {
             Ok(Ok(())) => {}

@@ -1,4 +1,4 @@
-//! Why a connection was not to be had, in words that tell an operator what to do.
+//! Explains a failed connection, with advice for the operator.
 
 use std::io;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use super::supabase;
 use super::tls::SslMode;
 use crate::error::{Error, Kind, Phase, ServerError, chain};
 
-/// How far an attempt had come.
+/// The stage that an attempt had reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Name to addresses.
+    /// Resolving the name.
     LookUp,
-    /// Socket and TLS.
+    /// Connecting the socket, and TLS.
     Dial,
     /// Authentication.
     Login,
@@ -26,31 +26,31 @@ pub(super) enum Stage {
     FirstQuery,
 }
 
-/// Why an attempt failed.
+/// The reason an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The name has no address, says the resolver.
+    /// The resolver has no address for the name.
     LookUp(io::Error),
-    /// The resolver has an empty answer.
+    /// The resolver returned an empty list.
     NoAddress,
-    /// It took longer than this.
+    /// The stage took longer than the limit.
     Timeout(Stage, Duration),
-    /// No transport.
+    /// The transport could not be established.
     Dial(DialError),
-    /// The server, or tokio-postgres, refused.
+    /// The server, or tokio-postgres, refused the login.
     Login {
-        /// Why.
+        /// The error.
         error: tokio_postgres::Error,
-        /// Whether that was over TLS.
+        /// Whether the connection used TLS.
         encrypted: bool,
     },
     /// The server's version.
     TooOld(u32),
-    /// The server is not of the kind that `target_session_attrs` wants.
+    /// The server does not satisfy `target_session_attrs`.
     Unsuitable {
-        /// What is wanted.
+        /// The requested attribute.
         wanted: TargetSession,
-        /// What is there.
+        /// The server's facts.
         facts: Facts,
     },
 }
@@ -62,7 +62,7 @@ impl From<DialError> for Failure {
 }
 
 impl Failure {
-    /// Whether no other address or host is tried: a server has answered, and the answer is no.
+    /// Returns whether to stop trying other addresses and hosts: a server answered with a refusal.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Login { error, .. } => {
@@ -73,7 +73,7 @@ impl Failure {
     }
 }
 
-/// The failures of all hosts as one error: the only one as it is, several with the first one's hint.
+/// Combines the failures of all hosts: a single one stays as it is, several get the first hint.
 pub(super) fn all_of(mut failures: Vec<Error>) -> Error {
     if failures.len() == 1 {
         return failures.remove(0);
@@ -92,7 +92,7 @@ pub(super) fn all_of(mut failures: Vec<Error>) -> Error {
     }
 }
 
-/// The failure as an error. `tried` are the addresses of the host, the last of which failed so.
+/// Converts the failure to an error. `tried` are the addresses of the host; the failure is that of the last one.
 pub(super) fn explain(failure: &Failure, info: &ConnInfo, endpoint: &Endpoint, tried: &[Peer]) -> Error {
     let what = format!("cannot connect to {}", info.label_of(endpoint));
     let case = Case { what, info, endpoint, tried };
@@ -117,7 +117,7 @@ pub(super) fn explain(failure: &Failure, info: &ConnInfo, endpoint: &Endpoint, t
     }
 }
 
-/// `server_version_num` as people write it; before 10 a version had two leading numbers.
+/// Formats `server_version_num`; before 10, versions had two leading numbers.
 fn dotted(version: u32) -> String {
     if version < 100_000 {
         format!("{}.{}", version / 10_000, version / 100 % 100)
@@ -126,7 +126,7 @@ fn dotted(version: u32) -> String {
     }
 }
 
-/// What was attempted, for messages.
+/// An attempt, for messages.
 struct Case<'a> {
     what: String,
     info: &'a ConnInfo,
@@ -150,7 +150,7 @@ impl Case<'_> {
         let hint = supabase::hint_without_ipv6(self.host_name()).unwrap_or_else(|| {
             "Check the spelling of the host name and the name resolution of this machine (getent hosts NAME).".to_owned()
         });
-        // A resolver that is out of order looks the same as a name that does not exist, so again may help.
+        // A failing resolver looks the same as an unknown name, so a retry may help.
         self.error(Kind::Transient, format!("host name {} {why}", self.host_name())).hint(hint)
     }
 
@@ -182,7 +182,7 @@ impl Case<'_> {
         }
     }
 
-    /// ` (tried a, b)`, where there was more than one address or the address is not the name.
+    /// Returns ` (tried a, b)` if there was more than one address or the address is not the name.
     fn addresses(&self) -> String {
         let shown: Vec<String> = self.tried.iter().map(|peer| peer.address.to_string()).collect();
         match shown.as_slice() {
@@ -321,7 +321,7 @@ impl Case<'_> {
         }
         let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
         if let Some(io) = io {
-            // A server that refuses the client's certificate says so only after a TLS 1.3 handshake is over.
+            // A server that refuses the client's certificate reports it only after a TLS 1.3 handshake has finished.
             return match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(tls) => self.tls(tls),
                 None => self.socket(io),
@@ -374,7 +374,7 @@ impl Case<'_> {
         }
     }
 
-    /// Where the password came from, or where one could, and which ones were passed over.
+    /// Returns where the password came from or could come from, and which ones were not used.
     fn password_hint(&self) -> String {
         let mut hint = match &self.endpoint.password {
             Some(_) => {
@@ -416,5 +416,5 @@ impl Case<'_> {
     }
 }
 
-/// What tokio-postgres says where a server asks for a password and there is none; it has no kind of its own.
+/// The text of tokio-postgres' error for a missing password, which has no kind of its own.
 const PASSWORD_MISSING: &str = "password missing";

@@ -1,8 +1,8 @@
-//! A socket that is read by a thread of its own, as a bulk of rows is best read.
+//! Reads a socket in a separate thread, for bulk transfers of rows.
 //!
-//! A server sends COPY data 8 KiB at a time. Each of these would wake a task that waits for the socket, and what that costs both
-//! sides is most of what passing rows on costs at all. So whoever reads rests for a moment once some have come: nothing is woken
-//! meanwhile, and the next read takes all that has gathered.
+//! A server sends COPY data 8 KiB at a time. If each piece woke a task that waits for the socket, the wake-ups would be most
+//! of the cost of passing rows on, for both sides. So after receiving some bytes the reader pauses briefly: nothing is woken
+//! meanwhile, and the next read takes everything that has arrived.
 
 use std::future::Future;
 use std::io;
@@ -21,54 +21,55 @@ use tokio::io::ReadBuf;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-/// What is handed over at once.
+/// The size of a chunk that is handed over.
 const CHUNK_BYTES: usize = 96 * 1024;
 
 /// Chunks that wait to be taken.
 const CHUNKS: usize = 2;
 
-/// Room before what has come, for the beginning of a message that ends in it.
+/// Free space before the received bytes, for the beginning of a message that ends in them.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Less than this is an answer, for which somebody waits, and no stream of rows.
+/// Less than this is an answer that a caller waits for, not a stream of rows.
 const STREAM_BYTES: usize = 4 * 1024;
 
-/// With this much a chunk is worth handing over.
+/// With this much data a chunk is handed over.
 const ENOUGH_BYTES: usize = 64 * 1024;
 
-/// For so long whatever comes is left to gather. A Unix socket holds what the fastest server sends in twice this time.
+/// How long incoming data may accumulate. A Unix socket holds what the fastest server sends in twice this time.
 const REST: Duration = Duration::from_micros(300);
 
-/// How often a peer that takes nothing is tried again. It happens to nobody who sends statements to a server that waits for them.
+/// The interval for retrying a write to a peer that reads nothing. This does not happen with statements, for which a server
+/// waits.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// A plain socket, read by a thread; that ends when this is dropped.
+/// A plain socket that a thread reads. The thread ends when this is dropped.
 pub struct Tap {
     socket: Arc<OwnedFd>,
     chunks: mpsc::Receiver<io::Result<Chunk>>,
-    /// What is being taken.
+    /// The chunk being consumed.
     chunk: Chunk,
-    /// Takes buffers back.
+    /// Returns buffers to the reader.
     empties: free::Sender<Vec<u8>>,
     retry: Option<Pin<Box<Sleep>>>,
 }
 
-/// Bytes on their way.
+/// Received bytes.
 #[derive(Debug, Default)]
 struct Chunk {
-    /// Longer than what it holds, so that it need not be cleared for the next bytes.
+    /// Longer than its contents, so that it need not be cleared for the next bytes.
     buffer: Vec<u8>,
-    /// How much has been taken.
+    /// The end of the consumed bytes.
     start: usize,
-    /// How much has come.
+    /// The end of the received bytes.
     end: usize,
 }
 
 impl Tap {
-    /// Starts to read a socket, which blocks.
+    /// Starts reading a blocking socket.
     ///
     /// # Errors
-    /// If no thread can be started.
+    /// A thread cannot be started.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let (sender, chunks) = mpsc::channel(CHUNKS);
@@ -87,8 +88,8 @@ impl Tap {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads by exchanging a buffer for the next one, in front of whose bytes goes the `rest` of those in the one before, so that
-    /// hardly any are copied. Returns where they all are; nothing more than the rest at the end.
+    /// Reads by exchanging a buffer for the next one. The `rest` of the bytes in the old buffer is placed in front of the new
+    /// ones, so that few bytes are copied. Returns the range of all of them; only the rest at the end of the stream.
     pub(super) fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,7 +103,7 @@ impl Tap {
         }
         let rest = &buffer[rest];
         if rest.len() > chunk.start {
-            // Its beginning is longer than the room there is for one.
+            // The rest is longer than the space reserved for it.
             let joined = [rest, &chunk.buffer[chunk.start..chunk.end]].concat();
             (chunk.start, chunk.end) = (0, joined.len());
             chunk.buffer = joined;
@@ -117,12 +118,12 @@ impl Tap {
         Poll::Ready(Ok(all))
     }
 
-    /// Has something in the chunk, unless the end was reached.
+    /// Waits until the chunk holds data or the stream has ended.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.chunk.start == self.chunk.end {
             let Some(chunk) = ready!(self.chunks.poll_recv(cx)) else { break };
             let empty = std::mem::replace(&mut self.chunk, chunk?);
-            // A reader that has ended needs none.
+            // A reader that has ended needs no buffers.
             let _ = self.empties.send(empty.buffer);
         }
         Poll::Ready(Ok(()))
@@ -149,12 +150,12 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        // Ends the reader, which has nobody to read for any more.
+        // Ends the reader, which has no consumer left.
         let _ = shutdown(&*self.socket, Shutdown::Both);
     }
 }
 
-/// The thread.
+/// The reading thread.
 struct Reader {
     socket: Arc<OwnedFd>,
     chunks: mpsc::Sender<io::Result<Chunk>>,
@@ -173,7 +174,7 @@ impl Reader {
         }
     }
 
-    /// What has come, at least a byte; nothing at the end.
+    /// Returns the received bytes, at least one; none at the end of the stream.
     fn chunk(&self) -> io::Result<Chunk> {
         let mut buffer = self.emptied.try_recv().unwrap_or_default();
         buffer.resize(HEAD_BYTES + CHUNK_BYTES, 0);
@@ -182,7 +183,7 @@ impl Reader {
         while (STREAM_BYTES..ENOUGH_BYTES).contains(&bytes) {
             thread::sleep(REST);
             match self.receive(&mut room[bytes..], RecvFlags::DONTWAIT) {
-                // The end, or an error, is seen again.
+                // The next read reports the end or the error again.
                 Ok(0) | Err(_) => break,
                 Ok(more) => bytes += more,
             }
@@ -222,7 +223,7 @@ mod tests {
         let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
         let server = {
             let sent = sent.clone();
-            // As a server sends; then a part of that.
+            // First in the pieces that a server sends, then in part of them.
             thread::spawn(move || sent.chunks(8192).for_each(|bytes| theirs.write_all(bytes).unwrap()))
         };
         let mut got = Vec::new();
@@ -241,7 +242,7 @@ mod tests {
             thread::spawn(move || sent.chunks(8192).for_each(|bytes| theirs.write_all(bytes).unwrap()))
         };
         let (mut buffer, mut held, mut got) = (vec![0; 10], 0..0, Vec::new());
-        // More and more is left, beyond the room that there is for it.
+        // The rest grows beyond the space reserved for it.
         for left in (0_usize..).map(|round| round * 3000) {
             let before = held.len();
             held = poll_fn(|cx| tap.poll_exchange(cx, &mut buffer, held.clone())).await.unwrap();

@@ -1,4 +1,4 @@
-//! From a host to a connected transport: addresses, sockets, TLS.
+//! Connects a host: addresses, sockets, TLS.
 
 use std::fmt;
 use std::io;
@@ -15,29 +15,29 @@ use super::conninfo::{Endpoint, Host};
 use super::tls::{SslMode, Tls};
 use super::transport::Transport;
 
-/// A silent peer is asked for a sign of life after this long, …
+/// Idle time after which a silent peer is probed, …
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// … again at this distance, …
+/// … interval between probes, …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// … and is given up after this many questions without an answer.
+/// … and number of unanswered probes after which the connection ends.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Bytes that the peer does not take for this long end the connection. Not shorter: on Linux this also ends a
-/// connection whose peer is alive but has its receive window closed, as a server that stalls on its disk has.
+/// How long the peer may leave bytes unacknowledged before the connection ends. A shorter time would also end, on Linux, a
+/// connection whose peer is alive but has closed its receive window, like a server that stalls on its disk.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
 
-/// One address of one host, and how TLS is to begin there.
+/// One address of a host, and its TLS settings.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
-    /// Where the socket goes.
+    /// The address of the socket.
     pub(super) address: Address,
-    /// The name that a certificate has to be for.
+    /// The name that the certificate must match.
     pub(super) name: String,
-    /// `None`: plain text.
+    /// TLS settings; `None` for plain text.
     pub(super) tls: Option<Tls>,
 }
 
-/// An address that needs no further look-up.
+/// An address that needs no lookup.
 #[derive(Debug, Clone)]
 pub(super) enum Address {
     /// A Unix socket.
@@ -55,20 +55,20 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why there is no transport.
+/// The reason there is no transport.
 #[derive(Debug)]
 pub(super) enum DialError {
     /// The socket did not connect, or broke during the TLS handshake.
     Socket(io::Error),
-    /// The server has no TLS, and plain text is not wanted.
+    /// The server does not support TLS, and plain text is not allowed.
     NoTls,
-    /// What answers does not speak PostgreSQL's protocol.
+    /// The server does not speak PostgreSQL's protocol.
     NotPostgres,
     /// The TLS handshake failed.
     Tls(io::Error),
 }
 
-/// All addresses of a host, in the resolver's order.
+/// Returns all addresses of a host, in the resolver's order.
 pub(super) async fn peers(endpoint: &Endpoint) -> io::Result<Vec<Peer>> {
     let peer = |address, name: &str| Peer { address, name: name.to_owned(), tls: endpoint.tls.clone() };
     match &endpoint.host {
@@ -87,12 +87,12 @@ pub(super) async fn peers(endpoint: &Endpoint) -> io::Result<Vec<Peer>> {
 }
 
 impl Peer {
-    /// The peer without TLS, for the second try of `prefer`.
+    /// Returns the peer without TLS, for the second attempt of `prefer`.
     pub(super) fn in_plain_text(&self) -> Self {
         Self { tls: None, ..self.clone() }
     }
 
-    /// Connects a socket and, where wanted, makes it TLS. Takes as long as it takes: the caller limits it.
+    /// Connects a socket and, if configured, starts TLS. The caller limits the time.
     pub(super) async fn dial(&self) -> Result<Transport, DialError> {
         let stream = match &self.address {
             Address::Unix(path) => return dial_unix(path).await.map_err(DialError::Socket),
@@ -123,10 +123,10 @@ async fn dial_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks for TLS and makes the handshake (PostgreSQL manual, 55.2.10).
+/// Requests TLS and performs the handshake (PostgreSQL manual, 55.2.10).
 ///
-/// Exactly one byte is read before the handshake: anything that somebody put behind it in plain text ends up in the
-/// handshake, which then fails.
+/// Reads exactly one byte before the handshake: anything an attacker appends in plain text becomes part of the handshake,
+/// which then fails.
 async fn begin_tls(mut stream: TcpStream, tls: &Tls, name: &str) -> Result<Transport, DialError> {
     if !tls.direct {
         let mut request = bytes::BytesMut::new();
@@ -148,7 +148,7 @@ async fn begin_tls(mut stream: TcpStream, tls: &Tls, name: &str) -> Result<Trans
 }
 
 impl Address {
-    /// Whether it is of the family that Supabase's direct hosts have only.
+    /// Returns whether it is an IPv6 address, the only kind that Supabase's direct hosts have.
     pub(super) fn is_ipv6(&self) -> bool {
         matches!(self, Self::Tcp(address) if matches!(address.ip(), IpAddr::V6(_)))
     }

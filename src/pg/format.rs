@@ -1,4 +1,4 @@
-//! The two wire formats of COPY that this program speaks.
+//! The two wire formats of COPY.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// As COPY's FORMAT option and the report have it.
+    /// Returns the name in COPY's FORMAT option and in the report.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,8 +1,9 @@
-//! Finding out whether a target keeps what a run relies on.
+//! Tests whether a target provides the guarantees that a run relies on.
 //!
-//! Other databases speak PostgreSQL's protocol without all of its guarantees. Two runs load one table at once if advisory locks do
-//! not exclude each other, and half a chunk stays if COPY commits by itself; both look like success. Few of these databases are
-//! known by their name, so what counts is tried, on two connections and in transactions that are rolled back.
+//! Other databases speak PostgreSQL's protocol without all of its guarantees. If advisory locks do not exclude each other,
+//! two runs can load the same table at once. If COPY commits by itself, half a chunk can remain. Both look like success. Few
+//! of these databases identify themselves, so the guarantees are tested, on two connections and in transactions that are
+//! rolled back.
 
 use bytes::Bytes;
 use futures::SinkExt as _;
@@ -11,7 +12,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::error::{Error, Kind, Phase};
 
-/// Databases known to break a promise: a part of what `version()` says, the product, what it does.
+/// Databases known to lack a guarantee: a part of `version()`, the product, and the failure.
 const KNOWN: [(&str, &str, &str); 2] = [
     (
         "CockroachDB",
@@ -21,27 +22,27 @@ const KNOWN: [(&str, &str, &str); 2] = [
     ("-YB-", "YugabyteDB", "its COPY commits in parts, and its rows have no ctid or xmin"),
 ];
 
-/// A table that only the trial's transaction sees, and its system columns, without which staged rows cannot be judged.
+/// A table that only the test transaction sees, and its system columns, which judging staged rows requires.
 const TABLE: &str = "begin;
     create temporary table bulkload_trial (v int) on commit drop;
     select ctid, tableoid, xmin from pg_temp.bulkload_trial;
     savepoint empty";
 
-/// What was seen.
+/// The observations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Trial {
-    /// What `version()` says.
+    /// The output of `version()`.
     version: String,
-    /// Whether the second session got an advisory lock that the first one held; `None` if it has no advisory locks.
+    /// Whether the second session got an advisory lock held by the first; `None` if there are no advisory locks.
     shares_locks: Option<bool>,
-    /// Whether tables have the system columns of PostgreSQL's; `None` if no table could be made.
+    /// Whether tables have PostgreSQL's system columns; `None` if no table could be created.
     has_system_columns: Option<bool>,
-    /// Whether rows of a COPY were there after it was rolled back; `None` if that could not be tried.
+    /// Whether rows of a COPY remained after a rollback; `None` if that could not be tested.
     keeps_copied_rows: Option<bool>,
 }
 
 impl Trial {
-    /// The broken promise, as a sentence that the server's address begins.
+    /// Returns the missing guarantee, as a predicate of the server's address.
     fn verdict(&self) -> Option<String> {
         if let Some((_, product, why)) = KNOWN.iter().find(|(part, ..)| self.version.contains(part)) {
             return Some(format!("is {product}, which cannot be a target: {why}"));
@@ -60,13 +61,13 @@ impl Trial {
     }
 }
 
-/// Tries a server with two connections, outside of transactions, `label` being its address. Both are outside of transactions
-/// afterwards, if it is a PostgreSQL.
+/// Tests a server through two connections that are outside transactions. `label` is its address. Both are outside
+/// transactions afterwards, if it is PostgreSQL.
 ///
-/// A role that may not create temporary tables, and a server that is read-only, are tried without COPY.
+/// COPY is not tested if the role may not create temporary tables or the server is read-only.
 ///
 /// # Errors
-/// [`Kind::Refused`] with what it does not keep; [`Kind::Connect`] or the like if the connection breaks.
+/// [`Kind::Refused`] with the missing guarantee; [`Kind::Connect`] or similar if the connection breaks.
 pub(super) async fn refuse_impostors(
     label: &str,
     (first, pid): (&Client, i32),
@@ -81,10 +82,10 @@ pub(super) async fn refuse_impostors(
 }
 
 async fn try_both(first: &Client, pid: i32, second: &Client) -> Result<Trial, tokio_postgres::Error> {
-    // Of its own in the whole server: pids are.
+    // Unique in the whole server, since pids are.
     let key = i64::from(pid) << 32 | 0x7472_6961;
     let mut trial = Trial::default();
-    // Of the session, since a transaction that fails lets go of its own.
+    // A session lock, because a failed transaction releases its own locks.
     let take = format!("select pg_catalog.pg_advisory_lock({key}); select pg_catalog.version()");
     match first.simple_query(&take).await {
         Ok(messages) => trial.version = last_value(&messages).unwrap_or_default(),
@@ -106,7 +107,7 @@ async fn try_both(first: &Client, pid: i32, second: &Client) -> Result<Trial, to
     Ok(trial)
 }
 
-/// Copies a row into a table of the open transaction, rolls that back, and looks.
+/// Copies a row into a table of the open transaction, rolls back, and checks for the row.
 async fn try_copy(client: &Client, trial: &mut Trial) -> Result<(), tokio_postgres::Error> {
     match client.batch_execute(TABLE).await {
         Ok(()) => trial.has_system_columns = Some(true),
@@ -130,14 +131,14 @@ async fn try_copy(client: &Client, trial: &mut Trial) -> Result<(), tokio_postgr
     let look = "rollback to empty; select exists (select 1 from pg_temp.bulkload_trial)";
     match client.simple_query(look).await {
         Ok(messages) => trial.keeps_copied_rows = Some(last_value(&messages).as_deref() != Some("f")),
-        // The rollback, or the transaction, was refused.
+        // The server refused the rollback or the transaction.
         Err(error) if error.as_db_error().is_some() => trial.keeps_copied_rows = Some(true),
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The first value of the last row.
+/// Returns the first value of the last row.
 fn last_value(messages: &[SimpleQueryMessage]) -> Option<String> {
     messages.iter().rev().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),

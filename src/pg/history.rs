@@ -1,9 +1,9 @@
-//! Which history a server's transaction numbers belong to.
+//! Identifies the history that a server's transaction IDs belong to.
 //!
-//! A number tells when a row was written only as long as the server goes on in one history. A restored server or a promoted
-//! standby gives numbers out again. A copy of the data directory, or a disk snapshot, even has the same system identifier and
-//! timeline; but it has been started anew. So all three must be as they were. A crash within one history is a matter of WAL
-//! positions: see [`is_flushed`].
+//! A transaction ID tells when a row was written only within one history of a server. A restored server or a promoted standby
+//! assigns IDs again. A copy of the data directory, or a disk snapshot, even has the same system identifier and timeline, but
+//! another start time. So all three must be unchanged. Crashes within one history are handled by WAL positions: see
+//! [`is_flushed`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,12 +17,12 @@ pub struct History {
     pub system_identifier: String,
     /// The timeline, as eight hexadecimal digits.
     pub timeline: String,
-    /// When the postmaster started, in UTC.
+    /// The start time of the postmaster, in UTC.
     pub started_at: String,
 }
 
 impl fmt::Display for History {
-    /// As it is recorded: `identifier/timeline/start`.
+    /// Formats it as recorded: `identifier/timeline/start`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.system_identifier, self.timeline, self.started_at)
     }
@@ -39,11 +39,12 @@ impl FromStr for History {
 }
 
 impl History {
-    /// Reads it, `ask` being what runs a statement and returns the values of its one row. The reason, as a clause, if it cannot be
-    /// known: on a standby, which has no timeline of its own, and where the role may not execute the functions that tell.
+    /// Reads the history. `ask` runs a statement and returns the values of its one row. Returns the reason as a clause if the
+    /// history cannot be known: on a standby, which has no timeline of its own, and if the role may not execute the
+    /// functions.
     ///
     /// # Errors
-    /// Those of `ask`.
+    /// Errors of `ask`.
     pub(crate) async fn read(
         mut ask: impl AsyncFnMut(&'static str) -> Result<Vec<Option<String>>>,
     ) -> Result<Result<Self, String>> {
@@ -60,7 +61,7 @@ impl History {
         }
         let read = match ask(include_str!("history.sql")).await {
             Ok(read) => read,
-            // Some managed servers have the functions but refuse them.
+            // Some managed servers have the functions but refuse to run them.
             Err(error) if is_refusal(&error) => {
                 return Ok(Err(format!(
                     "the source does not reveal its server identity and timeline ({error})"
@@ -78,7 +79,7 @@ impl History {
         })
     }
 
-    /// What became of the server since `then`, as a clause; `None` if it is the same history.
+    /// Describes the change since `then`, as a clause; `None` if it is the same history.
     pub(crate) fn differs_from(&self, then: &Self) -> Option<String> {
         if self.system_identifier != then.system_identifier {
             Some("the source is a different server than at the last run".to_owned())
@@ -102,24 +103,24 @@ impl History {
 
 const UNKNOWN: &str = "the source does not reveal its server identity and timeline";
 
-/// Whether the server answered, and the answer was no.
+/// Returns whether the server answered with a refusal.
 fn is_refusal(error: &Error) -> bool {
     error.code().is_some() && !error.is_transient()
 }
 
-/// A position in the WAL, from its text: `16/B374D848`.
+/// Parses a WAL position: `16/B374D848`.
 #[must_use]
 pub(crate) fn lsn(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     Some(u64::from_str_radix(high, 16).ok()? << 32 | u64::from_str_radix(low, 16).ok()?)
 }
 
-/// What a page of the WAL begins with at most, in bytes (`SizeOfXLogLongPHD`), and what the smallest record takes besides.
+/// The largest header of a WAL page in bytes (`SizeOfXLogLongPHD`), and the size of the smallest record.
 const PAGE_HEADER_BYTES_MAX: u64 = 40;
 
-/// Whether everything that stands before `insert` in the WAL survives a crash, `flush` being how far it is flushed.
+/// Returns whether all WAL before `insert` survives a crash, given that it is flushed up to `flush`.
 ///
-/// The insert position after a page that is exactly full is behind the next page's header, where nothing is flushed yet.
+/// After a page that is exactly full, the insert position is behind the next page's header, which is not flushed yet.
 #[must_use]
 pub(crate) fn is_flushed(insert: u64, flush: u64, page_bytes: u64) -> bool {
     let is_before_a_header =
@@ -163,7 +164,7 @@ mod tests {
             (8192 + 100, 8192 + 100, true),
             (8192 + 100, 8192 + 101, true),
             (8192 + 100, 8192 + 99, false),
-            // The page is full, the next one has but its header.
+            // The page is full, and the next one has only its header.
             (8192 + 24, 8192, true),
             (8192 + 40, 8192, true),
             (8192 + 48, 8192, false),

@@ -1,11 +1,12 @@
-//! Which types can be compared by reducing their values to keys, and which only the server can compare.
+//! Defines which types can be compared by keys derived from their values, and which only the server can compare.
 //!
-//! Two values of comparable columns are equal for PostgreSQL exactly if their keys are; [`crate::transform::key`] makes the
-//! keys. Here is only what a planner has to know: of which kind a type is, and which kinds one equality operator compares.
+//! Two values of comparable columns are equal in PostgreSQL exactly if their keys are equal. [`crate::transform::key`]
+//! derives the keys. This module holds what a planner needs: the kind of each type, and the kinds that one equality operator
+//! compares.
 
 use super::catalog::{Catalog, Oid};
 
-/// How a column's values are read as keys.
+/// How the values of a column are turned into keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// bool
@@ -38,7 +39,7 @@ pub enum KeyKind {
     Timestamptz,
 }
 
-/// Kinds that one equality operator compares.
+/// Kinds that the same equality operator compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Bool,
@@ -56,9 +57,9 @@ enum Class {
 }
 
 impl KeyKind {
-    /// The kind of a built-in type; `None` where only the server can compare its values. A domain is its base type. The
-    /// caller knows enums by their catalog entry (their labels are [`KeyKind::Text`], and an enum matches itself only)
-    /// and leaves columns of a nondeterministic collation to the server.
+    /// Returns the kind of a built-in type; `None` if only the server can compare its values. A domain has the kind of its
+    /// base type. The caller recognizes enums by their catalog entry (their labels are [`KeyKind::Text`], and an enum matches
+    /// only itself) and leaves columns of a nondeterministic collation to the server.
     #[must_use]
     pub fn of(oid: Oid) -> Option<Self> {
         Some(match oid {
@@ -98,11 +99,11 @@ impl KeyKind {
     }
 }
 
-/// Whether values of a child's column can be matched with a parent's by their keys, given as the OIDs of built-in types
-/// (of domains: their base types). Then each side is read as its own [`KeyKind::of`].
+/// Returns whether values of a child's column can be matched with a parent's by their keys. Types are given as OIDs of
+/// built-in types (of domains: their base types). Each side is then read as its own [`KeyKind::of`].
 ///
-/// A char(n) child matches a text parent as PostgreSQL casts it, to a text without trailing blanks. A text child of a
-/// char(n) parent is left to the server: a foreign key ignores the text's trailing blanks, `=` in a query does not.
+/// A char(n) child matches a text parent as PostgreSQL casts it, to text without trailing blanks. A text child of a char(n)
+/// parent is left to the server: a foreign key ignores the text's trailing blanks, but `=` in a query does not.
 #[must_use]
 pub fn comparable(child: Oid, parent: Oid) -> Option<(KeyKind, KeyKind)> {
     let (child, parent) = (KeyKind::of(child)?, KeyKind::of(parent)?);
@@ -110,7 +111,7 @@ pub fn comparable(child: Oid, parent: Oid) -> Option<(KeyKind, KeyKind)> {
     (casts || child.class() == parent.class()).then_some((child, parent))
 }
 
-/// As [`comparable`], for any two types of a catalog: a domain is its base type, an enum matches itself only.
+/// As [`comparable`], for any two types of a catalog. A domain is treated as its base type; an enum matches only itself.
 ///
 /// The caller leaves columns of a nondeterministic collation to the server.
 #[must_use]

@@ -1,4 +1,4 @@
-//! From connection settings to an authenticated connection: hosts and addresses are tried in turn.
+//! Turns connection settings into an authenticated connection, trying hosts and addresses in turn.
 
 use std::time::Duration;
 
@@ -17,32 +17,32 @@ use super::tls::SslMode;
 use super::transport::{HandshakeDone, Lent, Returned};
 use crate::error::Result;
 
-/// The oldest servers that work; also what the manual calls `server_version_num`.
+/// The oldest supported server version, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 120_000;
 
-/// tokio-postgres' half that has to be polled for the client to get anywhere.
+/// The half of a tokio-postgres connection that must be polled for the client to make progress.
 pub(super) type Wire = Connection<Lent, Lent>;
 
-/// A connection right after authentication: nothing is set, nothing is spawned.
+/// A connection right after authentication, without settings or a spawned task.
 pub(super) struct Login {
-    /// What queries are given to.
+    /// The client that runs queries.
     pub(super) client: Client,
-    /// What carries them.
+    /// The connection that carries them.
     pub(super) wire: Wire,
-    /// Gives the transport back once `wire` is dropped.
+    /// Returns the transport once `wire` is dropped.
     pub(super) back: oneshot::Receiver<Returned>,
-    /// What the server said about itself.
+    /// The server's facts.
     pub(super) facts: Facts,
-    /// Cancels what runs on this connection.
+    /// Cancels the running statement.
     pub(super) cancel: CancelHandle,
     /// `host:port/database`.
     pub(super) label: String,
 }
 
-/// What is asked of every server first.
+/// The facts requested from every server first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Process id of the backend. Behind a transaction pooler it changes.
+    /// Process ID of the backend. Behind a transaction pooler it changes.
     pub(super) backend_pid: i32,
     /// `server_version_num`, for example 150004.
     pub(super) server_version: u32,
@@ -58,10 +58,10 @@ select pg_catalog.pg_backend_pid(),
        pg_catalog.pg_is_in_recovery(),
        pg_catalog.current_setting('transaction_read_only')";
 
-/// Logs in at the first host that will do. `limit` holds for each attempt at one address.
+/// Logs in at the first suitable host. `limit` applies to each attempt at one address.
 ///
-/// As in libpq, a host that refuses the login ends the search; one that does not answer, or is not of the kind
-/// that `target_session_attrs` wants, does not.
+/// As in libpq, a host that refuses the login ends the search. A host that does not answer, or does not satisfy
+/// `target_session_attrs`, does not.
 pub(super) async fn log_in(info: &ConnInfo, application_name: &str, limit: Duration) -> Result<Login> {
     let limit = info.connect_timeout.unwrap_or(limit);
     let passes: &[TargetSession] = match &info.target {
@@ -87,7 +87,7 @@ pub(super) async fn log_in(info: &ConnInfo, application_name: &str, limit: Durat
     Err(super::connect_error::all_of(failures))
 }
 
-/// Tries the addresses of one host. The failure is that of the last one; `tried` has them all.
+/// Tries the addresses of one host. The failure is that of the last one; `tried` lists them all.
 async fn log_in_at(
     info: &ConnInfo,
     endpoint: &Endpoint,
@@ -139,7 +139,7 @@ fn wire_config(info: &ConnInfo, endpoint: &Endpoint, application_name: &str) -> 
     config
 }
 
-/// One attempt at one address.
+/// An attempt at one address.
 struct Attempt<'a> {
     config: &'a Config,
     peer: &'a Peer,
@@ -154,8 +154,8 @@ impl Attempt<'_> {
 
         let transport = timeout(left(), self.peer.dial()).await.map_err(late(Stage::Dial))??;
         let encrypted = transport.is_tls();
-        // TLS is there already where it is wanted. `Direct` makes tokio-postgres take it as it is, asking
-        // nobody; all that it adds is the channel binding of the certificate.
+        // TLS is already established where it is wanted. `Direct` makes tokio-postgres use it as is, adding only the channel
+        // binding of the certificate.
         let mut config = self.config.clone();
         config
             .ssl_mode(if encrypted { WireTls::Require } else { WireTls::Disable })
@@ -166,7 +166,7 @@ impl Attempt<'_> {
             .map_err(late(Stage::Login))?
             .map_err(|error| Failure::Login { error, encrypted })?;
 
-        // The first answer has a time of its own: a session pooler that is full makes us wait here.
+        // The first answer has its own time limit: a full session pooler makes us wait here.
         let facts = timeout(self.limit, drive(&mut wire, ask_facts(&client)))
             .await
             .map_err(late(Stage::FirstQuery))?
@@ -179,7 +179,7 @@ impl Attempt<'_> {
 }
 
 impl Failure {
-    /// Whether `prefer` shall do without TLS: the handshake failed, or pg_hba.conf wants no TLS.
+    /// Returns whether `prefer` falls back to plain text: the handshake failed, or pg_hba.conf refuses TLS.
     fn is_worth_plain_text(&self, peer: &Peer) -> bool {
         let prefers = peer.tls.as_ref().is_some_and(|tls| tls.mode == SslMode::Prefer);
         prefers
@@ -193,7 +193,7 @@ impl Failure {
     }
 }
 
-/// `None`: an answer of a shape that no PostgreSQL gives.
+/// Returns `None` for an answer that PostgreSQL never gives.
 async fn ask_facts(client: &Client) -> Result<Option<Facts>, tokio_postgres::Error> {
     let answer = client.simple_query(FACTS).await?;
     Ok(answer.iter().find_map(|message| {
@@ -223,8 +223,8 @@ fn check_facts(facts: Facts, target: TargetSession) -> Result<(), Failure> {
 
 /// Polls the wire until `work`, which waits for its answers, is done.
 ///
-/// Once `work` is done the wire is not polled again. Where the wire ends first, what `work` has received by then
-/// counts: a server says why it ends a connection before it does.
+/// The wire is not polled after that. If the wire ends first, the answers that `work` has received count: a server reports
+/// why it ends a connection before it does.
 pub(super) async fn drive<T>(
     wire: &mut Wire,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -238,7 +238,7 @@ pub(super) async fn drive<T>(
     match (work.now_or_never(), ended) {
         (Some(done), _) => done,
         (None, Err(error)) => Err(error),
-        // Without an error it ends only after its client, which `work` holds.
+        // Without an error the wire ends only after its client, which `work` holds.
         (None, Ok(())) => unreachable!("the connection task ended before its client"),
     }
 }

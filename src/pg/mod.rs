@@ -1,4 +1,4 @@
-//! Everything that speaks the PostgreSQL protocol, or knows its formats and catalogs.
+//! Connections to PostgreSQL, its catalog, and its wire formats.
 
 mod cancel;
 pub mod catalog;

@@ -1,21 +1,21 @@
-//! Identifiers: the one type through which a name gets into SQL, always quoted.
+//! SQL identifiers. All names get into SQL through this one type, which always quotes them.
 //!
-//! Names are written in a config as in SQL: folded to lower case unless quoted (PostgreSQL manual, 4.1.1).
+//! A config writes names as in SQL: they are folded to lower case unless quoted (PostgreSQL manual, 4.1.1).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An identifier as the catalog holds it, without quotes. Displays as `"quoted"`.
+/// An identifier as stored in the catalog, without quotes. Displays as `"quoted"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ident(String);
 
 impl Ident {
-    /// Takes a name as it stands in the catalog; nothing is folded.
+    /// Takes a name as stored in the catalog, without folding it.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// The bare name.
+    /// Returns the bare name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -38,18 +38,18 @@ pub struct TableName {
 }
 
 impl TableName {
-    /// A name from its two parts as they stand in the catalog.
+    /// Creates a name from its two parts as stored in the catalog.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self { schema: Ident::new(schema), name: Ident::new(name) }
     }
 
-    /// As people write it: quotes only where SQL needs them.
+    /// Returns the name with quotes only where SQL needs them.
     #[must_use]
     pub fn plain(&self) -> String {
         format!("{}.{}", plain(&self.schema), plain(&self.name))
     }
 
-    /// The OIDs of a partition or a partitioned table and of its partitions at every level, as a query.
+    /// Returns a query for the OIDs of a table and of its partitions at all levels.
     #[must_use]
     pub fn tree_sql(&self) -> String {
         let name = literal(&self.to_string());
@@ -63,7 +63,7 @@ impl fmt::Display for TableName {
     }
 }
 
-/// Text that is not a name as SQL writes names.
+/// The error for text that is not a valid SQL name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAName(String);
 
@@ -76,7 +76,7 @@ impl fmt::Display for NotAName {
 impl FromStr for TableName {
     type Err = NotAName;
 
-    /// `name`, `schema.name`, either part `"quoted"`; the schema defaults to `public`.
+    /// Parses `name` or `schema.name`, either part possibly `"quoted"`. The schema defaults to `public`.
     fn from_str(text: &str) -> Result<Self, NotAName> {
         let mut parts = split(text)?;
         let name = parts.pop().ok_or_else(|| NotAName("empty name".to_owned()))?;
@@ -92,7 +92,7 @@ impl FromStr for TableName {
 impl FromStr for Ident {
     type Err = NotAName;
 
-    /// One name as in SQL: folded unless quoted.
+    /// Parses a single SQL name, folded unless quoted.
     fn from_str(text: &str) -> Result<Self, NotAName> {
         let mut parts = split(text)?;
         match (parts.pop(), parts.is_empty()) {
@@ -102,7 +102,7 @@ impl FromStr for Ident {
     }
 }
 
-/// A name as SQL would have to write it: quoted only where needed.
+/// Returns a name with quotes only where SQL needs them.
 #[must_use]
 pub fn plain(ident: &Ident) -> String {
     let name = ident.as_str();
@@ -111,12 +111,12 @@ pub fn plain(ident: &Ident) -> String {
     if simple { name.to_owned() } else { ident.to_string() }
 }
 
-/// A comma-separated, quoted list.
+/// Returns a comma-separated, quoted list.
 pub fn list<'a>(idents: impl IntoIterator<Item = &'a Ident>) -> String {
     idents.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A string as a SQL literal.
+/// Returns a string as a SQL literal.
 #[must_use]
 pub fn literal(text: &str) -> String {
     postgres_protocol::escape::escape_literal(text).trim_start().to_owned()

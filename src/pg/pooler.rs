@@ -1,8 +1,8 @@
-//! Finding out that a pooler gives each transaction another backend, which no run survives.
+//! Detects transaction poolers, which give each transaction another backend and which no run survives.
 //!
-//! Snapshots, settings, advisory locks and staging all belong to a session. A transaction pooler takes the session apart,
-//! and, worse, hands what we SET on to other clients. So this comes before the first [`super::session::connect`],
-//! and sets nothing itself.
+//! Snapshots, settings, advisory locks and staging all belong to a session. A transaction pooler breaks the session up and,
+//! worse, passes our SET commands on to other clients. So this runs before the first [`super::session::connect`], and sets
+//! nothing itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,26 +16,28 @@ use super::session::{Session, SessionSettings, Side, attach};
 use super::{guarantees, supabase};
 use crate::error::{Error, Kind, Phase, Result};
 
-/// The port on which Supabase pools by transaction, on every one of its hosts.
+/// The port for transaction pooling on all Supabase hosts.
 const SUPABASE_TRANSACTION_PORT: u16 = 6543;
-/// A statement that waits longer than this while another connection holds a transaction waits for that one's backend.
+/// A statement that waits longer than this while another connection holds a transaction is waiting for that connection's
+/// backend.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long an answer may take once nobody holds anything.
+/// How long an answer may take when no transaction is open.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Rounds with both connections in turn as the one that holds a transaction.
+/// Rounds, in which the two connections alternate in holding a transaction.
 const ROUNDS: usize = 4;
 
-/// Refuses an address behind which transactions, not sessions, have a backend.
+/// Refuses an address that assigns backends to transactions instead of sessions.
 ///
-/// Supabase's are known by their port. Any other is found out by how it behaves: the backend of a connection must not
-/// change, must not be the other connection's, and must be there while the other one is in a transaction. A server
-/// itself and a session pooler pass within a few round trips.
+/// Supabase's poolers are recognized by their port, all others by their behavior: the backend of a connection must not
+/// change, must not be the other connection's, and must be available while the other connection is in a transaction. A server
+/// and a session pooler pass within a few round trips.
 ///
-/// A target that keeps sessions apart is also tried for what else a run relies on: advisory locks that exclude, COPY that is a
-/// part of its transaction. Databases that only speak the protocol may keep neither.
+/// A target that passes is also tested for the other guarantees that a run relies on: exclusive advisory locks, and COPY as
+/// part of its transaction. Databases that only speak the protocol may provide neither.
 ///
 /// # Errors
-/// [`Kind::Connect`] with the address that would do; [`Kind::Refused`] with what a target does not keep; or what [`super::session::connect`] fails with.
+/// [`Kind::Connect`] with the address to use instead; [`Kind::Refused`] with the missing guarantee of a target; errors of
+/// [`super::session::connect`].
 pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSettings) -> Result<()> {
     for endpoint in &info.endpoints {
         refuse_supabase_port(info, endpoint)?;
@@ -43,13 +45,13 @@ pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSetti
     let first = bare(info, settings).await?;
     let second = match bare(info, settings).await {
         Ok(session) => session,
-        // The first connection is outside a transaction. If its backend cannot serve the second one, the backend is
-        // bound to the session; that there are too few of them is for others to deal with.
+        // The first connection is outside a transaction. If its backend cannot serve the second one, the backend is bound to
+        // the session. The lack of backends is reported elsewhere.
         Err(error) if error.is_out_of_slots() => return Ok(()),
         Err(error) => return Err(error),
     };
     match watch(&first.client, &second.client).await {
-        // The two connections are at hand for one more question.
+        // The two connections are available for one more test.
         Ok(None) if settings.side == Side::Target => {
             guarantees::refuse_impostors(&first.label, (&first.client, first.backend_pid), &second.client)
                 .await
@@ -62,7 +64,7 @@ pub async fn refuse_transaction_pooling(info: &ConnInfo, settings: &SessionSetti
     }
 }
 
-/// Logged in, nothing set.
+/// Logs in without any settings.
 async fn bare(info: &ConnInfo, settings: &SessionSettings) -> Result<Session> {
     log_in(info, &settings.application_name, settings.connect_timeout).await.map(attach)
 }
@@ -88,20 +90,20 @@ fn refuse_supabase_port(info: &ConnInfo, endpoint: &Endpoint) -> Result<()> {
     .hint(format!("Use {addresses}.")))
 }
 
-/// What gives a transaction pooler away.
+/// The sign of a transaction pooler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Symptom {
-    /// A connection had one backend, and then another.
+    /// The backend of a connection changed.
     BackendChanged,
-    /// Two connections had one backend.
+    /// Two connections shared one backend.
     BackendShared,
     /// A connection got no answer while the other one was in a transaction.
     Starved,
-    /// Not even BEGIN is taken.
+    /// BEGIN was refused.
     NoTransactions,
 }
 
-/// Lets both connections ask for their backends, while one of them holds a transaction and while none does.
+/// Queries the backends of both connections, while one of them holds a transaction and while neither does.
 async fn watch(first: &Client, second: &Client) -> Result<Option<Symptom>, tokio_postgres::Error> {
     let mut seen = [BTreeSet::new(), BTreeSet::new()];
     let mut starved = false;
@@ -126,7 +128,8 @@ async fn watch(first: &Client, second: &Client) -> Result<Option<Symptom>, tokio
                 seen[1 - holder].insert(pid?);
                 starved = false;
             }
-            // Once may be a server that was busy. Twice in a row, and only while the other one holds, is not.
+            // A single timeout may be due to a busy server; two in a row, only while the other connection holds a
+            // transaction, are not.
             Err(_) if starved => return Ok(Some(Symptom::Starved)),
             Err(_) => {
                 starved = true;
@@ -152,10 +155,10 @@ fn judge([first, second]: &[BTreeSet<i32>; 2]) -> Option<Symptom> {
     }
 }
 
-/// By a simple query: a prepared statement would not survive what is to be found out.
+/// Uses a simple query: a prepared statement would not survive the pooler.
 async fn backend_pid(client: &Client) -> Result<i32, tokio_postgres::Error> {
     let pid = first_row(client, "select pg_catalog.pg_backend_pid()").await?;
-    // Zero is nobody's process id, and two of them count as one backend.
+    // Zero is not a valid process ID, and two of them count as one backend.
     Ok(pid.first().and_then(|pid| pid.as_ref()?.parse().ok()).unwrap_or(0))
 }
 
@@ -175,7 +178,7 @@ async fn refusal(sessions: &[Session; 2], symptom: Symptom) -> Error {
         Symptom::Starved => "a connection got no answer while another one was in a transaction",
         Symptom::NoTransactions => "it does not accept BEGIN",
     };
-    // A pooler that takes no BEGIN has closed the connection that tried; the other one still answers.
+    // A pooler that refuses BEGIN has closed that connection; the other one still answers.
     let mut server = servers_own_address(&sessions[0].client).await;
     if server.is_none() {
         server = servers_own_address(&sessions[1].client).await;
@@ -188,7 +191,7 @@ async fn refusal(sessions: &[Session; 2], symptom: Symptom) -> Error {
     .hint(advice(server))
 }
 
-/// Host and port of the server as itself sees them; no host if the pooler comes by a Unix socket.
+/// Returns the server's host and port as the server sees them; an empty host if the pooler uses a Unix socket.
 async fn servers_own_address(client: &Client) -> Option<(String, String)> {
     let own = "select pg_catalog.host(pg_catalog.inet_server_addr()), pg_catalog.current_setting('port')";
     let mut row = timeout(ANSWER_MAX, first_row(client, own)).await.ok()?.ok()?.into_iter();

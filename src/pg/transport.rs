@@ -13,32 +13,32 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::copy_reader::Tap;
 
-/// TLS over TCP, as tokio-postgres-rustls makes it: it knows its channel binding.
+/// TLS over TCP, as tokio-postgres-rustls creates it, with channel binding.
 pub(super) type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::Stream;
 
-/// The bytes between us and a server.
+/// The byte stream to a server.
 pub enum Transport {
     /// TCP in plain text.
     Tcp(TcpStream),
-    /// A Unix socket. As in libpq, there is no TLS over it.
+    /// A Unix socket. As in libpq, it does not use TLS.
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<RustlsStream>),
-    /// TCP or a Unix socket, in plain text, for reading much.
+    /// TCP or a Unix socket in plain text, for bulk reading.
     Tapped(Tap),
 }
 
 impl Transport {
-    /// Whether what passes is encrypted.
+    /// Returns whether the traffic is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// The same for whoever will read much from it. What is encrypted stays as it is.
+    /// Returns the same transport, prepared for bulk reading. An encrypted one stays as it is.
     ///
     /// # Errors
-    /// If the socket cannot be taken from the runtime, or no thread started.
+    /// The socket cannot be detached from the runtime, or a thread cannot be started.
     pub fn tapped(self) -> io::Result<Self> {
         let socket: OwnedFd = match self {
             Self::Tcp(stream) => stream.into_std()?.into(),
@@ -126,25 +126,25 @@ impl AsyncWrite for Transport {
 /// ReadyForQuery, outside a transaction: `Z`, length 5, `I`.
 const READY_AND_IDLE: [u8; 6] = [b'Z', 0, 0, 0, 5, b'I'];
 
-/// A transport that comes back to its lender when the borrower, tokio-postgres, drops it.
+/// A transport that returns to its lender when the borrower, tokio-postgres, drops it.
 ///
-/// Only the lender can close it: tokio-postgres closes the sending side right after a cancel request, and PgBouncer
-/// forgets a request whose sender is gone before it has passed it on.
+/// Only the lender can close it: tokio-postgres closes the sending side right after a cancel request, and PgBouncer drops a
+/// request whose sender has gone before it is passed on.
 ///
-/// It remembers the last bytes that were read, so that the lender can prove that the borrower has nothing buffered.
+/// It remembers the last bytes read, so that the lender can prove that the borrower has nothing buffered.
 pub(super) struct Lent {
     transport: Option<Transport>,
     tail: [u8; READY_AND_IDLE.len()],
     lender: Option<oneshot::Sender<Returned>>,
 }
 
-/// A transport that has come back.
+/// A transport that has been returned.
 pub(super) struct Returned {
     /// The transport.
     pub(super) transport: Transport,
-    /// Whether the last bytes that were read from it are a ReadyForQuery outside a transaction. tokio-postgres
-    /// takes whole messages out of its read buffer as soon as they are there, and one that has seen its query
-    /// answered has nothing left to write: so both of its buffers are empty then, and no message is cut in two.
+    /// Whether the last bytes read are a ReadyForQuery outside a transaction. tokio-postgres takes complete messages out of
+    /// its read buffer as soon as they arrive, and after its query is answered it has nothing left to write. So both of its
+    /// buffers are empty, and no message is cut in two.
     pub(super) is_idle: bool,
 }
 
@@ -155,7 +155,7 @@ impl Lent {
         (Self { transport: Some(transport), tail: [0; READY_AND_IDLE.len()], lender: Some(sender) }, receiver)
     }
 
-    /// The transport, which is there until the drop.
+    /// Returns the transport, which exists until the drop.
     fn inner(&mut self) -> io::Result<Pin<&mut Transport>> {
         self.transport.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -174,7 +174,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(transport), Some(lender)) = (self.transport.take(), self.lender.take()) {
-            // A lender that is no longer there does not want it back: it is closed here.
+            // If the lender is gone, the transport is closed here.
             let _ = lender.send(Returned { transport, is_idle: self.tail == READY_AND_IDLE });
         }
     }
@@ -213,7 +213,7 @@ impl TlsStream for Lent {
     }
 }
 
-/// Tells tokio-postgres that TLS is there already: its "handshake" is to take the stream as it is.
+/// Tells tokio-postgres that TLS is already established: its "handshake" returns the stream unchanged.
 pub(super) struct HandshakeDone;
 
 impl TlsConnect<Lent> for HandshakeDone {
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// What a borrower that read `chunks` one by one gives back.
+    /// Returns the `is_idle` flag after a borrower has read `chunks` one by one.
     async fn idle_after(chunks: &[&[u8]]) -> bool {
         let (mine, mut theirs) = UnixStream::pair().unwrap();
         let (mut lent, back) = Lent::new(Transport::Unix(mine));

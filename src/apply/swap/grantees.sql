@@ -1,4 +1,4 @@
--- Who besides its owner has a right on a schema, as SQL. $1: its name.
+-- The roles other than the owner with a privilege on a schema, as SQL. $1: its name.
 select array(
     select distinct case when g.grantee = 0 then 'public' else pg_catalog.quote_ident(r.rolname) end
     from pg_catalog.pg_namespace n

@@ -69,7 +69,7 @@ begin
             raise exception using errcode = 'BLOPT',
                 message = case when option.name || '=' || option.value = any (stored) then 'stored' else 'ignored' end;
         exception
-            -- Undoes what was made.
+            -- Undoes the changes.
             when sqlstate 'BLOPT' then
                 if sqlerrm = 'ignored' then
                     kept := kept || (option.kind || ' ' || option.name);

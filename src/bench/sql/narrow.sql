@@ -1,4 +1,4 @@
--- Few short columns: what a loader costs per row.
+-- Few short columns, to measure the cost per row.
 create table {table} as
 select
     i as id,

@@ -1,4 +1,4 @@
-//! What is bound to tables from outside.
+//! Objects outside a table that depend on it.
 
 use tokio_postgres::Client;
 
@@ -6,11 +6,11 @@ use super::{Catalog, Oid};
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::TableName;
 
-/// Completes a catalog by what is bound to some of its tables, and by what of that cannot be bound to other ones. The
-/// session must have an empty `search_path`.
+/// Adds to a catalog the objects that depend on some of its tables, and marks those that cannot be rebound to another table.
+/// The session must have an empty `search_path`.
 ///
 /// # Errors
-/// Whatever the server says; rights on the system catalogs themselves are not needed.
+/// Any server error. Privileges on the system catalogs are not needed.
 pub async fn load_attachments(client: &Client, catalog: &mut Catalog, tables: &[&TableName]) -> Result<()> {
     let oids: Vec<Oid> =
         tables.iter().filter_map(|name| catalog.relations.get(*name)).map(|relation| relation.oid).collect();
@@ -37,8 +37,8 @@ pub async fn load_attachments(client: &Client, catalog: &mut Catalog, tables: &[
     Ok(())
 }
 
-/// What keeps other tables from taking these ones' places by now, as clauses, each after the OID of its table. The session
-/// must have an empty `search_path`.
+/// Returns the current obstacles to replacing tables, as clauses, each after the OID of its table. The session must have an
+/// empty `search_path`.
 ///
 /// # Errors
 /// As [`load_attachments`].

@@ -1,6 +1,6 @@
--- What is bound to tables from outside, and what of that cannot be bound to another one. $1: oids. One row for each finding:
--- 'o' what keeps another table from taking this one's place, 'p' a publication that it is in, 'k' a foreign key to it, 'd'
--- what else depends on it and can be made to depend on the other one. A right that is missing comes with the GRANT that helps.
+-- Objects that depend on tables, and those that cannot be rebound to another table. $1: oids. One row for each finding:
+-- 'o' an obstacle to replacing the table, 'p' a publication that contains it, 'k' a foreign key to it, 'd' another dependent
+-- object that can be rebound. A missing privilege is reported with the GRANT that adds it.
 with live as (
     select c.*, n.nspname, pg_catalog.format('%I.%I', n.nspname, c.relname) as name
     from pg_catalog.pg_class c
@@ -11,7 +11,7 @@ server as (
     select pg_catalog.current_setting('server_version_num')::int as version,
         case when pg_catalog.current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end as may_become
 ),
--- What belongs to a table, and goes where it goes.
+-- Objects that belong to a table and move with it.
 own as (
     select l.oid as live, 'pg_catalog.pg_class'::pg_catalog.regclass as classid, l.oid as objid from live l
     union all
@@ -53,7 +53,7 @@ own as (
     select l.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, t.typarray
     from live l join pg_catalog.pg_type t on t.oid = l.reltype
 ),
--- Who else than its owner granted rights on any of that.
+-- Grantors of privileges on any of these other than the owner.
 grantors as (
     select o.live, x.grantor
     from own o
@@ -68,7 +68,7 @@ grantors as (
     cross join lateral pg_catalog.aclexplode(a.attacl) as x
     where x.grantor <> l.relowner
 ),
--- What depends on any of that and does not belong to it.
+-- Objects that depend on any of these without belonging to the table.
 bound as (
     select distinct o.live, d.classid, d.objid, o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass as is_by_type,
         case when o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass then d.objsubid else 0 end as objsubid
@@ -106,7 +106,7 @@ described as (
     left join pg_catalog.pg_class toast on b.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and toast.oid = b.objid
 ),
 findings as (
-    -- What depends on it.
+    -- Dependent objects.
     select d.live, 20 as rank,
         case
             when d.relation_kind = 't' or d.prpubid is not null then null
@@ -128,7 +128,7 @@ findings as (
     from described d
     where d.contype is distinct from 'f' or d.conparentid = 0
     union all
-    select d.live, 21, 'o', d.words || ' references it, and the key of a partitioned table cannot be made anew without a check under locks'
+    select d.live, 21, 'o', d.words || ' references it, and the key of a partitioned table cannot be recreated without a check under locks'
     from described d, server s
     where d.contype = 'f' and d.referrer_kind = 'p' and s.version < 180000
     union all
@@ -136,7 +136,7 @@ findings as (
     from described d
     where d.contype = 'f' and d.conparentid = 0 and d.is_temporal
     union all
-    select d.live, 22, 'o', pg_catalog.format('the role is no member of %I, which owns %s', pg_catalog.pg_get_userbyid(o.owner), d.words)
+    select d.live, 22, 'o', pg_catalog.format('the role is not a member of %I, which owns %s', pg_catalog.pg_get_userbyid(o.owner), d.words)
     from described d
     cross join lateral (
         select coalesce(
@@ -161,18 +161,18 @@ findings as (
     )
     union all
     -- Its rows are searched for such as would be left without a match.
-    select d.live, 25, 'o', pg_catalog.format('the role may not read what %s is on: grant select on %s to %I', d.words, d.conrelid::pg_catalog.regclass, current_user)
+    select d.live, 25, 'o', pg_catalog.format('the role may not read the table of %s: grant select on %s to %I', d.words, d.conrelid::pg_catalog.regclass, current_user)
     from described d
     where d.contype = 'f' and exists (
         select from pg_catalog.unnest(d.conkey) as x (attnum)
         where not pg_catalog.has_column_privilege(d.conrelid, x.attnum, 'SELECT')
     )
     union all
-    select d.live, 26, 'o', pg_catalog.format('row-level security hides rows from the role of what %s is on', d.words)
+    select d.live, 26, 'o', pg_catalog.format('row-level security hides rows of the table of %s from the role', d.words)
     from described d
     where d.contype = 'f' and pg_catalog.row_security_active(d.conrelid)
     union all
-    select d.live, 27, 'o', d.words || ' is LEAKPROOF, which only a superuser can say of it anew'
+    select d.live, 27, 'o', d.words || ' is LEAKPROOF, which only a superuser can declare again'
     from described d
     where d.body is not null and d.proleakproof
         and not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user)
@@ -188,11 +188,11 @@ findings as (
     join live l on l.oid = u.prrelid
     join pg_catalog.pg_publication p on p.oid = u.prpubid
     union all
-    select l.oid, 11, 'o', pg_catalog.format('publication %I is FOR ALL TABLES, the tables of bulkload included', p.pubname)
+    select l.oid, 11, 'o', pg_catalog.format('publication %I is FOR ALL TABLES, including those of bulkload', p.pubname)
     from live l, pg_catalog.pg_publication p
     where p.puballtables
     union all
-    select u.prrelid, 12, 'o', pg_catalog.format('the role is no member of %I, which owns publication %I', pg_catalog.pg_get_userbyid(p.pubowner), p.pubname)
+    select u.prrelid, 12, 'o', pg_catalog.format('the role is not a member of %I, which owns publication %I', pg_catalog.pg_get_userbyid(p.pubowner), p.pubname)
     from pg_catalog.pg_publication_rel u
     join live l on l.oid = u.prrelid
     join pg_catalog.pg_publication p on p.oid = u.prpubid
@@ -205,13 +205,13 @@ findings as (
     join pg_catalog.pg_publication p on p.pubname = t.pubname and not p.puballtables
     where not exists (select from pg_catalog.pg_publication_rel u where u.prpubid = p.oid and u.prrelid = l.oid)
     union all
-    -- The view, because not every version lets everybody read the catalog's own table.
+    -- The view, because not every version lets all roles read the catalog table itself.
     select u.srrelid, 14, 'o', pg_catalog.format('subscription %I replicates into it', s.subname)
     from pg_catalog.pg_subscription_rel u
     join live l on l.oid = u.srrelid
     join pg_catalog.pg_stat_subscription s on s.subid = u.srsubid
     union all
-    -- What it is.
+    -- The kind of table.
     select l.oid, 1, 'o', 'it is a table of a type' from live l where l.reloftype <> 0
     union all
     select i.inhrelid, 2, 'o', pg_catalog.format('it inherits from %s', i.inhparent::pg_catalog.regclass)
@@ -249,7 +249,7 @@ findings as (
     union all
     -- Those of the new tables are made in one schema, and those of the old ones go to another.
     select distinct l.oid, 6, 'o', pg_catalog.format(
-        '%s and %s have one name',
+        '%s and %s have the same name',
         pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0),
         pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid, 0)
     )
@@ -257,7 +257,7 @@ findings as (
     join pg_catalog.pg_statistic_ext s on s.stxrelid = l.oid
     join pg_catalog.pg_statistic_ext x on x.stxname = s.stxname and x.oid <> s.oid and x.stxrelid in (select o.oid from live o)
     union all
-    -- What the role may do.
+    -- The role's privileges.
     select l.oid, 7, 'o', pg_catalog.format('the role may not create schemas in the database %I', pg_catalog.current_database())
     from live l
     where not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
@@ -298,7 +298,7 @@ findings as (
     join pg_catalog.pg_trigger t on t.tgrelid = l.oid
     where not t.tgisinternal and not pg_catalog.has_function_privilege(t.tgfoid, 'EXECUTE')
     union all
-    -- What it uses is named with its schema.
+    -- The objects that it uses are schema-qualified.
     select distinct o.live, 29, 'o', pg_catalog.format(
         'the role may not use schema %1$I, where %2$s is: grant usage on schema %1$I to %3$I',
         n.nspname, pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0), current_user

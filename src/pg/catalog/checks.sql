@@ -26,7 +26,7 @@ join pg_catalog.pg_class r on r.oid = b.oid
 join pg_catalog.pg_namespace n on n.oid = r.relnamespace
 join pg_catalog.pg_constraint c on c.conrelid = b.oid
 where c.contype = 'c'
-    -- What a partition inherits is its parent's.
+    -- Inherited constraints belong to the parent.
     and (b.oid = b.asked or c.coninhcount = 0)
     and c.convalidated
     -- Since 18.

@@ -1,4 +1,4 @@
--- What Citus makes of tables (catalog pg_dist_partition). A distribution method of 'n' is none: a reference table is kept by
+-- Tables managed by Citus (catalog pg_dist_partition). A distribution method of 'n' is none: a reference table is kept by
 -- two-phase commits, a table with a colocation group is one shard on some node, any other one is local. $1: oids.
 select
     d.logicalrelid::oid as oid,

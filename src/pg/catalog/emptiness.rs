@@ -1,4 +1,4 @@
-//! Which tables hold no row.
+//! Finds out which tables have no rows.
 
 use futures::future::try_join_all;
 use tokio_postgres::Client;
@@ -7,11 +7,11 @@ use super::{Catalog, RelationKind};
 use crate::error::{Error, Phase, Result};
 use crate::pg::name::TableName;
 
-/// Completes a catalog by which of some tables hold no row. A size tells that of no table whose rows are elsewhere, so the
-/// tables themselves are asked, all in one round trip. A table that the role may not read counts as one with rows.
+/// Adds to a catalog which of some tables have no rows. Sizes do not answer this for tables whose rows are stored elsewhere,
+/// so the tables themselves are queried, all in one round trip. A table that the role may not read counts as not empty.
 ///
 /// # Errors
-/// Whatever the server says; a table that somebody holds exclusively is waited for, within the session's `lock_timeout`.
+/// Any server error. A table under an exclusive lock is waited for, within the session's `lock_timeout`.
 pub async fn load_emptiness(client: &Client, catalog: &mut Catalog, tables: &[&TableName]) -> Result<()> {
     let is_askable = |name: &&&TableName| {
         catalog.relations.get(**name).is_some_and(|relation| {

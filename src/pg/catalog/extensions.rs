@@ -1,4 +1,4 @@
-//! What extensions make of tables that PostgreSQL's own catalog shows as ordinary ones.
+//! Tables managed by extensions that PostgreSQL's own catalog shows as ordinary tables.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,13 @@ use tokio_postgres::{Client, Row};
 
 use super::{Managed, Oid, Relation, RelationKind};
 
-/// An extension that stores tables in ways of its own.
+/// An extension with its own way of storing tables.
 struct Extension {
-    /// As `pg_extension` has it.
+    /// The name in `pg_extension`.
     name: &'static str,
-    /// As people write it.
+    /// The product name.
     product: &'static str,
-    /// Tells of tables, by their OIDs, what it makes of them.
+    /// The query that classifies tables by their OIDs.
     sql: &'static str,
     meaning: fn(&str) -> Managed,
 }
@@ -39,8 +39,8 @@ const EXTENSIONS: [Extension; 2] = [
     },
 ];
 
-/// Completes relations and their leaves by what the installed extensions make of them, from the rows of `extensions.sql`. One
-/// round trip for each extension, none where there is none. Returns the extensions with their versions.
+/// Adds to relations and their leaves how the installed extensions manage them, from the rows of `extensions.sql`. Takes one
+/// round trip per such extension. Returns the extensions with their versions.
 pub(super) async fn complete(
     client: &Client,
     installed: &[Row],

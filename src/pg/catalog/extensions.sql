@@ -1,4 +1,4 @@
--- Extensions that store tables in ways of their own, and whether the role may read what they tell of them.
+-- Extensions with their own way of storing tables, and whether the role may read their catalogs.
 -- Their catalogs are looked for by name in PostgreSQL's, which takes no right: to_regclass() demands USAGE on the schema.
 select
     e.extname::text as name,

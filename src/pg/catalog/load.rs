@@ -15,11 +15,11 @@ use crate::pg::name::{Ident, TableName};
 
 /// Loads the facts about `names` and about the result columns of `queries`.
 ///
-/// The session must have an empty `search_path`, except that `queries` are described by a session of their own: see
-/// [`describe_query`]. A name without a relation is absent from the result, which is for the planner to judge.
+/// The session must have an empty `search_path`. `queries` are described by a separate session: see [`describe_query`]. A
+/// name without a relation is absent from the result; the planner judges that.
 ///
 /// # Errors
-/// Whatever the server says; rights on the system catalogs themselves are not needed.
+/// Any server error. Privileges on the system catalogs are not needed.
 pub async fn load(
     client: &Client,
     names: &BTreeSet<TableName>,
@@ -31,7 +31,7 @@ pub async fn load(
     let rows = client.query(include_str!("relations.sql"), &[&schemas, &bare]).await.map_err(failed)?;
     let oids: Vec<Oid> = rows.iter().map(|row| row.get("oid")).collect();
 
-    // Independent statements share the connection's pipeline: one round trip for all of them.
+    // Independent statements share the connection's pipeline, and so one round trip.
     let per_relation = [
         include_str!("columns.sql"),
         include_str!("leaves.sql"),
@@ -66,7 +66,7 @@ pub async fn load(
     for row in leaves {
         owner_of(&mut relations, row, "root", |r| r.leaves.push(leaf(row, server.block_size)));
     }
-    // Before what partitions have of their own.
+    // This must come before the properties of single partitions.
     for row in partitions {
         owner_of(&mut relations, row, "asked", |r| add_partition(r, row));
     }
@@ -114,7 +114,7 @@ pub async fn load(
     })
 }
 
-/// Gives result columns of queries the names of their types that columns of tables have.
+/// Gives the types of query result columns the names that they have as types of table columns.
 async fn named_types(
     client: &Client,
     mut queries: HashMap<String, Vec<Column>>,
@@ -135,7 +135,7 @@ async fn named_types(
     Ok(queries)
 }
 
-/// The result columns of a query, by preparing it on a session that has the role's own `search_path`.
+/// Returns the result columns of a query, by preparing it on a session with the role's own `search_path`.
 ///
 /// # Errors
 /// The query is not valid SQL, or the role may not run it.
@@ -267,8 +267,7 @@ fn add_index(relation: &mut Relation, row: &Row) {
     list.push(UniqueIndex { partition, ..unique_index(row) });
 }
 
-/// Adds a CHECK. One that only partitions have is made to hold of their rows alone; where several have one of the same name, all
-/// of these become one.
+/// Adds a CHECK. One that only partitions have is restricted to their rows. Several with the same name are combined into one.
 fn add_check(relation: &mut Relation, row: &Row) {
     let table = name(row, "schema", "table_name");
     let mut check = CheckConstraint {

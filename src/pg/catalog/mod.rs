@@ -1,8 +1,7 @@
-//! What a catalog says about tables: the facts from which [`crate::plan`] decides.
+//! Catalog facts about tables, from which [`crate::plan`] decides.
 //!
-//! Facts are plain values: loaded once per side by [`load()`], never asked for again, so that planning is pure.
-//! All queries are in the `.sql` files beside this one and run with an empty `search_path`, so that every type
-//! and collation outside `pg_catalog` comes back with its schema.
+//! Facts are plain values, loaded once per side by [`load()`], so that planning is pure. All queries are in the `.sql` files
+//! beside this one and run with an empty `search_path`, so every type and collation outside `pg_catalog` is schema-qualified.
 
 mod attachments;
 mod emptiness;
@@ -24,23 +23,23 @@ use crate::pg::name::{Ident, TableName};
 /// A type's or relation's OID.
 pub type Oid = u32;
 
-/// Everything known about one side.
+/// The catalog facts of one side.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     /// The server and our role on it.
     pub server: Server,
-    /// The relations that were asked for and exist, by name.
+    /// The requested relations that exist, by name.
     pub relations: HashMap<TableName, Relation>,
-    /// The types of their columns, and of what these are made.
+    /// The types of their columns, and their component types.
     pub types: HashMap<Oid, Type>,
-    /// Casts that the server has, as (from, to), and whether it makes them by itself (which does not mean that they lose nothing).
+    /// The server's casts as (from, to), and whether they are implicit (which does not mean that they lose nothing).
     pub casts: HashMap<(Oid, Oid), bool>,
     /// Result columns of queries, by the query's text.
     pub queries: HashMap<String, Vec<Column>>,
 }
 
 impl Catalog {
-    /// The type under a domain, however deep.
+    /// Returns the type under a domain, at any depth.
     #[must_use]
     pub fn base_type(&self, mut oid: Oid) -> Oid {
         while let Some(kind) = self.types.get(&oid).filter(|kind| kind.kind == 'd') {
@@ -52,14 +51,14 @@ impl Catalog {
         oid
     }
 
-    /// The type of a column under its domains.
+    /// Returns the type of a column under its domains.
     #[must_use]
     pub fn bare_type(&self, column: &Column) -> BareType {
         let (oid, modifier) = (column.type_oid, column.modifier);
         self.under_domains(BareType { oid, modifier, sql_name: column.type_name.clone() })
     }
 
-    /// The same of any type: a domain carries the modifier of its base.
+    /// Returns the same for any type; a domain carries the modifier of its base.
     #[must_use]
     pub fn under_domains(&self, mut bare: BareType) -> BareType {
         while let Some(kind) = self.types.get(&bare.oid).filter(|kind| kind.kind == 'd') {
@@ -69,7 +68,7 @@ impl Catalog {
         bare
     }
 
-    /// Whether values of a type have an order: it can be sorted.
+    /// Returns whether values of a type have an order, so that they can be sorted.
     #[must_use]
     pub fn is_ordered(&self, oid: Oid) -> bool {
         let Some(kind) = self.types.get(&oid) else { return false };
@@ -84,7 +83,7 @@ impl Catalog {
 
 #[cfg(test)]
 impl Catalog {
-    /// A catalog that knows nothing but types, for tests.
+    /// Returns a catalog of types alone, for tests.
     pub(crate) fn of_types(version: u32, types: impl IntoIterator<Item = Type>) -> Self {
         let server = Server {
             version,
@@ -103,12 +102,12 @@ impl Catalog {
     }
 }
 
-/// A type that is no domain.
+/// A type that is not a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BareType {
     /// Its OID.
     pub oid: Oid,
-    /// Its modifier; -1 where there is none.
+    /// Its modifier; -1 if there is none.
     pub modifier: i32,
     /// As SQL writes it, length or precision included.
     pub sql_name: String,
@@ -131,15 +130,15 @@ pub struct Server {
     pub may_create: bool,
     /// Bytes per page.
     pub block_size: u32,
-    /// Connections that our role can still open, as far as can be seen.
+    /// Connections that our role can still open, as far as known.
     pub free_connections: u32,
     /// Event triggers that are enabled, as SQL.
     pub event_triggers: Vec<String>,
-    /// Extensions of the database that store tables in ways of their own, with their versions: `Citus 13.0-1`.
+    /// Extensions of the database with their own way of storing tables, with versions: `Citus 13.0-1`.
     pub table_extensions: Vec<String>,
 }
 
-/// What an extension makes of a relation that the catalog of PostgreSQL shows as an ordinary table.
+/// How an extension manages a relation that PostgreSQL's catalog shows as an ordinary table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Managed {
     /// Citus: its rows are in shards on several nodes.
@@ -150,16 +149,16 @@ pub enum Managed {
     CitusLocal,
     /// TimescaleDB: its rows are in chunks.
     Hypertable {
-        /// Whether chunks may be compressed: their rows are then in other tables.
+        /// Whether chunks may be compressed, in which case their rows are in other tables.
         is_compressed: bool,
     },
     /// TimescaleDB: a chunk of a hypertable, or a table with the compressed rows of one.
     Chunk,
-    /// Unknown, because the role may not read the catalog of this extension.
+    /// Unknown, because the role may not read this extension's catalog.
     Unreadable(&'static str),
 }
 
-/// What kind of relation it is.
+/// The kind of a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelationKind {
     /// An ordinary table.
@@ -175,7 +174,7 @@ pub enum RelationKind {
 }
 
 impl RelationKind {
-    /// As people call it.
+    /// Returns the name of the kind.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -195,7 +194,7 @@ pub struct Relation {
     pub oid: Oid,
     /// Its name.
     pub name: TableName,
-    /// What it is.
+    /// Its kind.
     pub kind: RelationKind,
     /// Whether it survives a crash (not UNLOGGED, not temporary).
     pub is_permanent: bool,
@@ -203,115 +202,115 @@ pub struct Relation {
     pub is_partition: bool,
     /// Whether other tables inherit from it (partitions too).
     pub has_children: bool,
-    /// What an extension makes of it.
+    /// How an extension manages it.
     pub managed: Option<Managed>,
-    /// Whether it holds no row; only known of the tables that [`load_emptiness`] was asked for, false for all others.
+    /// Whether it has no rows. Known only for the tables given to [`load_emptiness`], false for all others.
     pub is_empty: bool,
-    /// Its users' triggers and those of its partitions, in the order in which they fire.
+    /// Its user triggers and those of its partitions, in firing order.
     pub triggers: Vec<Trigger>,
-    /// What our role may do.
+    /// Our role's privileges.
     pub rights: Rights,
-    /// Columns in their order, dropped ones apart.
+    /// Columns in their order, without dropped ones.
     pub columns: Vec<Column>,
     /// The relations that hold its rows.
     pub leaves: Vec<Leaf>,
-    /// Bytes in its indexes.
+    /// Bytes of its indexes.
     pub index_bytes: u64,
-    /// Rows, as the statistics have it; 0 when never analysed.
+    /// Estimated rows from the statistics; 0 if it was never analyzed.
     pub row_estimate: f64,
-    /// Its partitions at every level.
+    /// Its partitions at all levels.
     pub partitions: Vec<Partition>,
-    /// The partitioned tables that it is a partition of, the nearest first.
+    /// The partitioned tables that it is a partition of, nearest first.
     pub partition_of: Vec<TableName>,
     /// Valid unique indexes, the primary key first.
     pub unique_indexes: Vec<UniqueIndex>,
-    /// Its exclusion constraints, with temporal keys (WITHOUT OVERLAPS): indexes like the unique ones, whose operators tell which
-    /// values exclude each other. Those that partitions add are among them.
+    /// Its exclusion constraints, including temporal keys (WITHOUT OVERLAPS) and those of partitions. They are described like
+    /// unique indexes; their operators define which values exclude each other.
     pub exclusions: Vec<UniqueIndex>,
-    /// Valid unique indexes that partitions have and the table does not.
+    /// Valid unique indexes of partitions that the table lacks.
     pub partition_indexes: Vec<UniqueIndex>,
-    /// Foreign keys that rows of it must satisfy, each as it was declared: on the table, on a partition of it, or on a
-    /// partitioned table above it. Copies that partitions inherit are left out.
+    /// Foreign keys that its rows must satisfy, each as declared: on the table, on one of its partitions, or on a partitioned
+    /// table above it. Inherited copies are left out.
     pub foreign_keys: Vec<ForeignKey>,
-    /// Foreign keys that rows of it may be referenced by, likewise: to the table, to a partition of it, or to a partitioned table
+    /// Foreign keys that may reference its rows, likewise: to the table, to one of its partitions, or to a partitioned table
     /// above it.
     pub referenced_by: Vec<ForeignKey>,
-    /// Sequences that its columns take their values from.
+    /// Sequences that supply values to its columns.
     pub sequences: Vec<Sequence>,
-    /// CHECK constraints that can be evaluated elsewhere, those of partitions included.
+    /// CHECK constraints that can be evaluated elsewhere, including those of partitions.
     pub checks: Vec<CheckConstraint>,
-    /// What is bound to it from outside; only known of the tables that [`load_attachments`] was asked for.
+    /// Objects that depend on it. Known only for the tables given to [`load_attachments`].
     pub attachments: Attachments,
 }
 
-/// What is bound to a table's OID from outside, for a method that puts another table in its place.
+/// Objects that depend on a table's OID, for a method that replaces the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attachments {
-    /// What keeps another table from taking this one's place, as clauses: "materialized view public.m depends on it".
+    /// Obstacles to replacing the table, as clauses: "materialized view public.m depends on it".
     pub obstacles: Vec<String>,
-    /// Publications that it is in, as SQL.
+    /// Publications that contain it, as SQL.
     pub publications: Vec<String>,
-    /// Views, rules, policies and functions that can be bound to the other one, as people write them.
+    /// Views, rules, policies and functions that can be rebound, in readable form.
     pub dependants: Vec<String>,
     /// Foreign keys to it, likewise.
     pub keys: Vec<String>,
 }
 
 impl Relation {
-    /// Bytes in its heap with TOAST, partitions and inheritors included.
+    /// Returns the bytes of its heap and TOAST, including partitions and inheriting tables.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.leaves.iter().map(|leaf| leaf.bytes).sum()
     }
 
-    /// A column by name.
+    /// Returns a column by name.
     #[must_use]
     pub fn column(&self, name: &Ident) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == *name)
     }
 
-    /// Its partition of this name, at whatever level.
+    /// Returns its partition of this name, at any level.
     #[must_use]
     pub fn partition(&self, name: &TableName) -> Option<&Partition> {
         self.partitions.iter().find(|partition| partition.name == *name)
     }
 
-    /// Whether every row of `table` is a row of this one: it is this table, or a partition of it.
+    /// Returns whether every row of `table` is a row of this one: it is this table, or a partition of it.
     #[must_use]
     pub fn holds(&self, table: &TableName) -> bool {
         self.name == *table || self.partition(table).is_some()
     }
 
-    /// Whether a row of `table` may be a row of this one: one of the two holds the other.
+    /// Returns whether a row of `table` may be a row of this one: one of the two contains the other.
     #[must_use]
     pub fn overlaps(&self, table: &TableName) -> bool {
         self.holds(table) || self.partition_of.contains(table)
     }
 }
 
-/// A partition of a table, at whatever level, and the rows that it takes.
+/// A partition of a table, at any level, and the rows that it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// Its name.
     pub name: TableName,
-    /// The condition of a row of the partitioned table that is routed to it, as SQL over the table's columns, which are not
+    /// The condition for routing a row of the partitioned table to it, as SQL over the table's columns, which are not
     /// qualified.
     pub constraint: String,
-    /// The columns that the condition looks at.
+    /// The columns that the condition uses.
     pub columns: Vec<Ident>,
 }
 
-/// What our role may do with a relation.
+/// Our role's privileges on a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a privilege of its own")]
 pub struct Rights {
-    /// It owns the relation, or is a member of the owner.
+    /// Whether the role owns the relation, or is a member of the owner.
     pub owner: bool,
     /// SELECT
     pub select: bool,
     /// INSERT
     pub insert: bool,
-    /// UPDATE, of some column at least
+    /// UPDATE, on at least one column
     pub update: bool,
     /// DELETE
     pub delete: bool,
@@ -319,37 +318,37 @@ pub struct Rights {
     pub truncate: bool,
     /// TEMPORARY, on its database
     pub temporary: bool,
-    /// A row-level policy would hide rows from it (and with `row_security = off` is an error).
+    /// Whether a row-level policy would hide rows from the role (an error with `row_security = off`).
     pub rows_hidden: bool,
 }
 
-/// A relation that holds rows.
+/// A relation that stores rows.
 #[derive(Debug, Clone)]
 pub struct Leaf {
     /// Its OID.
     pub oid: Oid,
     /// Its name.
     pub name: TableName,
-    /// What it is.
+    /// Its kind.
     pub kind: RelationKind,
-    /// The access method that stores its rows, where the server itself does: `heap`.
+    /// The access method of its storage, if the server itself stores it: `heap`.
     pub access_method: Option<String>,
-    /// What an extension makes of it.
+    /// How an extension manages it.
     pub managed: Option<Managed>,
     /// Pages of its heap.
     pub pages: u32,
     /// Bytes of heap and TOAST.
     pub bytes: u64,
-    /// Whether our role may read it by itself.
+    /// Whether our role may read it directly.
     pub may_select: bool,
 }
 
-/// When an identity column takes given values.
+/// When an identity column accepts explicit values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// Only with OVERRIDING SYSTEM VALUE.
     Always,
-    /// As a default does.
+    /// Like a default.
     ByDefault,
 }
 
@@ -362,42 +361,42 @@ pub struct Column {
     pub type_oid: Oid,
     /// The type as SQL writes it, length or precision included.
     pub type_name: String,
-    /// The type modifier (`atttypmod`): length, precision and scale; -1 where there is none.
+    /// The type modifier (`atttypmod`): length, precision and scale; -1 if there is none.
     pub modifier: i32,
     /// NOT NULL
     pub not_null: bool,
-    /// It has a DEFAULT (or is generated).
+    /// Whether it has a DEFAULT or is generated.
     pub has_default: bool,
-    /// What that is, as SQL over the table's columns.
+    /// The default or generation expression, as SQL over the table's columns.
     pub expression: Option<String>,
-    /// It is an identity column.
+    /// Its kind of identity, if it is an identity column.
     pub identity: Option<Identity>,
-    /// It is generated from others, STORED or VIRTUAL.
+    /// Whether it is generated from other columns, STORED or VIRTUAL.
     pub generated: bool,
-    /// Its collation if it is not the type's own, as SQL.
+    /// Its collation as SQL, if it is not the type's own.
     pub collation: Option<String>,
     /// Whether our role may read it.
     pub may_select: bool,
     /// Whether our role may insert into it.
     pub may_insert: bool,
-    /// It is in the key of a unique index without WHERE and expressions, of the table itself or of a partition. An UPDATE that
-    /// sets it may lock the row against foreign keys' checks, even if the value stays the same.
+    /// Whether it is in the key of a unique index without WHERE and expressions, of the table itself or of a partition. An
+    /// UPDATE that sets it may lock the row against foreign keys' checks, even if the value stays the same.
     pub identifies: bool,
 }
 
-/// A CHECK constraint that all rows satisfy, and that depends on nothing but the columns of the row.
+/// A CHECK constraint that all rows satisfy and that depends only on the columns of the row.
 #[derive(Debug, Clone)]
 pub struct CheckConstraint {
     /// Its name.
     pub name: Ident,
-    /// What must not be false, as SQL over the table's columns.
+    /// The expression that must not be false, as SQL over the table's columns.
     pub expression: String,
-    /// The columns that it looks at.
+    /// The columns that it uses.
     pub columns: Vec<Ident>,
 }
 
 impl Column {
-    /// A column of which nothing is known but its type: of a query's result, or of a file.
+    /// Returns a column of which only the type is known: of a query's result, or of a file.
     #[must_use]
     pub fn bare(name: Ident, type_oid: Oid, type_name: String) -> Self {
         Self {
@@ -424,57 +423,57 @@ impl Column {
 pub struct UniqueIndex {
     /// Its name.
     pub name: Ident,
-    /// It is the primary key.
+    /// Whether it is the primary key.
     pub is_primary: bool,
-    /// It is checked at once rather than deferrable.
+    /// Whether it is checked immediately rather than deferrable.
     pub is_immediate: bool,
-    /// It has a WHERE.
+    /// Whether it has a WHERE.
     pub is_partial: bool,
-    /// It has expressions.
+    /// Whether it has expressions.
     pub has_expressions: bool,
-    /// The partition that it belongs to, if it is not the table's own.
+    /// The partition that it belongs to, unless it is the table's own.
     pub partition: Option<Partition>,
-    /// Its key columns in order; incomplete where it has expressions.
+    /// Its key columns in order; incomplete if it has expressions.
     pub columns: Vec<Ident>,
-    /// All of them are NOT NULL.
+    /// Whether all of them are NOT NULL.
     pub all_not_null: bool,
-    /// What it compares, in order.
+    /// The expressions that it compares, in order.
     pub parts: Vec<IndexPart>,
     /// Its WHERE, as SQL over the table's columns.
     pub predicate: Option<String>,
-    /// The columns that its key and its WHERE look at.
+    /// The columns that its key and its WHERE use.
     pub uses: Vec<Ident>,
     /// NULLS NOT DISTINCT
     pub nulls_equal: bool,
 }
 
-/// A column or an expression of a unique index, and how it is compared.
+/// A column or an expression of a unique index, and its comparison.
 #[derive(Debug, Clone)]
 pub struct IndexPart {
     /// As SQL over the table's columns.
     pub expression: String,
-    /// The equality, as SQL: `operator(pg_catalog.=)`; of an exclusion constraint its own operator.
+    /// The equality operator as SQL: `operator(pg_catalog.=)`; for an exclusion constraint, its own operator.
     pub operator: String,
-    /// The collation, as SQL, where there is one.
+    /// The collation as SQL, if any.
     pub collation: Option<String>,
 }
 
 impl UniqueIndex {
-    /// Whether it can identify rows: whole, over plain columns, checked at once.
+    /// Returns whether it can identify rows: not partial, over plain columns, checked immediately.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.is_immediate && !self.is_partial && !self.has_expressions
     }
 }
 
-/// What a foreign key does when the referenced row goes or changes.
+/// The action of a foreign key when the referenced row is deleted or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// NO ACTION: at the end of the statement, or of the transaction, a row with these values must be there.
+    /// NO ACTION: at the end of the statement or transaction, a row with these values must exist.
     None,
-    /// RESTRICT: the same, but another row with these values does not help.
+    /// RESTRICT: likewise, but another row with these values does not satisfy it.
     Restrict,
-    /// CASCADE: the referencing rows are deleted, or get the new values.
+    /// CASCADE: the referencing rows are deleted, or receive the new values.
     Cascade,
     /// SET NULL, SET DEFAULT: the referencing rows lose the reference.
     Unset,
@@ -485,7 +484,7 @@ pub enum Action {
 pub struct ForeignKey {
     /// The constraint's name.
     pub name: Ident,
-    /// The referencing table, as declared: its partitions have the key, too.
+    /// The referencing table, as declared: its partitions have the key as well.
     pub from: TableName,
     /// Its columns.
     pub from_columns: Vec<Ident>,
@@ -493,35 +492,35 @@ pub struct ForeignKey {
     pub to: TableName,
     /// Its columns.
     pub to_columns: Vec<Ident>,
-    /// The operators it compares with, referenced column first, as SQL: `operator(pg_catalog.=)`.
+    /// The comparison operators, referenced column first, as SQL: `operator(pg_catalog.=)`.
     pub operators: Vec<String>,
     /// MATCH FULL rather than SIMPLE.
     pub match_full: bool,
-    /// What it does to the referencing rows when a referenced one is deleted.
+    /// The action on the referencing rows when a referenced row is deleted.
     pub on_delete: Action,
-    /// What it does to them when the referenced columns change.
+    /// The action on them when the referenced columns change.
     pub on_update: Action,
-    /// The constraint can be deferred.
+    /// Whether the constraint can be deferred.
     pub is_deferrable: bool,
-    /// It is not NOT ENFORCED: the server sees to it.
+    /// False for NOT ENFORCED, which the server does not check.
     pub is_enforced: bool,
-    /// Its last columns are a PERIOD, for which several rows together may be the match.
+    /// Whether its last columns are a PERIOD, which several rows together may match.
     pub is_temporal: bool,
-    /// An index of the referencing table begins with its columns.
+    /// Whether an index of the referencing table begins with its columns.
     pub is_indexed: bool,
-    /// Rows of the referencing table, by its statistics or by its size, whichever tells of more.
+    /// Rows of the referencing table, by its statistics or its size, whichever is larger.
     pub from_rows: f64,
 }
 
 impl ForeignKey {
-    /// Whether each referencing row must have one row with the same values.
+    /// Returns whether each referencing row must match one row with the same values.
     #[must_use]
     pub fn demands_match(&self) -> bool {
         self.is_enforced && !self.is_temporal
     }
 }
 
-/// A sequence that a column takes its values from. All values as `bigint`.
+/// A sequence that supplies values to a column. All values as `bigint`.
 #[derive(Debug, Clone)]
 pub struct Sequence {
     /// Its OID.
@@ -530,7 +529,7 @@ pub struct Sequence {
     pub name: TableName,
     /// The column.
     pub column: Ident,
-    /// Whether the column owns it; else it is the column's default, and may serve others, too.
+    /// Whether the column owns it; otherwise it is the column's default, and may serve other columns too.
     pub is_owned: bool,
     /// INCREMENT BY
     pub increment: i64,
@@ -540,11 +539,11 @@ pub struct Sequence {
     pub minimum: i64,
     /// MAXVALUE
     pub maximum: i64,
-    /// Our role owns it, so it can be restarted within a transaction.
+    /// Whether our role owns it, so that it can be restarted within a transaction.
     pub is_owner: bool,
-    /// Our role may see where it stands.
+    /// Whether our role may read its position.
     pub may_select: bool,
-    /// Our role may set it.
+    /// Whether our role may set it.
     pub may_update: bool,
 }
 
@@ -561,29 +560,29 @@ pub struct Type {
     pub kind: char,
     /// `typcategory`.
     pub category: char,
-    /// It is a true array.
+    /// Whether it is a true array.
     pub is_array: bool,
-    /// It has binary send and receive functions.
+    /// Whether it has binary send and receive functions.
     pub has_binary: bool,
-    /// Its values have an order of their own; what is made of other types is not meant.
+    /// Whether its values have an order of their own; false for types made of other types.
     pub is_ordered: bool,
     /// The extension it belongs to, with its version.
     pub extension: Option<String>,
-    /// What it is made of, in order: a domain's base, an array's element, a range's subtype, a multirange's range, a
-    /// composite's columns.
+    /// Its components in order: a domain's base, an array's element, a range's subtype, a multirange's range, a composite's
+    /// columns.
     pub parts: Vec<Oid>,
-    /// More about each of them, in the same order.
+    /// Details of each component, in the same order.
     pub details: Vec<Part>,
     /// The labels of an enum, in their order.
     pub labels: Vec<String>,
 }
 
-/// A part of a type: the base of a domain, a column of a composite.
+/// A component of a type: the base of a domain, a column of a composite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// The name of a composite's column; empty for other parts.
+    /// The name of a composite's column; empty for other components.
     pub name: String,
-    /// The type modifier (`atttypmod`); -1 where there is none.
+    /// The type modifier (`atttypmod`); -1 if there is none.
     pub modifier: i32,
     /// The type as SQL writes it, length or precision included.
     pub type_name: String,

@@ -1,4 +1,4 @@
--- What a server says about itself and about our role.
+-- Facts about the server and our role.
 -- Without pg_monitor other roles' rows in pg_stat_activity keep pid, role and database only, which is enough to count.
 select
     pg_catalog.current_setting('server_version_num')::int as version,

@@ -1,4 +1,4 @@
--- What TimescaleDB makes of tables. Compressed rows are in tables that its catalog lists as hypertables and chunks, too:
+-- Tables managed by TimescaleDB. Compressed rows are in tables that its catalog lists as hypertables and chunks, too:
 -- these have a compression_state of 2 (_timescaledb_catalog.hypertable). $1: oids.
 with asked as (
     select c.oid, n.nspname, c.relname

@@ -1,8 +1,8 @@
-//! A user's trigger, and what is known of it without running it.
+//! A user trigger, and the facts about it that are known without running it.
 
 use crate::pg::name::{Ident, TableName, plain};
 
-/// What a trigger fires for.
+/// An event that fires a trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// INSERT, and COPY
@@ -16,7 +16,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As SQL writes it.
+    /// Returns the event as SQL.
     #[must_use]
     pub fn sql(self) -> &'static str {
         match self {
@@ -34,23 +34,23 @@ impl Event {
 pub struct Trigger {
     /// Its name.
     pub name: Ident,
-    /// The table that has it: the one that was asked for, or one that inherits from it.
+    /// The table that has it: the requested one, or one that inherits from it.
     pub table: TableName,
-    /// It fires in ordinary sessions (not DISABLE, not ENABLE REPLICA).
+    /// Whether it fires in ordinary sessions (not DISABLE, not ENABLE REPLICA).
     pub is_enabled: bool,
-    /// It is a partition's copy of the partitioned table's trigger.
+    /// Whether it is a partition's copy of the partitioned table's trigger.
     pub is_copy: bool,
-    /// Our role may disable it: it owns the table that has it, or is a member of the owner.
+    /// Whether our role may disable it: it owns the table, or is a member of the owner.
     pub may_alter: bool,
-    /// FOR EACH ROW rather than FOR EACH STATEMENT.
+    /// True for FOR EACH ROW, false for FOR EACH STATEMENT.
     pub for_each_row: bool,
-    /// BEFORE rather than AFTER.
+    /// True for BEFORE, false for AFTER.
     pub is_before: bool,
-    /// What it fires for.
+    /// The events that fire it.
     pub events: Vec<Event>,
-    /// It has a WHEN, and may not fire for each of them.
+    /// Whether it has a WHEN, and so may not fire for each of them.
     pub has_condition: bool,
-    /// The columns of UPDATE OF; none: any column.
+    /// The columns of UPDATE OF; empty for any column.
     pub update_of: Vec<Ident>,
     /// Its function.
     pub function: TableName,
@@ -59,14 +59,14 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// Whether it may change a row before it is written, or keep it out.
+    /// Returns whether it may change a row before it is written, or discard it.
     #[must_use]
     pub fn may_change_rows(&self) -> bool {
         self.is_before && self.for_each_row
     }
 
-    /// Whether its function's text has a statement that writes to a table. What the function calls and what it puts together as
-    /// text is not seen.
+    /// Returns whether its function's text contains a statement that writes to a table. Functions that it calls and dynamic
+    /// SQL are not examined.
     #[must_use]
     pub fn writes_to(&self, table: &TableName) -> bool {
         let text = self.source.to_lowercase();
@@ -93,7 +93,7 @@ impl Trigger {
 }
 
 impl std::fmt::Display for Trigger {
-    /// `touch (BEFORE INSERT OR UPDATE OF v, each row, calls public.touch)`
+    /// Formats the trigger as `touch (BEFORE INSERT OR UPDATE OF v, each row, calls public.touch)`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let event = |event: &Event| match event {
             Event::Update if !self.update_of.is_empty() => {

@@ -1,4 +1,4 @@
--- The users' triggers of relations and of what inherits from them (partitions too), in the order in which they fire. $1: oids.
+-- User triggers of relations and of tables that inherit from them (including partitions), in firing order. $1: oids.
 -- Bits of tgtype as in src/include/catalog/pg_trigger.h. The server's own triggers belong to constraints; a user's constraint trigger
 -- is one of type t. A partition's copy of a row trigger has a tgparentid since 13, and is marked as internal until 14. Before 13 only
 -- a superuser can alter it.

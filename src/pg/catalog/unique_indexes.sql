@@ -97,7 +97,7 @@ join pg_catalog.pg_index i on i.indrelid = b.oid
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 left join pg_catalog.pg_constraint x on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.conexclop is not null
 where (i.indisunique or i.indisexclusion) and i.indisvalid and i.indislive
-    -- What a partition inherits is its parent's.
+    -- Inherited indexes belong to the parent.
     and (
         b.oid = b.asked
         or not exists (

@@ -1,4 +1,4 @@
-//! Whether two columns look the same in binary COPY.
+//! Decides whether two columns have the same form in binary COPY.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::{Catalog, Oid, Type};
 /// (`FirstNormalObjectId`, src/include/access/transam.h).
 const FIRST_NORMAL_OID: Oid = 16_384;
 
-/// The schema of types whose binary form is an OID of their own server: names, not numbers, travel between servers.
+/// Types whose binary form is an OID of their own server. Names are portable between servers, OIDs are not.
 const NAMED_OBJECTS: [&str; 11] = [
     "regclass",
     "regcollation",
@@ -23,11 +23,11 @@ const NAMED_OBJECTS: [&str; 11] = [
     "regtype",
 ];
 
-/// Types whose empty value is sent in a form that their receive functions refuse.
+/// Types whose receive functions refuse the binary form of their empty value.
 const NOT_ALWAYS_RECEIVED: [&str; 3] = ["int2vector", "oidvector", "tsquery"];
 
 impl Type {
-    /// Whether PostgreSQL itself brought it, so that its OID means the same on every server.
+    /// Returns whether PostgreSQL itself defines the type, so that its OID means the same on every server.
     #[must_use]
     pub fn is_built_in(&self) -> bool {
         self.oid < FIRST_NORMAL_OID
@@ -35,8 +35,8 @@ impl Type {
 }
 
 impl Catalog {
-    /// How values of a type travel in binary COPY. Two columns whose signatures are equal can be
-    /// connected without conversion; `None`: the type has no binary form that another server understands.
+    /// Returns the binary COPY signature of a type. Two columns with equal signatures need no conversion. `None`: the type
+    /// has no binary form that another server understands.
     ///
     /// A domain travels as its base type, an enum as its label. Arrays and composites carry the OIDs of their
     /// elements and are refused by `array_recv` and `record_recv` when these differ, so the OIDs are part of the signature.
@@ -46,7 +46,7 @@ impl Catalog {
         self.sign(oid, 0, &mut text).then_some(text)
     }
 
-    /// Whether values of a type are of another one or contain such.
+    /// Returns whether values of a type are, or contain, values of another one.
     #[must_use]
     pub fn is_made_of(&self, oid: Oid, other: Oid) -> bool {
         let parts = self.types.get(&oid).map(|kind| kind.parts.as_slice()).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Catalog {
     }
 }
 
-/// Whether a built-in type has a binary form that not every value survives on its way to another server.
+/// Returns whether a built-in type has values whose binary form another server may not accept.
 fn text_only(name: &str) -> bool {
     NAMED_OBJECTS.contains(&name) || NOT_ALWAYS_RECEIVED.contains(&name)
 }

@@ -1,4 +1,4 @@
-//! Where the programs of a PostgreSQL server are.
+//! Locates the programs of a PostgreSQL server.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::error::{Error, Kind, Phase, Result};
 
-/// Environment variable that names the directory to take the server's programs from, before all other places.
+/// The environment variable with the directory to use before all others.
 pub const BINDIR_VARIABLE: &str = "BULKLOAD_PG_BINDIR";
 
 /// The programs of one PostgreSQL installation.
@@ -17,11 +17,11 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Looks in `BULKLOAD_PG_BINDIR`, PATH, the directories of distributions (newest first) and where
-    /// `pg_config` points. A directory counts if it holds both `initdb` and `postgres`.
+    /// Looks in `BULKLOAD_PG_BINDIR`, PATH, the directories of distributions (newest first) and the directory that
+    /// `pg_config` names. A directory counts if it holds both `initdb` and `postgres`.
     ///
     /// # Errors
-    /// `Kind::Config` if `BULKLOAD_PG_BINDIR` is set to a directory without them, or if they are nowhere.
+    /// `Kind::Config` if `BULKLOAD_PG_BINDIR` names a directory without them, or if they are not found.
     pub fn find() -> Result<Self> {
         if let Some(dir) = std::env::var_os(BINDIR_VARIABLE).filter(|dir| !dir.is_empty()) {
             let dir = PathBuf::from(dir);
@@ -49,12 +49,12 @@ impl Binaries {
         }
     }
 
-    /// The installation whose programs are in `dir`.
+    /// Returns the installation whose programs are in `dir`.
     ///
     /// # Errors
-    /// `Kind::Config` if `postgres --version` cannot be run or understood.
+    /// `Kind::Config` if `postgres --version` cannot be run or its output cannot be parsed.
     pub fn at(dir: &Path) -> Result<Self> {
-        // PATH may lead to links to some of the programs; all of them are where the links point.
+        // PATH may contain links to some of the programs; the target directory has all of them.
         let linked = dir.join("postgres").canonicalize().ok();
         let home = linked.as_deref().and_then(Path::parent).filter(|home| holds_server(home));
         let dir = home.unwrap_or(dir).to_path_buf();
@@ -67,13 +67,13 @@ impl Binaries {
         Ok(Self { dir, major })
     }
 
-    /// The full path of one program, `psql` for instance; it need not exist.
+    /// Returns the full path of a program such as `psql`; it need not exist.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The major version: 15 for 15.18.
+    /// Returns the major version: 15 for 15.18.
     #[must_use]
     pub fn major(&self) -> u32 {
         self.major
@@ -91,7 +91,7 @@ fn holds_server(dir: &Path) -> bool {
     dir.is_absolute() && ["initdb", "postgres"].iter().all(|name| dir.join(name).is_file())
 }
 
-/// `bin` directories of the Debian and the PGDG RPM packages, the newest major version first.
+/// Returns the `bin` directories of the Debian and the PGDG RPM packages, newest major version first.
 fn distribution_dirs() -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for (parent, prefix) in [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")] {
@@ -112,14 +112,15 @@ fn pg_config_dir() -> Option<PathBuf> {
     output_of("pg_config", ["--bindir"]).map(PathBuf::from)
 }
 
-/// What a program prints, trimmed; `None` if it cannot be run, fails or prints nothing.
+/// Returns the trimmed output of a program; `None` if it cannot be run, fails or prints nothing.
 pub(super) fn output_of<const N: usize>(program: impl AsRef<OsStr>, args: [&str; N]) -> Option<String> {
     let output = Command::new(program).args(args).stderr(std::process::Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// 15 from `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, 19 from `postgres (PostgreSQL) 19beta1`.
+/// Parses the major version: 15 from `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, 19 from `postgres (PostgreSQL)
+/// 19beta1`.
 fn major_of(version: &str) -> Option<u32> {
     let number = version.split(' ').nth(2)?;
     let digits = number.find(|c: char| !c.is_ascii_digit()).map_or(number, |end| &number[..end]);

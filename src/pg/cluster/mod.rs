@@ -1,12 +1,11 @@
 //! Throw-away PostgreSQL servers on this machine, for `bulkload demo`, `bulkload bench` and the tests.
 //!
-//! A [`Cluster`] lives in a temporary directory of its own, listens on a loopback port and on a Unix socket in that
-//! directory, and is gone, processes and files, when it is dropped or when this process ends, however it ends
-//! (unless it is told to stay, by [`Cluster::leave`]). It touches no other server. As root the servers run as the
-//! user `postgres`.
+//! A [`Cluster`] lives in its own temporary directory, and listens on a loopback port and on a Unix socket in that directory.
+//! Its processes and files are removed when it is dropped or when this process ends for any reason, unless [`Cluster::leave`]
+//! is called. It touches no other server. As root, the servers run as the user `postgres`.
 //!
-//! Everything here is blocking `std`: call it from a thread that may wait (`tokio::task::spawn_blocking`), and
-//! drop a [`Cluster`] there too.
+//! Everything here is blocking `std`. Call it from a thread that may block (`tokio::task::spawn_blocking`), and drop a
+//! [`Cluster`] there too.
 
 mod binaries;
 mod process;
@@ -32,13 +31,13 @@ use crate::error::{Error, Kind, Phase, Result};
 /// The superuser of every throw-away cluster.
 pub const SUPERUSER: &str = "postgres";
 
-/// How long a server may take to start or to stop before it counts as hung; recovery after a crash included.
+/// How long a server may take to start or to stop before it counts as hung, including crash recovery.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest path of a Unix socket is 107 bytes on Linux, 103 on macOS; clients append to it.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
-/// Throw-away data need not survive a power failure. Whoever measures durability's price sets these back.
+/// Throw-away data need not survive a power failure. A caller that measures durability restores these settings.
 const SETTINGS: [(&str, &str); 8] = [
     ("fsync", "off"),
     ("full_page_writes", "off"),
@@ -51,7 +50,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("dynamic_shared_memory_type", "mmap"),
 ];
 
-/// How a cluster shall be.
+/// The options of a cluster.
 #[derive(Clone, Default)]
 pub struct Options {
     settings: Vec<(String, String)>,
@@ -60,7 +59,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// A cluster that trusts everyone who reaches it, tuned for throw-away data.
+    /// Returns options that trust every client and are tuned for throw-away data.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -73,14 +72,14 @@ impl Options {
         self
     }
 
-    /// Puts a line before all others of pg_hba.conf; lines stay in the order of the calls.
+    /// Puts a line before all others of pg_hba.conf. Lines keep the order of the calls.
     #[must_use]
     pub fn hba(mut self, line: &str) -> Self {
         self.hba.push(line.to_owned());
         self
     }
 
-    /// Over TCP the superuser (and everyone else) must authenticate by SCRAM; the Unix socket still trusts.
+    /// Requires SCRAM authentication over TCP, including for the superuser; the Unix socket still trusts.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
@@ -88,12 +87,12 @@ impl Options {
     }
 }
 
-/// How a server stops.
+/// How to stop a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Sessions are ended, everything is written: SIGINT.
+    /// SIGINT: sessions are ended, and everything is written.
     Fast,
-    /// Processes quit at once; the next start recovers: SIGQUIT.
+    /// SIGQUIT: processes quit at once, and the next start recovers.
     Immediate,
 }
 
@@ -105,21 +104,21 @@ pub struct Cluster {
     dir: PathBuf,
     port: u16,
     server: Option<Child>,
-    /// Removes the directory when it is dropped, after the server has been stopped; none once the cluster is left.
+    /// Removes the directory when it is dropped, after the server has stopped; `None` once the cluster is left running.
     reaper: Option<Reaper>,
 }
 
 impl Cluster {
-    /// Creates a cluster and returns when it accepts connections (about a second).
+    /// Creates a cluster and returns once it accepts connections (about a second).
     ///
     /// # Errors
-    /// `Kind::Config` if there are no server programs or no user to run them; `Kind::Io` for files; `Kind::Server`
-    /// if initdb or the server fails, with the end of what it wrote.
+    /// `Kind::Config` if there are no server programs or no user to run them; `Kind::Io` for files; `Kind::Server` if initdb
+    /// or the server fails, with the end of its output.
     pub fn start(options: Options) -> Result<Self> {
         Self::start_with(Binaries::find()?, options)
     }
 
-    /// The same, with the programs of a certain installation.
+    /// Does the same with the programs of a given installation.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -130,7 +129,7 @@ impl Cluster {
             Self { binaries, account, options, dir, port: 0, server: None, reaper: Some(reaper) };
         cluster.initdb()?;
         cluster.configure().map_err(|e| cluster.io("cannot configure", &e))?;
-        // Between finding a free port and binding it somebody else may take it.
+        // Another process may take a free port before it is bound.
         let mut attempts_left = 5;
         loop {
             cluster.port = free_port()?;
@@ -142,37 +141,37 @@ impl Cluster {
         }
     }
 
-    /// The TCP port on 127.0.0.1; it stays the same for the cluster's life.
+    /// Returns the TCP port on 127.0.0.1, which stays the same for the cluster's life.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The directory that holds everything: Unix socket, log, data.
+    /// Returns the directory that holds everything: Unix socket, log, data.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }
 
-    /// The server's log.
+    /// Returns the path of the server's log.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.dir.join("log")
     }
 
-    /// The programs it runs with.
+    /// Returns the programs in use.
     #[must_use]
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }
 
-    /// URI of a database over TCP, as superuser, with the password if there is one.
+    /// Returns the URI of a database over TCP, as superuser, with the password if there is one.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let password =
@@ -180,7 +179,7 @@ impl Cluster {
         format!("postgresql://{SUPERUSER}{password}@127.0.0.1:{}/{}", self.port, encoded(database))
     }
 
-    /// URI of a database over the Unix socket, as superuser.
+    /// Returns the URI of a database over the Unix socket, as superuser.
     #[must_use]
     pub fn socket_url(&self, database: &str) -> String {
         let host = encoded(&self.dir.to_string_lossy());
@@ -197,7 +196,7 @@ impl Cluster {
         Ok(path)
     }
 
-    /// Stops the server and waits for its end. Nothing happens if it does not run.
+    /// Stops the server and waits for its end. Does nothing if it is not running.
     pub fn stop(&mut self, how: Stop) {
         let Some(mut server) = self.server.take() else { return };
         process::signal(&server, if how == Stop::Fast { Signal::INT } else { Signal::QUIT });
@@ -206,14 +205,14 @@ impl Cluster {
         }
     }
 
-    /// Kills all processes of the server with SIGKILL: what a power failure or the kernel's OOM killer does.
+    /// Kills all processes of the server with SIGKILL, like a power failure or the kernel's OOM killer.
     pub fn crash(&mut self) {
         if let Some(mut server) = self.server.take() {
             process::kill_tree(&mut server);
         }
     }
 
-    /// Has the server read its configuration files again.
+    /// Makes the server reload its configuration files.
     pub fn reload(&self) {
         if let Some(server) = &self.server {
             process::signal(server, Signal::HUP);
@@ -229,7 +228,7 @@ impl Cluster {
         self.start_again()
     }
 
-    /// Starts a stopped or crashed server on the same port; returns when it accepts connections.
+    /// Starts a stopped or crashed server on the same port, and returns once it accepts connections.
     ///
     /// # Errors
     /// `Kind::Server` with the end of the log if it does not start.
@@ -255,20 +254,20 @@ impl Cluster {
         }
     }
 
-    /// Lets the server run on, and its files stay, after the end of this process; its sessions end now.
-    /// [`Cluster::stop_command`] tells how to get rid of them.
+    /// Leaves the server running, with its files, after the end of this process; its sessions end now.
+    /// [`Cluster::stop_command`] returns the command that removes it.
     ///
     /// # Errors
-    /// As [`Cluster::start_again`]; then the cluster is gone.
+    /// As [`Cluster::start_again`]; in that case the cluster is removed.
     pub fn leave(mut self) -> Result<()> {
-        // That a server dies with us was settled when it was started, so it is started anew.
+        // The parent-death signal is set when a server starts, so the server is restarted without it.
         self.stop(Stop::Fast);
         self.launch(false)?;
         self.reaper.take().into_iter().for_each(Reaper::release);
         Ok(())
     }
 
-    /// A shell command that ends a cluster that was left, and removes its files.
+    /// Returns a shell command that stops a cluster left running and removes its files.
     #[must_use]
     pub fn stop_command(&self) -> String {
         let quoted = |path: PathBuf| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
@@ -299,7 +298,7 @@ impl Cluster {
             .and_then(|()| process::spawn(command))
             .map_err(|e| self.io("cannot run initdb", &e))?;
         let ended = child.wait();
-        // Needed no more; there may be none.
+        // The password file is no longer needed; it may not exist.
         let _ = fs::remove_file(self.dir.join("password"));
         match ended {
             Ok(status) if status.success() => Ok(()),
@@ -330,8 +329,8 @@ impl Cluster {
         fs::write(&hba, format!("{}\n{rest}", self.options.hba.join("\n")))
     }
 
-    /// The postmaster writes `ready` into line 8 of its lock file, whose first line is its pid, as soon as it
-    /// accepts connections; pg_ctl waits for the same.
+    /// Waits until the postmaster writes `ready` into line 8 of its lock file, whose first line is its pid. It does so as
+    /// soon as it accepts connections; pg_ctl waits for the same.
     fn wait_until_ready(&self, server: &mut Child) -> Result<()> {
         let lock_file = self.data_dir().join("postmaster.pid");
         let pid = server.id().to_string();
@@ -395,10 +394,10 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// A port on 127.0.0.1 that nobody listens on.
+/// Returns a port on 127.0.0.1 without a listener.
 ///
-/// It lies below the range from which Linux picks the local port of outgoing connections (32768 and up), so that
-/// none of those can occupy it while a server that owns it is down.
+/// It is below the range from which Linux picks local ports of outgoing connections (32768 and up), so none of those can
+/// occupy it while its server is down.
 ///
 /// # Errors
 /// `Kind::Io` if all are taken.
@@ -406,7 +405,7 @@ pub fn free_port() -> Result<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that start at the same time begin at different places.
+    // Processes that start at the same time begin at different ports.
     let offset = u16::try_from(u64::from(std::process::id()) * 101 % u64::from(COUNT)).unwrap_or(0);
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
@@ -422,7 +421,7 @@ fn port_is_taken(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_err()
 }
 
-/// A new directory that only the server's account can enter, and who removes it.
+/// Creates a directory that only the server's account can enter, and the reaper that removes it.
 fn directory(account: Account) -> Result<(PathBuf, Reaper)> {
     let create = || {
         let dir = tempfile::Builder::new()
@@ -437,7 +436,7 @@ fn directory(account: Account) -> Result<(PathBuf, Reaper)> {
         .map_err(|e| Error::io(Phase::Connect, "cannot create a directory for a throw-away PostgreSQL", &e))
 }
 
-/// TMPDIR, unless it makes the socket's path too long or is closed to the user `postgres`; then /tmp.
+/// Returns TMPDIR, or /tmp if TMPDIR makes the socket's path too long or is closed to the user `postgres`.
 fn parent_directory(account: Account) -> PathBuf {
     const SOCKET: &str = "/bulkload-pg-xxxxxx/.s.PGSQL.65535";
     let dir = std::env::temp_dir();
@@ -449,13 +448,13 @@ fn parent_directory(account: Account) -> PathBuf {
     if short && open { dir } else { PathBuf::from("/tmp") }
 }
 
-/// UTF-8 with the order of bytes where the system has it, as on Debian; plain C otherwise.
+/// Returns C.UTF-8 where the system has it, as on Debian; plain C otherwise.
 fn locale() -> &'static str {
     let all = binaries::output_of("locale", ["-a"]).unwrap_or_default();
     if all.lines().any(|name| matches!(name, "C.UTF-8" | "C.utf8")) { "C.UTF-8" } else { "C" }
 }
 
-/// Percent-encodes what may not stand in a part of a URI (RFC 3986, unreserved characters).
+/// Percent-encodes reserved characters of a URI component (RFC 3986).
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -1,4 +1,4 @@
-//! Processes that end when we end, and only those: how a throw-away server's programs are started and stopped.
+//! Starts and stops the programs of a throw-away server: processes that end with this one.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -14,17 +14,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::binaries::output_of;
 use crate::error::{Error, Kind, Phase, Result};
 
-/// Whom the server's programs run as. PostgreSQL refuses to run as root.
+/// The account that runs the server's programs. PostgreSQL refuses to run as root.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Account {
-    /// We are not root: as ourselves.
+    /// Our own account; we are not root.
     Own,
-    /// We are root: as `postgres`, with these ids.
+    /// The account `postgres` with these ids; we are root.
     Postgres { uid: u32, gid: u32 },
 }
 
 impl Account {
-    /// Ourselves, or `postgres` if we are root.
+    /// Returns our own account, or `postgres` if we are root.
     pub(super) fn choose() -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Own);
@@ -41,11 +41,11 @@ impl Account {
         }
     }
 
-    /// A command that runs `program` as this account, in a process group of its own: what a terminal sends to
-    /// us (Ctrl-C) does not reach it.
+    /// Returns a command that runs `program` as this account in a separate process group, so that signals from the terminal
+    /// (Ctrl-C) do not reach it.
     ///
-    /// `dies_with_us`: the kernel sends it SIGQUIT (PostgreSQL: immediate shutdown) when the thread that spawns
-    /// it ends, so it must then be spawned by [`spawn`].
+    /// `dies_with_us`: the kernel sends it SIGQUIT (PostgreSQL: immediate shutdown) when the spawning thread ends. It must
+    /// then be spawned by [`spawn`].
     pub(super) fn command(self, program: &Path, dies_with_us: bool) -> Result<Command> {
         let setpriv = PathBuf::from("setpriv");
         let mut command = match (self, has_setpriv()) {
@@ -75,7 +75,7 @@ impl Account {
         Ok(command)
     }
 
-    /// Makes a file or directory this account's own.
+    /// Makes this account the owner of a file or directory.
     pub(super) fn give(self, path: &Path) -> io::Result<()> {
         match self {
             Self::Own => Ok(()),
@@ -100,7 +100,7 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
         let (jobs, inbox) = channel::<Job>();
         std::thread::spawn(move || {
             for (mut command, reply) in inbox {
-                // A caller that is gone has no use for its child; Cluster::start waits for every reply.
+                // A caller that has gone away does not need its child; Cluster::start waits for every reply.
                 let _ = reply.send(command.spawn());
             }
         });
@@ -119,15 +119,15 @@ pub(super) fn log_to(command: &mut Command, log: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends a signal to a child that has not been waited for: its pid cannot belong to anyone else yet.
+/// Sends a signal to a child that has not been waited for, so its pid cannot belong to another process yet.
 pub(super) fn signal(child: &Child, signal: Signal) {
-    // It may have ended by itself, which is as good.
+    // It may have ended by itself, which is fine.
     let _ = pid(child.id()).map(|pid| kill_process(pid, signal));
 }
 
-/// Kills a server and all its processes with SIGKILL, and returns when they are gone.
+/// Kills a server and all its processes with SIGKILL, and returns when they have ended.
 pub(super) fn kill_tree(child: &mut Child) {
-    // Stopped, it cannot start processes that we would miss.
+    // While stopped it cannot start processes that we would miss.
     signal(child, Signal::STOP);
     let family = children_of(child.id());
     let _ = child.kill();
@@ -157,7 +157,7 @@ fn pid(id: u32) -> Option<Pid> {
     i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
-/// Direct children: PostgreSQL's processes are all children of the postmaster. Empty where there is no /proc.
+/// Returns the direct children. PostgreSQL's processes are all children of the postmaster. Empty without /proc.
 fn children_of(parent: u32) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -167,30 +167,30 @@ fn children_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process exists and is more than a zombie that waits for its new parent to notice.
+/// Returns whether a process exists and is not just a zombie waiting for its new parent.
 fn is_running(id: u32) -> bool {
     stat(id).is_some_and(|(state, _)| state != 'Z')
 }
 
-/// State and parent from /proc/PID/stat. The program's name before them may contain anything, even `)`.
+/// Reads state and parent from /proc/PID/stat. The program's name before them may contain any character, even `)`.
 fn stat(id: u32) -> Option<(char, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Removes a directory when it is dropped or when this process ends, however it ends.
+/// Removes a directory when it is dropped or when this process ends for any reason.
 ///
-/// It is a shell that waits for the end of its input, which comes when the last holder of the pipe is gone: a
-/// signal handler would not run after SIGKILL. A line of input sends it home. A server that still runs when its
-/// files are gone stops by itself when it misses its lock file (checked every minute).
+/// It is a shell that waits for the end of its input, which comes when the last holder of the pipe ends: a signal handler
+/// would not run after SIGKILL. A line of input makes it exit without removing anything. A server that still runs when its
+/// files are removed stops by itself when it misses its lock file (checked every minute).
 #[derive(Debug)]
 pub(crate) struct Reaper {
     shell: Child,
     pipe: Option<ChildStdin>,
 }
 
-/// Repeats because a server that is stopping may still write.
+/// It repeats because a stopping server may still write.
 const REAP: &str = r#"trap '' INT TERM HUP QUIT
 if read -r _; then exit 0; fi
 tries=0
@@ -201,7 +201,7 @@ until rm -rf -- "$1" && [ ! -e "$1" ]; do
 done"#;
 
 impl Reaper {
-    /// Sets out to remove `dir`.
+    /// Starts the process that removes `dir`.
     pub(crate) fn watch(dir: &Path) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", REAP, "bulkload-reaper"])
@@ -216,9 +216,9 @@ impl Reaper {
         Ok(Self { shell, pipe })
     }
 
-    /// Lets the directory stay for ever.
+    /// Keeps the directory permanently.
     pub(super) fn release(mut self) {
-        // If it cannot be told it is gone, which is as good.
+        // If writing fails, the reaper has already ended, which is fine.
         let _ = self.pipe.as_mut().map(|pipe| pipe.write_all(b"stay\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the process' surroundings say about connections, as a value: tests make their own.
+//! The connection settings in the process environment, as a value, so that tests can supply their own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The PG* variables, the home directory and the name of the user who runs the program.
 ///
-/// A variable that is set to nothing counts as not set.
+/// A variable that is set to the empty string counts as not set.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -15,7 +15,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// What this process was started with.
+    /// Returns the environment of this process.
     #[must_use]
     pub fn from_process() -> Self {
         let variables = std::env::vars_os()
@@ -24,7 +24,7 @@ impl Environment {
         Self::new(variables, std::env::home_dir(), whoami::username().ok())
     }
 
-    /// An environment made by hand.
+    /// Creates an environment from its parts.
     pub fn new(
         variables: impl IntoIterator<Item = (String, String)>,
         home: Option<PathBuf>,
@@ -34,24 +34,24 @@ impl Environment {
         Self { variables, home, user }
     }
 
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 
-    /// A file beneath the home directory.
+    /// Returns a file beneath the home directory.
     pub(super) fn in_home(&self, path: impl AsRef<Path>) -> Option<PathBuf> {
         self.home.as_ref().map(|home| home.join(path))
     }
 
-    /// The operating system's name of the user.
+    /// Returns the operating system's name of the user.
     pub(super) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 }
 
 impl fmt::Debug for Environment {
-    /// Names of variables only: one of them is PGPASSWORD.
+    /// Shows names of variables only: one of them is PGPASSWORD.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
             .field("variables", &self.variables.keys().collect::<Vec<_>>())

@@ -5,23 +5,23 @@ use super::{ConnInfo, Environment};
 use crate::error::Result;
 use crate::pg::secret::Secret;
 
-/// What a program that uses libpq has to be given to connect as we do. None of its PG* variables may stay set beside it.
+/// The connection parameters for a program that uses libpq, equivalent to ours. The caller must unset its PG* variables.
 #[derive(Debug, Clone)]
 pub struct ForLibpq {
-    /// `key='value' …`, for the command line, which everyone on the machine can read: without the password.
+    /// `key='value' …` for the command line, which every user of the machine can read: without the password.
     pub conninfo: String,
-    /// For its PGPASSWORD. None: it finds the same password file as we do, or there is none.
+    /// The value for its PGPASSWORD. `None` if the program finds the same password file as we do, or if there is no password.
     pub password: Option<Secret>,
 }
 
-/// The password, and what has been looked up already.
+/// The password, and keys that are already resolved.
 const LEFT_OUT: [&str; 3] = ["password", "service", "servicefile"];
 
 impl ForLibpq {
     /// Completes a connection string as [`ConnInfo::resolve`] does.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`ConnInfo::resolve`].
     pub fn resolve(text: &Secret, environment: &Environment) -> Result<Self> {
         let settings = Settings::gather(text.expose(), environment)?;
         let mut words: Vec<String> = settings
@@ -29,7 +29,7 @@ impl ForLibpq {
             .filter(|(key, _)| !LEFT_OUT.contains(key))
             .map(|(key, value)| format!("{key}={}", quoted(value)))
             .collect();
-        // libpq would be content with plain text.
+        // libpq would accept plain text.
         let info = ConnInfo::resolve(text, environment)?;
         if settings.get("sslmode").is_none() && info.endpoints.iter().any(|place| !place.host.is_local()) {
             words.push("sslmode='require'".to_owned());

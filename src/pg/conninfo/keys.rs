@@ -1,21 +1,21 @@
-//! The keys of libpq (PostgreSQL manual, 34.1.2) and what each is to us.
+//! The keys of libpq (PostgreSQL manual, 34.1.2) and their treatment here.
 
 use super::text::Pairs;
 use super::{Environment, invalid};
 use crate::error::Result;
 
-/// What becomes of a key.
+/// The treatment of a key.
 enum Use {
-    /// It decides something.
+    /// It has an effect.
     Used,
-    /// It is understood and changes nothing: we set this ourselves, or there is no such thing here.
+    /// It is accepted without effect: we set this ourselves, or it does not apply.
     NoEffect,
-    /// Ignoring it would weaken what the user asked for. Allowed values do not.
+    /// Ignoring it would weaken the user's request, except for the allowed values.
     Refused { allowed: &'static [&'static str] },
 }
 use Use::{NoEffect, Refused, Used};
 
-/// Key, variable of the environment that stands in for it, use.
+/// The key, its environment variable, and its treatment.
 const KEYS: &[(&str, Option<&str>, Use)] = &[
     ("service", Some("PGSERVICE"), Used),
     ("servicefile", Some("PGSERVICEFILE"), Used),
@@ -63,9 +63,9 @@ const KEYS: &[(&str, Option<&str>, Use)] = &[
     ("replication", None, Refused { allowed: &["0", "off", "false", "no"] }),
 ];
 
-/// Judges pairs that the user wrote: every key has to be known, and the result has only those that are used.
+/// Checks pairs given by the user: every key must be known, and only those with an effect are returned.
 ///
-/// `place` says where they stand, for messages. Empty values count as not given.
+/// `place` names their origin, for messages. Empty values count as not given.
 pub(super) fn judge(pairs: Pairs, place: &str) -> Result<Vec<(&'static str, String)>> {
     let mut judged = Vec::with_capacity(pairs.len());
     let mut after_password = false;
@@ -80,7 +80,7 @@ pub(super) fn judge(pairs: Pairs, place: &str) -> Result<Vec<(&'static str, Stri
     Ok(judged)
 }
 
-/// The value of a used key that the environment has, refused keys judged as anywhere else.
+/// Returns the values that the environment has for keys with an effect. Refused keys are checked as everywhere.
 pub(super) fn from_environment(environment: &Environment) -> Result<Vec<(&'static str, String)>> {
     let mut found = Vec::new();
     for (key, variable, _) in KEYS {
@@ -93,14 +93,14 @@ pub(super) fn from_environment(environment: &Environment) -> Result<Vec<(&'stati
     Ok(found)
 }
 
-/// The variable that stands in for a key.
+/// Returns the environment variable of a key.
 pub(super) fn variable_of(key: &str) -> Option<&'static str> {
     KEYS.iter().find(|(name, ..)| *name == key).and_then(|(_, variable, _)| *variable)
 }
 
-/// `None`: no such key. `Some(Ok(None))`: a key that changes nothing.
+/// Returns `None` for an unknown key, `Some(Ok(None))` for a key without effect.
 fn admit(key: &str, value: String, place: &str) -> Option<Result<Option<(&'static str, String)>>> {
-    // Two older spellings: JDBC's in URIs, and libpq's before there was sslmode.
+    // Two older spellings: JDBC's in URIs, and libpq's from before sslmode.
     if (key == "ssl" && value == "true") || (key == "requiressl" && value == "1") {
         return Some(Ok(Some(("sslmode", "require".to_owned()))));
     }
@@ -128,7 +128,7 @@ fn refused(name: &str, allowed: &[&str], place: &str) -> crate::Error {
     invalid(format!("{place}: {name} is not supported")).hint(hint)
 }
 
-/// A word that is no key may be a piece of a password that should have been quoted: then it is not shown.
+/// Returns the error for an unknown key. It is not shown if it may be part of a password that should have been quoted.
 fn unknown(key: &str, place: &str, after_password: bool) -> crate::Error {
     let presentable = !key.is_empty()
         && key.len() <= 40

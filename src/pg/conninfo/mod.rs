@@ -1,10 +1,10 @@
-//! From a connection string to hosts, credentials and TLS, completed as libpq completes it.
+//! Resolves a connection string to hosts, credentials and TLS, in the same way as libpq.
 //!
-//! Precedence: the string, then the service file, then PG* variables, then defaults; a password that none of
-//! them has comes from the password file. One rule is stricter than libpq's. This program connects to two
-//! servers with one environment, so what is meant for one host must not reach the other: PGPASSWORD and
-//! PGHOSTADDR are only used if the string (with its service) names no host, or the very host of PGHOST; likewise
-//! the password and hostaddr of a service that PGSERVICE names.
+//! Precedence: the string, then the service file, then PG* variables, then defaults. A password that none of them has comes
+//! from the password file. One rule is stricter than libpq's: this program connects to two servers with one environment, so a
+//! secret meant for one host must not reach the other. PGPASSWORD and PGHOSTADDR are used only if the string (with its
+//! service) names no host, or the host in PGHOST. The same holds for the password and hostaddr of a service named by
+//! PGSERVICE.
 
 mod environment;
 mod handover;
@@ -27,7 +27,7 @@ use super::tls::{ClientCertificate, Options, Roots, SslMode, Tls};
 use crate::error::{Error, Kind, Phase, Result};
 use crate::pg::secret::Secret;
 
-/// Directories where servers put their Unix socket: Debian and Red Hat, then PostgreSQL's own default.
+/// Directories for the server's Unix socket: Debian and Red Hat, then PostgreSQL's own default.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// Everything needed to connect. Its `Debug` shows no password.
@@ -40,33 +40,33 @@ pub struct ConnInfo {
     pub(super) connect_timeout: Option<Duration>,
     pub(super) target: TargetSession,
     pub(super) channel_binding: tokio_postgres::config::ChannelBinding,
-    /// Passwords that were there and were not used, and why: what a refused login is told.
+    /// Passwords that were found but not used, with the reason, for the hint of a refused login.
     pub(super) notes: Vec<String>,
 }
 
 /// One of the hosts to try.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// Where it is.
+    /// Its location.
     pub(super) host: Host,
-    /// Its port, which is also part of a Unix socket's name.
+    /// Its port, which is also part of the name of a Unix socket.
     pub(super) port: u16,
-    /// `None`: plain text.
+    /// TLS settings; `None` for plain text.
     pub(super) tls: Option<Tls>,
     /// The password for this host.
     pub(super) password: Option<Secret>,
-    /// Where the password comes from, for messages.
+    /// The origin of the password, for messages.
     pub(super) password_from: String,
 }
 
-/// Where a server is.
+/// The location of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
-    /// A directory with its Unix socket.
+    /// The directory of its Unix socket.
     Unix(PathBuf),
-    /// A name, and the address if that need not be looked up.
+    /// A name, and its address if no lookup is needed.
     Tcp {
-        /// Name or address as given.
+        /// The name or address as given.
         name: String,
         /// `hostaddr`, or `name` if it is an address.
         address: Option<IpAddr>,
@@ -76,9 +76,9 @@ pub(super) enum Host {
 /// `target_session_attrs`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TargetSession {
-    /// Whatever answers.
+    /// Any server.
     Any,
-    /// Not a standby, and not read-only by default.
+    /// A server that is not a standby, and not read-only by default.
     ReadWrite,
     /// A standby, or read-only by default.
     ReadOnly,
@@ -86,12 +86,12 @@ pub(super) enum TargetSession {
     Primary,
     /// A standby.
     Standby,
-    /// A standby if one answers, else anything.
+    /// A standby if one answers, otherwise any server.
     PreferStandby,
 }
 
 impl Host {
-    /// Whether what is sent to it stays on this machine.
+    /// Returns whether traffic to it stays on this machine.
     fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -100,7 +100,7 @@ impl Host {
         }
     }
 
-    /// What the password file knows it by: a socket in a default directory is `localhost`, as in libpq.
+    /// Returns the host name used in the password file: `localhost` for a socket in a default directory, as in libpq.
     fn name_in_passfile(&self) -> String {
         match self {
             Self::Unix(path) if SOCKET_DIRECTORIES.iter().any(|d| Path::new(d) == path) => {
@@ -113,7 +113,7 @@ impl Host {
 }
 
 impl fmt::Display for Endpoint {
-    /// `host:port`
+    /// Formats as `host:port`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Unix(path) => write!(f, "{}:{}", path.display(), self.port),
@@ -124,11 +124,11 @@ impl fmt::Display for Endpoint {
 }
 
 impl ConnInfo {
-    /// Completes a connection string. Reads the service file, the password file and TLS files; asks no server.
+    /// Resolves a connection string. Reads the service file, the password file and TLS files, and contacts no server.
     ///
     /// # Errors
-    /// A string that is malformed or has unknown keys, a value out of range, a file that cannot be read. No
-    /// message has a password in it.
+    /// A malformed string, an unknown key, a value out of range, or a file that cannot be read. No message contains a
+    /// password.
     pub fn resolve(text: &Secret, environment: &Environment) -> Result<Self> {
         let settings = Settings::gather(text.expose(), environment)?;
         let user = settings
@@ -162,14 +162,14 @@ impl ConnInfo {
         Ok(info)
     }
 
-    /// `host:port/database` for messages and state: without user and password.
+    /// Returns `host:port/database` for messages and state, without user and password.
     #[must_use]
     pub fn label(&self) -> String {
         let hosts: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
         format!("{}/{}", hosts.join(","), self.dbname)
     }
 
-    /// The same for one of the hosts.
+    /// Returns the same for one of the hosts.
     pub(super) fn label_of(&self, endpoint: &Endpoint) -> String {
         format!("{endpoint}/{}", self.dbname)
     }
@@ -202,12 +202,12 @@ impl ConnInfo {
     }
 }
 
-/// A complaint about a connection string.
+/// Returns an error about a connection string.
 fn invalid(message: impl Into<String>) -> Error {
     Error::new(Phase::Config, Kind::Config, message)
 }
 
-/// Hosts and ports: lists that run in parallel, where a single port is for all hosts.
+/// Returns hosts and ports: parallel lists, where a single port applies to all hosts.
 fn hosts(settings: &Settings) -> Result<Vec<(Host, u16)>> {
     let list = |key| settings.get(key).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
     let (names, addresses) = (list("host"), list("hostaddr"));
@@ -249,7 +249,7 @@ fn host(name: &str, address: &str, port: u16) -> Result<Host> {
     Ok(Host::Tcp { name: name.to_owned(), address: name.parse().ok() })
 }
 
-/// The directory that has the socket, else the one that is there.
+/// Returns the default directory that has the socket, else one that exists.
 fn default_socket_directory(port: u16) -> PathBuf {
     let [usual, original] = SOCKET_DIRECTORIES.map(PathBuf::from);
     let socket = format!(".s.PGSQL.{port}");
@@ -260,7 +260,7 @@ fn default_socket_directory(port: u16) -> PathBuf {
     }
 }
 
-/// The text is not quoted: in a malformed URI a password can stand where the port belongs.
+/// Parses a port. Errors do not quote the text: in a malformed URI it may be a password.
 fn port(text: &str) -> Result<u16> {
     if text.is_empty() {
         return Ok(5432);
@@ -273,7 +273,7 @@ fn port(text: &str) -> Result<u16> {
     })
 }
 
-/// Plain text to another machine is never the default.
+/// Returns the TLS mode. Plain text to another machine is never the default.
 fn ssl_mode(settings: &Settings, host: &Host) -> Result<SslMode> {
     match settings.get("sslmode") {
         Some(text) => SslMode::parse(text).ok_or_else(|| {
@@ -328,7 +328,7 @@ fn tls_options(settings: &Settings, environment: &Environment) -> Result<Options
     })
 }
 
-/// In seconds; nothing or less means no limit, as in libpq.
+/// Returns the timeout in seconds. Zero or less means no limit, as in libpq.
 fn connect_timeout(settings: &Settings) -> Result<Option<Duration>> {
     let Some(text) = settings.get("connect_timeout") else { return Ok(None) };
     let seconds: i64 =

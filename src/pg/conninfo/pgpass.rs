@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::pg::secret::Secret;
 
-/// A password file as far as it could be used.
+/// A password file, as far as it is usable.
 #[derive(Default)]
 pub(super) struct PassFile {
     path: PathBuf,
     text: String,
 }
 
-/// A password and the line it stands on, from 1.
+/// A password and its line number, from 1.
 pub(super) struct Found {
     /// The password.
     pub(super) password: Secret,
@@ -22,8 +22,8 @@ pub(super) struct Found {
 }
 
 impl PassFile {
-    /// Reads the file. As in libpq, one that is missing is an empty one, and one that others can read is
-    /// not used; the second part says why, for a warning.
+    /// Reads the file. As in libpq, a missing file counts as empty, and a file that other users can read is not used; the
+    /// second value explains this for a warning.
     pub(super) fn open(path: &Path) -> (Self, Option<String>) {
         let shown = path.display();
         let complaint = match fs::metadata(path) {
@@ -42,7 +42,7 @@ impl PassFile {
         (Self::default(), Some(complaint))
     }
 
-    /// The password of the first line that matches all four.
+    /// Returns the password of the first line that matches all four values.
     pub(super) fn find(&self, host: &str, port: u16, dbname: &str, user: &str) -> Option<Found> {
         let port = port.to_string();
         let (number, password) = (1..)
@@ -55,7 +55,7 @@ impl PassFile {
     }
 }
 
-/// The fifth field, if the first four are `*` or equal `wanted`.
+/// Returns the fifth field if each of the first four is `*` or equals `wanted`.
 fn password_of(line: &str, wanted: &[&str; 4]) -> Option<String> {
     if line.starts_with('#') {
         return None;
@@ -72,7 +72,7 @@ fn password_of(line: &str, wanted: &[&str; 4]) -> Option<String> {
     (!password.is_empty()).then_some(password)
 }
 
-/// The first field, unescaped; whether it is a bare `*`; what follows its colon.
+/// Returns the first field, unescaped; whether it is a bare `*`; and the text after its colon.
 fn field(text: &str) -> (String, bool, Option<&str>) {
     let mut value = String::new();
     let mut chars = text.char_indices();

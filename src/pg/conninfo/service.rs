@@ -7,10 +7,10 @@ use super::text::Pairs;
 use super::{Environment, invalid};
 use crate::error::{Error, Location, Phase, Result};
 
-/// Where packages put the system-wide file when PGSYSCONFDIR does not say: Debian, Red Hat.
+/// The directories of the system-wide file if PGSYSCONFDIR is not set: Debian, Red Hat.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/etc/postgresql-common", "/etc/sysconfig/pgsql"];
 
-/// The keys and values of a service: from the user's file or, if it is not in there, from the system's.
+/// Returns the keys and values of a service, from the user's file or else from the system-wide one.
 pub(super) fn look_up(name: &str, file: Option<&str>, environment: &Environment) -> Result<Pairs> {
     let files = candidates(file, environment);
     for path in &files {
@@ -40,9 +40,9 @@ fn candidates(file: Option<&str>, environment: &Environment) -> Vec<PathBuf> {
     own.into_iter().chain(system.into_iter().map(|d| Path::new(d).join("pg_service.conf"))).collect()
 }
 
-/// The pairs of the section `[name]`, or `None` if the file has no such section.
+/// Returns the pairs of the section `[name]`, or `None` if the file has no such section.
 ///
-/// As in libpq there is no quoting: a value is all that follows the `=`, without trailing white space.
+/// As in libpq there is no quoting: a value is the text after the `=`, without trailing white space.
 fn section(text: &str, name: &str, path: &Path) -> Result<Option<Pairs>> {
     let file: Arc<str> = path.display().to_string().into();
     let mut found: Option<Pairs> = None;

@@ -1,28 +1,28 @@
-//! The layers that connection settings come from, laid over each other.
+//! The layers of connection settings, combined by precedence.
 
 use std::collections::BTreeMap;
 
 use super::{Environment, keys, service, text};
 use crate::error::Result;
 
-/// Keys whose value is meant for one host only.
+/// Keys whose value belongs to a single host.
 const BOUND_TO_A_HOST: [&str; 2] = ["password", "hostaddr"];
 
-/// Values by key, each with where it comes from.
+/// Values by key, each with its origin.
 pub(super) struct Settings {
     values: BTreeMap<&'static str, (String, String)>,
-    /// What was left out because it is meant for another host.
+    /// Values that were left out because they belong to another host.
     pub(super) notes: Vec<String>,
 }
 
 impl Settings {
-    /// Lays string, service and environment over each other; the first that has a key wins.
+    /// Combines string, service and environment; the first that has a key wins.
     pub(super) fn gather(connection_string: &str, environment: &Environment) -> Result<Self> {
         let mut settings = Self { values: BTreeMap::new(), notes: Vec::new() };
         let place = "the connection string";
         settings.add(keys::judge(text::split(connection_string)?, place)?, |_| place.to_owned());
 
-        // A service that the string itself names belongs to it; what PGSERVICE names is environment.
+        // A service that the string names belongs to the string; one that PGSERVICE names belongs to the environment.
         let variables = keys::from_environment(environment)?;
         let from = |key: &str| variables.iter().find(|(k, _)| *k == key).map(|(_, value)| value.as_str());
         let named_here = settings.get("service").is_some();
@@ -40,22 +40,22 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(|(value, _)| value.as_str())
     }
 
-    /// All of them, by key.
+    /// Returns all values by key.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.values.iter().map(|(key, (value, _))| (*key, value.as_str()))
     }
 
-    /// The value of a key and where it comes from.
+    /// Returns the value of a key and its origin.
     pub(super) fn get_with_origin(&self, key: &str) -> Option<(&str, &str)> {
         self.values.get(key).map(|(value, origin)| (value.as_str(), origin.as_str()))
     }
 
-    /// Within one layer the last mention of a key counts, as in libpq.
+    /// Adds a layer. Within a layer the last occurrence of a key counts, as in libpq.
     fn add(&mut self, layer: Vec<(&'static str, String)>, origin: impl Fn(&str) -> String) {
         let layer: BTreeMap<_, _> = layer.into_iter().collect();
         for (key, value) in layer {
@@ -63,8 +63,8 @@ impl Settings {
         }
     }
 
-    /// The same for a layer that the string did not ask for: if host is decided already and is another one than
-    /// the layer's, what the layer has for its own host stays out.
+    /// Adds a layer that the string did not ask for. If the host is already decided and differs from the layer's, values that
+    /// belong to the layer's own host are left out.
     fn add_if_for_this_host(
         &mut self,
         mut layer: Vec<(&'static str, String)>,
@@ -86,7 +86,7 @@ impl Settings {
     }
 }
 
-/// The variable that stands for a key.
+/// Returns the environment variable of a key.
 fn variable_of(key: &str) -> String {
     keys::variable_of(key).unwrap_or(key).to_owned()
 }

@@ -1,14 +1,14 @@
-//! A connection string, URI or key=value, taken apart into keys and values (PostgreSQL manual, 34.1.1).
+//! Parses a connection string, URI or key=value, into keys and values (PostgreSQL manual, 34.1.1).
 //!
-//! No message here quotes the string: where it is malformed, nobody can say which part of it is the password.
+//! No message here quotes the string: in a malformed string any part may be the password.
 
 use super::invalid;
 use crate::error::Result;
 
-/// Keys and values in the order they were written, not yet judged.
+/// Keys and values in their order, not yet checked.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Takes apart either form. An empty string has no pairs: everything comes from the environment then.
+/// Parses either form. An empty string has no pairs, so everything comes from the environment.
 pub(super) fn split(text: &str) -> Result<Pairs> {
     let text = text.trim();
     match ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
@@ -19,11 +19,11 @@ pub(super) fn split(text: &str) -> Result<Pairs> {
     }
 }
 
-/// `[user[:password]@][host[:port],…][/dbname][?key=value&…]`, without the scheme.
+/// Parses `[user[:password]@][host[:port],…][/dbname][?key=value&…]`, without the scheme.
 fn split_uri(rest: &str) -> Result<Pairs> {
     let mut pairs = Pairs::new();
     let (rest, query) = match rest.find('@').filter(|&at| !rest[..at].contains('/')) {
-        // A question mark is allowed in a password, so the query begins after the credentials.
+        // A password may contain a question mark, so the query begins after the credentials.
         Some(at) => {
             credentials(&rest[..at], &mut pairs)?;
             cut(&rest[at + 1..], '?')
@@ -60,7 +60,7 @@ fn credentials(text: &str, pairs: &mut Pairs) -> Result<()> {
     Ok(())
 }
 
-/// The comma-separated list becomes two lists, `host` and `port`, that run in parallel.
+/// Splits the comma-separated list into two parallel lists, `host` and `port`.
 fn hosts(text: &str, pairs: &mut Pairs) -> Result<()> {
     if text.is_empty() {
         return Ok(());
@@ -100,7 +100,7 @@ fn cut(text: &str, at: char) -> (&str, Option<&str>) {
     }
 }
 
-/// Percent-decoding; `+` is no space here, as in libpq.
+/// Percent-decodes a part. `+` does not mean a space, as in libpq.
 fn decode(text: &str, part: &str) -> Result<String> {
     let bad = || {
         invalid(format!("the {part} in the connection string has a % that is not followed by two hex digits"))
@@ -127,7 +127,7 @@ fn decode(text: &str, part: &str) -> Result<String> {
     })
 }
 
-/// `key = value` pairs; a value with spaces stands in single quotes, `\` escapes one character.
+/// Parses `key = value` pairs. A value with spaces is in single quotes; `\` escapes one character.
 fn split_words(text: &str) -> Result<Pairs> {
     let mut pairs = Pairs::new();
     let mut chars = text.chars().peekable();

@@ -1,4 +1,4 @@
-//! Arrays.
+//! Renders arrays.
 
 use std::io::Write as _;
 
@@ -7,10 +7,10 @@ use super::quoting::{Quoting, append_quoted};
 use super::{Malformed, Renderer, number};
 use crate::pg::catalog::Oid;
 
-/// An array has at most so many dimensions (`MAXDIM`, src/include/utils/array.h).
+/// The most dimensions of an array (`MAXDIM`, src/include/utils/array.h).
 const DIMENSIONS_MAX: usize = 6;
 
-/// How arrays of one type are rendered.
+/// Renders arrays of one type.
 #[derive(Debug, Clone)]
 pub(super) struct Array {
     element: Oid,
@@ -54,13 +54,13 @@ impl Array {
     }
 }
 
-/// What stands before the elements.
+/// The part before the elements.
 struct Header {
     element: Oid,
     dimensions: usize,
     lengths: [usize; DIMENSIONS_MAX],
     lower_bounds: [i32; DIMENSIONS_MAX],
-    /// Of elements; none if there are no dimensions.
+    /// The number of elements; zero without dimensions.
     count: usize,
 }
 
@@ -70,7 +70,7 @@ impl Header {
         if dimensions > DIMENSIONS_MAX {
             return Err(Malformed("the array has more than 6 dimensions"));
         }
-        // Whether there are NULLs, which the elements say themselves.
+        // The flag for NULLs, which the elements show themselves.
         let _has_nulls = fields.i32()?;
         let element = fields.u32()?;
         let (mut lengths, mut lower_bounds) = ([0; DIMENSIONS_MAX], [0; DIMENSIONS_MAX]);
@@ -82,7 +82,7 @@ impl Header {
         Ok(Self { element, dimensions, lengths, lower_bounds, count })
     }
 
-    /// `[0:2][1:3]=`, if not all bounds begin at 1.
+    /// Appends `[0:2][1:3]=` unless all bounds begin at 1.
     fn append_bounds(&self, out: &mut Vec<u8>) {
         let lower_bounds = &self.lower_bounds[..self.dimensions];
         if lower_bounds.iter().all(|&bound| bound == 1) {
@@ -95,7 +95,7 @@ impl Header {
         out.push(b'=');
     }
 
-    /// How many dimensions begin before the element of this index; as many have ended before it.
+    /// Returns how many dimensions begin before the element of this index; as many have ended before it.
     fn dimensions_at(&self, index: usize) -> usize {
         let mut stride = 1;
         let lengths = self.lengths[..self.dimensions].iter().rev();
@@ -116,7 +116,7 @@ pub(super) fn oidvector(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed
     vector(value, number::uint4, out)
 }
 
-/// The vectors of the system catalogs: arrays on the wire, numbers and spaces to people.
+/// Renders the vectors of the system catalogs: arrays on the wire, numbers separated by spaces as text.
 fn vector(value: &[u8], element: super::Scalar, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     for i in 0..Header::read(&mut fields)?.count {

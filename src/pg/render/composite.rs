@@ -1,11 +1,11 @@
-//! Composite types.
+//! Renders composite types.
 
 use super::fields::Fields;
 use super::quoting::{Quoting, append_quoted};
 use super::{Malformed, Renderer};
 use crate::pg::catalog::Oid;
 
-/// How rows of one composite type are rendered: the types of its columns.
+/// Renders rows of one composite type from the types of its columns.
 #[derive(Debug, Clone)]
 pub(super) struct Composite {
     columns: Vec<(Oid, Renderer)>,

@@ -1,11 +1,10 @@
-//! From the text of COPY to the text of the value.
+//! Converts a field of COPY's text format to the text of the value.
 
-/// Appends the text of a field of COPY's text format: what [`super::Renderer::write`] gives for the same value in
-/// binary.
+/// Appends the text of a field of COPY's text format: the result of [`super::Renderer::write`] for the same value in binary.
 ///
-/// `field` is what stands between two tabs or line ends (PostgreSQL manual, COPY, "Text Format"). A field that is `\N` is NULL
-/// and has no text: that is for the caller to see first. Any bytes are accepted, as the server does: a
-/// backslash before any other character stands for that character, one at the end for nothing.
+/// `field` is the part between two tabs or line ends (PostgreSQL manual, COPY, "Text Format"). The caller must handle `\N`,
+/// which is NULL and has no text. Any bytes are accepted, as by the server: a backslash before any other character stands for
+/// that character, one at the end for nothing.
 pub fn from_copy_text(field: &[u8], out: &mut Vec<u8>) {
     let mut rest = field;
     while let Some(plain) = rest.iter().position(|&byte| byte == b'\\') {
@@ -29,7 +28,7 @@ pub fn from_copy_text(field: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// A byte given by `first` and at most two more digits, of which those that do not fit are cut off as the server does.
+/// Parses a byte from `first` and at most two more digits. Like the server, it cuts off digits that do not fit.
 fn number(first: u8, base: u8, digit: fn(u8) -> Option<u8>, rest: &mut &[u8]) -> u8 {
     let mut value = first;
     for _ in 0..2 {

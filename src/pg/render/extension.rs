@@ -1,10 +1,10 @@
-//! Base types of extensions that come with PostgreSQL and that applications use.
+//! Renders base types of extensions that come with PostgreSQL and that applications use.
 
 use super::fields::Fields;
 use super::{Malformed, Scalar, misc};
 use crate::pg::catalog::Type;
 
-/// How an extension's type is rendered. The name alone says nothing: anybody can create a type `citext`.
+/// Returns the renderer of an extension's type. The name alone is not enough: any user can create a type `citext`.
 pub(super) fn scalar(kind: &Type) -> Option<Scalar> {
     let (extension, _version) = kind.extension.as_deref()?.split_once(' ')?;
     match (extension, kind.name.name.as_str()) {
@@ -15,7 +15,7 @@ pub(super) fn scalar(kind: &Type) -> Option<Scalar> {
     }
 }
 
-/// Pairs of key and value, `"a"=>"1", "b"=>NULL`.
+/// Renders pairs of key and value, `"a"=>"1", "b"=>NULL`.
 fn hstore(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     for i in 0..fields.count()? {

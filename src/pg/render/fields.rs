@@ -1,8 +1,9 @@
-//! Reads the fields of a binary value, one after the other.
+//! Reads the fields of a binary value in order.
 
 use super::Malformed;
 
-/// What is left of a value. All integers are in network byte order (`pq_sendint` and its like, src/backend/libpq/pqformat.c).
+/// The unread part of a value. All integers are in network byte order (`pq_sendint` and the like,
+/// src/backend/libpq/pqformat.c).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
@@ -13,7 +14,7 @@ impl<'a> Fields<'a> {
         Self { rest: value }
     }
 
-    /// A value that is one field of fixed size.
+    /// Reads a value that is one field of fixed size.
     pub(super) fn only<const N: usize>(value: &[u8]) -> Result<[u8; N], Malformed> {
         value.try_into().map_err(|_| Malformed("the size does not match the type"))
     }
@@ -62,12 +63,12 @@ impl<'a> Fields<'a> {
         self.array().map(f64::from_be_bytes)
     }
 
-    /// A count of things that follow.
+    /// Reads the count of the items that follow.
     pub(super) fn count(&mut self) -> Result<u32, Malformed> {
         u32::try_from(self.i32()?).map_err(|_| Malformed("a count is negative"))
     }
 
-    /// A value with its length before it; a length of -1 is NULL.
+    /// Reads a value after its length; a length of -1 is NULL.
     pub(super) fn value(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         match self.i32()? {
             -1 => Ok(None),
@@ -78,12 +79,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same where NULL cannot be.
+    /// Reads a value that must not be NULL.
     pub(super) fn value_not_null(&mut self) -> Result<&'a [u8], Malformed> {
         self.value()?.ok_or(Malformed("NULL where none is allowed"))
     }
 
-    /// A string that a zero byte ends.
+    /// Reads a zero-terminated string.
     pub(super) fn c_string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.rest.iter().position(|&b| b == 0).ok_or(Malformed("a string is not terminated"))?;
         let string = self.bytes(length)?;
@@ -91,7 +92,7 @@ impl<'a> Fields<'a> {
         Ok(string)
     }
 
-    /// Nothing may be left.
+    /// Fails if bytes are left.
     pub(super) fn end(self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed("it is too long")) }
     }

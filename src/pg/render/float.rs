@@ -1,4 +1,4 @@
-//! Floating-point numbers, in the shortest form that reads back as the same number.
+//! Renders floating-point numbers in the shortest form that reads back as the same number.
 
 use std::fmt::LowerExp;
 use std::io::Write as _;
@@ -17,19 +17,19 @@ pub(super) fn float8(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What differs between the two types.
+/// The differences between the two types.
 pub(super) trait Float: Copy + LowerExp + FromStr + PartialEq {
-    /// Digits that always suffice.
+    /// The number of digits that always suffices.
     const DIGITS_MAX: usize;
-    /// From this exponent of ten on the scientific form is used, as printf's %g would with the digits that are always
+    /// The exponent of ten from which the scientific form is used, as by printf's %g with the number of digits that is always
     /// exact (`float_to_shortest_decimal_bufn`, src/common/f2s.c).
     const SCIENTIFIC_FROM: i32;
 
-    /// Sign, class, and the number as an integer times a power of two.
+    /// Returns the sign, the class, and the number as an integer times a power of two.
     fn split(self) -> (bool, Class);
 }
 
-/// What kind of number it is.
+/// The class of a number.
 pub(super) enum Class {
     Nan,
     Infinity,
@@ -42,11 +42,11 @@ pub(super) enum Class {
 pub(super) struct Binary {
     mantissa: u64,
     exponent: i32,
-    /// The next lower number is only half as far away as the next higher one.
+    /// Whether the next lower number is only half as far away as the next higher one.
     is_lowest_of_exponent: bool,
 }
 
-/// Splits the bits of an IEEE number that has so many of them for mantissa and exponent.
+/// Splits the bits of an IEEE number with these sizes of mantissa and exponent.
 fn split(bits: u64, mantissa_bits: u32, exponent_bits: u32) -> (bool, Class) {
     let stored = bits & ((1 << mantissa_bits) - 1);
     let exponent_max = (1 << exponent_bits) - 1;
@@ -111,11 +111,11 @@ pub(super) fn write<F: Float>(value: F, out: &mut Vec<u8>) {
     }
 }
 
-/// The shortest decimal that lies between the middles to the two neighbours, and of these the nearest.
+/// Returns the shortest decimal between the midpoints to the two neighbors, and among these the nearest.
 ///
-/// Rust finds it, but for two cases (src/common/d2s.c and f2s.c). PostgreSQL does not count a decimal that lies exactly in
-/// the middle, even if reading it would resolve the tie in its favour: 1e23 becomes 9.999999999999999e+22. And of
-/// two that are equally near it takes the even one, where Rust takes the upper one.
+/// Rust finds it, except in two cases (src/common/d2s.c and f2s.c). PostgreSQL excludes a decimal exactly at a midpoint, even
+/// if reading it would resolve the tie in its favor: 1e23 becomes 9.999999999999999e+22. And of two equally near decimals it
+/// takes the even one, where Rust takes the upper one.
 fn shortest<F: Float>(value: F, binary: Binary) -> Decimal {
     let mut text = Text::default();
     let decimal = text.write(format_args!("{value:e}")).decimal();
@@ -135,7 +135,7 @@ fn shortest<F: Float>(value: F, binary: Binary) -> Decimal {
     decimal
 }
 
-/// What Rust writes for a number, on the stack. No number needs more: sign, 17 digits, a point, an exponent.
+/// Rust's formatted number, on the stack. No number needs more: sign, 17 digits, a point, an exponent.
 #[derive(Default)]
 struct Text {
     bytes: [u8; 32],
@@ -156,7 +156,7 @@ impl Text {
         std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
-    /// Reads `-d.ddde-dd`.
+    /// Parses `-d.ddde-dd`.
     fn decimal(&self) -> Decimal {
         let (mantissa, exponent) = self.as_str().split_once('e').unwrap_or_default();
         let mut decimal = Decimal { digits: [0; 17], length: 0, exponent: exponent.parse().unwrap_or(0) };
@@ -171,7 +171,7 @@ impl Text {
     }
 }
 
-/// `d.ddd` * 10 ^ `exponent`, without zeros at the end.
+/// `d.ddd` * 10 ^ `exponent`, without trailing zeros.
 struct Decimal {
     digits: [u8; 17],
     length: usize,
@@ -183,7 +183,7 @@ impl Decimal {
         &self.digits[..self.length]
     }
 
-    /// As an integer times a power of ten.
+    /// Returns the decimal as an integer times a power of ten.
     fn scaled(&self) -> (u64, i32) {
         let digits = self.digits().iter().fold(0, |n, digit| 10 * n + u64::from(digit - b'0'));
         (digits, self.exponent - (self.length as i32 - 1))
@@ -220,9 +220,9 @@ impl Decimal {
 }
 
 impl Binary {
-    /// Whether a decimal lies exactly in the middle between this number and one of its neighbours.
+    /// Returns whether a decimal lies exactly midway between this number and one of its neighbors.
     fn has_middle_at(self, decimal: &Decimal) -> bool {
-        // The middles are odd multiples of half or a quarter of the last binary place.
+        // The midpoints are odd multiples of half or a quarter of the last binary place.
         let above = (2 * self.mantissa + 1, self.exponent - 1);
         let below = if self.is_lowest_of_exponent {
             (4 * self.mantissa - 1, self.exponent - 2)
@@ -232,7 +232,7 @@ impl Binary {
         [above, below].into_iter().any(|middle| equals(decimal.scaled(), middle))
     }
 
-    /// Whether this number lies exactly in the middle between a decimal and one of its neighbours of as many digits.
+    /// Returns whether this number lies exactly midway between a decimal and one of its neighbors with as many digits.
     fn is_between(self, decimal: &Decimal) -> bool {
         let (digits, ten) = decimal.scaled();
         let number = (self.mantissa, self.exponent);
@@ -240,10 +240,11 @@ impl Binary {
     }
 }
 
-/// Whether `decimal` * 10 ^ `ten` is `binary` * 2 ^ `two`, exactly; `decimal` below 10 ^ 18 + 10, `binary` below 2 ^ 56.
+/// Returns whether `decimal` * 10 ^ `ten` equals `binary` * 2 ^ `two`; `decimal` is below 10 ^ 18 + 10, `binary` below 2 ^
+/// 56.
 fn equals((decimal, ten): (u64, i32), (binary, two): (u64, i32)) -> bool {
-    /// Five to the power of 26 is the greatest below 2 ^ 63, so that neither side has more factors of five. Nor do the
-    /// products overflow: 10 ^ 18 * 5 ^ 26 is below 2 ^ 121.
+    /// 5 ^ 26 is the largest power of five below 2 ^ 63, so neither side has more factors of five. The products do not
+    /// overflow: 10 ^ 18 * 5 ^ 26 is below 2 ^ 121.
     const FIVES_MAX: u32 = 26;
     let fives = ten.unsigned_abs();
     if fives > FIVES_MAX {

@@ -1,4 +1,4 @@
-//! Geometric types.
+//! Renders geometric types.
 
 use super::fields::Fields;
 use super::{Malformed, float};
@@ -9,7 +9,7 @@ pub(super) fn point(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     fields.end()
 }
 
-/// The coefficients of a line's equation.
+/// Renders the coefficients of a line's equation.
 pub(super) fn line(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     for before in [b'{', b',', b','] {
@@ -34,7 +34,7 @@ pub(super) fn r#box(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     fields.end()
 }
 
-/// An open path is in brackets, a closed one in parentheses.
+/// Renders a path: brackets if it is open, parentheses if it is closed.
 pub(super) fn path(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let (open, close) = if fields.u8()? == 0 { (b'[', b']') } else { (b'(', b')') };

@@ -1,17 +1,17 @@
-//! Strings, bits, and what has a simple form of its own.
+//! Renders strings, bits, and types with a simple form of their own.
 
 use std::io::Write as _;
 
 use super::Malformed;
 use super::fields::Fields;
 
-/// Types whose binary form is their text.
+/// Renders types whose binary form is their text.
 pub(super) fn text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.extend_from_slice(value);
     Ok(())
 }
 
-/// A version byte, so far always 1, and the text: jsonb, jsonpath, ltree.
+/// Renders a version byte, so far always 1, followed by text: jsonb, jsonpath, ltree.
 pub(super) fn versioned_text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     match value.split_first() {
         Some((1, rest)) => text(rest, out),
@@ -20,12 +20,12 @@ pub(super) fn versioned_text(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malf
 }
 
 pub(super) fn boolean(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    // As `boolrecv` has it: whatever is not zero is true.
+    // As in `boolrecv`, any byte but zero is true.
     out.push(if Fields::only::<1>(value)? == [0] { b'f' } else { b't' });
     Ok(())
 }
 
-/// `"char"`: one byte, of which zero is the empty string.
+/// Renders `"char"`: one byte, where zero is the empty string.
 pub(super) fn char(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     match Fields::only(value)? {
         [0] => {}
@@ -53,7 +53,7 @@ pub(super) fn uuid(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Two lowercase digits for each byte.
+/// Appends two lowercase digits per byte.
 pub(super) fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.reserve(2 * bytes.len());
@@ -62,7 +62,7 @@ pub(super) fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A count of bits, and the bits from the left, the last byte filled up with zeros.
+/// Renders a bit count and the bits from the left; the last byte is padded with zeros.
 pub(super) fn bits(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let count = fields.count()? as usize;
@@ -86,7 +86,7 @@ pub(super) fn lsn(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// A transaction snapshot: `xmin:xmax:` and those in between that were running.
+/// Renders a transaction snapshot: `xmin:xmax:` and the transactions in between that were running.
 pub(super) fn snapshot(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let count = fields.count()?;

@@ -1,12 +1,12 @@
-//! From the binary form of a value to the text that PostgreSQL itself would output.
+//! Renders the binary form of a value as the text that PostgreSQL itself would output.
 //!
-//! Rows that travel in binary COPY are bytes that nobody can read; a rejects file needs what `COPY … (format text)`
-//! would have said, before its escaping, in a session with our settings ([`crate::pg::session`]): DateStyle ISO,
-//! IntervalStyle postgres, extra_float_digits 3, bytea_output hex, lc_monetary C, TimeZone UTC, client_encoding UTF8.
-//! The server's output functions (src/backend/utils/adt) are the specification, and the tests' oracle. Other than
-//! them, `"char"` shows a byte above 127 as `\ooo` on every version, as 16 and later do, since the byte alone is no UTF-8.
+//! Rows in binary COPY are not readable. A rejects file needs the text that `COPY … (format text)` would produce, before its
+//! escaping, in a session with our settings ([`crate::pg::session`]): DateStyle ISO, IntervalStyle postgres,
+//! extra_float_digits 3, bytea_output hex, lc_monetary C, TimeZone UTC, client_encoding UTF8. The server's output functions
+//! (src/backend/utils/adt) are the specification, and the oracle of the tests. One difference: `"char"` shows a byte above
+//! 127 as `\ooo` on every version, as 16 and later do, since the byte alone is not valid UTF-8.
 //!
-//! [`Renderer::for_type`] compiles a type once; [`Renderer::write`] then renders any number of values of it.
+//! [`Renderer::for_type`] compiles a type once; [`Renderer::write`] then renders any number of its values.
 
 mod array;
 mod composite;
@@ -29,13 +29,13 @@ pub use copy_text::from_copy_text;
 
 use super::catalog::{Catalog, Oid, Type};
 
-/// Types cannot contain themselves; the bound only keeps a broken catalog from hanging us.
+/// Types cannot contain themselves; the bound only prevents an endless loop with a broken catalog.
 const DEPTH_MAX: u8 = 32;
 
-/// Since this version an interval can be infinite; before, the same bytes were a very long one.
+/// Since this version an interval can be infinite. Before, the same bytes were a very long interval.
 const INFINITE_INTERVALS_SINCE: u32 = 170_000;
 
-/// Bytes that are no value of their type, and what is wrong with them. Never contains any of the bytes.
+/// The error for bytes that are not a value of their type, with the reason. It never contains any of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(&'static str);
 
@@ -47,20 +47,19 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Renders one complete value; appends nothing but the value's text. What it appended before an error is taken back
-/// by [`Renderer::write`].
+/// Renders one complete value, and appends only its text. [`Renderer::write`] removes what it appended before an error.
 type Scalar = fn(&[u8], &mut Vec<u8>) -> Result<(), Malformed>;
 
-/// Whether values of a type can be rendered.
+/// Returns whether values of a type can be rendered.
 ///
-/// Not among those that can: types whose binary form is an OID of their server (`regclass` and its like), types
-/// without a binary form, and base types of extensions other than `citext`, `hstore` and `ltree`.
+/// These cannot: types whose binary form is an OID of their server (`regclass` and the like), types without a binary form,
+/// and base types of extensions other than `citext`, `hstore` and `ltree`.
 #[must_use]
 pub fn can_render(catalog: &Catalog, oid: Oid) -> bool {
     Renderer::for_type(catalog, oid).is_some()
 }
 
-/// Turns binary values of one type into text.
+/// Renders binary values of one type as text.
 #[derive(Debug, Clone)]
 pub struct Renderer {
     shape: Shape,
@@ -76,7 +75,7 @@ enum Shape {
 }
 
 impl Renderer {
-    /// The renderer of a type of `catalog`'s server; `None` if there is none, as [`can_render`] says.
+    /// Returns the renderer of a type of `catalog`'s server; `None` if there is none, see [`can_render`].
     #[must_use]
     pub fn for_type(catalog: &Catalog, oid: Oid) -> Option<Self> {
         Self::compile(catalog, oid, 0)
@@ -84,11 +83,10 @@ impl Renderer {
 
     /// Appends the text of a value that is not NULL.
     ///
-    /// `value` is the value's bytes without their length. Text comes out as it came in: it is UTF-8 as far as the
-    /// server's is.
+    /// `value` is the value's bytes without their length. Text is copied unchanged, so it is UTF-8 if the server's text is.
     ///
     /// # Errors
-    /// The bytes are no value of the type; `out` is then as it was.
+    /// The bytes are not a value of the type. `out` is then unchanged.
     pub fn write(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         let before = out.len();
         self.append(value, out).inspect_err(|_| out.truncate(before))
@@ -131,7 +129,7 @@ impl Renderer {
     }
 }
 
-/// What separates the elements of an array: a semicolon for `box`, and for domains over it (`typdelim`).
+/// Returns the separator of an array's elements: a semicolon for `box`, and for domains over it (`typdelim`).
 fn delimiter(catalog: &Catalog, element: Oid, depth: u8) -> u8 {
     match catalog.types.get(&element) {
         Some(kind) if kind.kind == 'd' && depth < DEPTH_MAX => {
@@ -146,7 +144,7 @@ fn is_built_in(kind: &Type) -> bool {
     kind.is_built_in() && kind.name.schema.as_str() == "pg_catalog"
 }
 
-/// How a base type's values are rendered.
+/// Returns the renderer of a base type.
 fn scalar(catalog: &Catalog, kind: &Type) -> Option<Scalar> {
     if !is_built_in(kind) {
         return extension::scalar(kind);

@@ -1,4 +1,4 @@
-//! Network addresses.
+//! Renders network addresses.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use super::fields::Fields;
 const IPV4: u8 = 2;
 const IPV6: u8 = 3;
 
-/// An address, with its netmask where it is not a single host's.
+/// Renders an address, with its netmask unless it is a single host's.
 pub(super) fn inet(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     address(value, false, out)
 }
 
-/// A network, always with its netmask.
+/// Renders a network, always with its netmask.
 pub(super) fn cidr(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     address(value, true, out)
 }
@@ -50,8 +50,8 @@ fn ipv4([a, b, c, d]: [u8; 4], out: &mut Vec<u8>) {
     let _ = write!(out, "{a}.{b}.{c}.{d}");
 }
 
-/// The longest run of zeros is left out, and an embedded IPv4 address is shown as one. Not std's form, which
-/// shows an embedded address only after `::ffff:`, and not as the server does after nothing but zeros.
+/// Renders an IPv6 address without its longest run of zeros, and an embedded IPv4 address in dotted form. std differs: it
+/// shows an embedded address only after `::ffff:`, whereas the server also does so after zeros alone.
 fn ipv6(bytes: [u8; 16], out: &mut Vec<u8>) {
     let (groups, _) = bytes.as_chunks::<2>();
     let group = |i: usize| u16::from_be_bytes(groups[i]);
@@ -76,7 +76,7 @@ fn ipv6(bytes: [u8; 16], out: &mut Vec<u8>) {
     }
 }
 
-/// The first of the longest runs of two or more groups that are zero; `0..0` if there is none.
+/// Returns the first of the longest runs of two or more zero groups; `0..0` if there is none.
 fn longest_zeros(group: impl Fn(usize) -> u16) -> Range<usize> {
     let mut longest = 0..0;
     let mut start = 0;

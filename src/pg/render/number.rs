@@ -1,4 +1,4 @@
-//! Integers, numeric, money.
+//! Renders integers, numeric and money.
 
 use std::io::Write as _;
 
@@ -35,7 +35,7 @@ fn signed(value: i64, out: &mut Vec<u8>) {
     let _ = write!(out, "{value}");
 }
 
-/// Signs that a numeric can have (`NUMERIC_NEG` and its like, src/backend/utils/adt/numeric.c).
+/// The signs of a numeric (`NUMERIC_NEG` and the like, src/backend/utils/adt/numeric.c).
 mod sign {
     pub(super) const POSITIVE: u16 = 0x0000;
     pub(super) const NEGATIVE: u16 = 0x4000;
@@ -44,7 +44,7 @@ mod sign {
     pub(super) const MINUS_INFINITY: u16 = 0xF000;
 }
 
-/// Digits of base 10,000, the first with the weight 10,000 ^ `weight`, and how many decimals are shown.
+/// Renders digits of base 10,000, the first with the weight 10,000 ^ `weight`, and the number of decimals to show.
 pub(super) fn numeric(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let count = fields.u16()?;
@@ -63,7 +63,7 @@ pub(super) fn numeric(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
         sign::MINUS_INFINITY => return plain(b"-Infinity", out),
         _ => return Err(Malformed("the sign of the numeric is unknown")),
     }
-    // Digits that are not there, on either side, are zeros.
+    // Missing digits on either side are zeros.
     let digit = |place: i32| {
         let known = usize::try_from(place).ok().and_then(|place| digits.get(place));
         known.map_or(0, |&digit| u16::from_be_bytes(digit))
@@ -88,7 +88,7 @@ fn plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Cents, as the locale C writes them: `-$1,234.56`.
+/// Renders cents as the locale C does: `-$1,234.56`.
 pub(super) fn money(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let amount = i64::from_be_bytes(Fields::only(value)?);
     out.extend_from_slice(if amount < 0 { b"-$" } else { b"$" });

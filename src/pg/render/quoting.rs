@@ -1,11 +1,11 @@
-//! Quotes around the parts of arrays, composites and ranges.
+//! Quotes the parts of arrays, composites and ranges.
 
 use super::Malformed;
 
-/// How a part is quoted within a whole.
+/// The quoting rules of a part.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Quoting {
-    /// An array's element, with what separates the elements.
+    /// An array's element, with the separator of the elements.
     Element(u8),
     /// A composite's column.
     Column,
@@ -25,18 +25,18 @@ impl Quoting {
         }
     }
 
-    /// An element that says NULL would be taken for one.
+    /// Returns whether an unquoted element would be read as NULL.
     fn is_a_word_for_null(self, text: &[u8]) -> bool {
         matches!(self, Self::Element(_)) && text.eq_ignore_ascii_case(b"null")
     }
 
-    /// What stands before a quote or a backslash within quotes.
+    /// Returns the character that escapes a quote or a backslash within quotes.
     fn escape(self, byte: u8) -> u8 {
         if matches!(self, Self::Element(_)) { b'\\' } else { byte }
     }
 }
 
-/// Appends what `write` appends, quoted where it has to be.
+/// Appends the output of `write`, quoted if necessary.
 pub(super) fn append_quoted(
     quoting: Quoting,
     out: &mut Vec<u8>,
@@ -54,7 +54,7 @@ pub(super) fn append_quoted(
     Ok(())
 }
 
-/// Quotes the end of `out` in place, from the back to the front so that nothing is overwritten before it is read.
+/// Quotes the end of `out` in place, from back to front so that nothing is overwritten before it is read.
 fn quote_from(start: usize, quoting: Quoting, out: &mut Vec<u8>) {
     let is_special = |byte| matches!(byte, b'"' | b'\\');
     let mut from = out.len();

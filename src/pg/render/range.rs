@@ -1,10 +1,10 @@
-//! Ranges and multiranges.
+//! Renders ranges and multiranges.
 
 use super::fields::Fields;
 use super::quoting::{Quoting, append_quoted};
 use super::{Malformed, Renderer};
 
-/// What a range's first byte says (`RANGE_EMPTY` and its like, src/include/utils/rangetypes.h).
+/// The bits of a range's first byte (`RANGE_EMPTY` and the like, src/include/utils/rangetypes.h).
 mod flag {
     pub(super) const EMPTY: u8 = 0x01;
     pub(super) const LOWER_INCLUSIVE: u8 = 0x02;
@@ -14,7 +14,7 @@ mod flag {
     pub(super) const ALL: u8 = 0x1f;
 }
 
-/// Appends a range, of whose bounds `bound` is the type.
+/// Appends a range whose bounds have the type of `bound`.
 pub(super) fn append(bound: &Renderer, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let flags = fields.u8()?;
@@ -40,7 +40,7 @@ pub(super) fn append(bound: &Renderer, value: &[u8], out: &mut Vec<u8>) -> Resul
     fields.end()
 }
 
-/// Appends a multirange, of whose ranges `range` is the type.
+/// Appends a multirange whose ranges have the type of `range`.
 pub(super) fn append_many(range: &Renderer, value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     out.push(b'{');

@@ -1,9 +1,9 @@
-//! What a healthy server never sends. What it does send is judged by servers, in `tests/render`.
+//! Tests values that a healthy server never sends. Real values are compared with servers in `tests/render`.
 
 use super::*;
 use crate::pg::name::{Ident, TableName};
 
-/// Every scalar that has a renderer, by its name in `pg_catalog`.
+/// All scalars with a renderer, by their names in `pg_catalog`.
 const SCALARS: [&str; 50] = [
     "text",
     "varchar",
@@ -74,7 +74,7 @@ fn kind(oid: Oid, kind: char, name: &str, parts: &[Oid]) -> Type {
     }
 }
 
-/// The scalars have the OIDs 1 and up; then follow an array, a composite, a range and a multirange.
+/// The scalars have the OIDs from 1; an array, a composite, a range and a multirange follow.
 fn everything() -> Catalog {
     let scalars = (1..).zip(SCALARS).map(|(oid, name)| kind(oid, 'b', name, &[]));
     let made_of = [
@@ -116,7 +116,7 @@ fn no_bytes_whatever_make_a_renderer_panic() {
         let mut out = Vec::new();
         for _ in 0..3_000 {
             let length = next() as usize % 48;
-            // Small numbers, zeros and 0xff are what counts, lengths and NULLs are made of.
+            // Counts, lengths and NULLs consist of small numbers, zeros and 0xff.
             let value: Vec<u8> = (0..length)
                 .map(|_| match next() % 8 {
                     0 => next() as u8,

@@ -1,11 +1,11 @@
-//! Text search: documents and queries.
+//! Renders text search documents and queries.
 
 use std::io::Write as _;
 
 use super::Malformed;
 use super::fields::Fields;
 
-/// Words with their positions: `'cat':3A,7 'rat'`.
+/// Renders words with their positions: `'cat':3A,7 'rat'`.
 pub(super) fn tsvector(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     for i in 0..fields.count()? {
@@ -14,7 +14,7 @@ pub(super) fn tsvector(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed>
         }
         append_word(fields.c_string()?, out);
         for n in 0..fields.u16()? {
-            // Two bits of weight, of which D is not shown, and fourteen of position.
+            // Two bits of weight, of which D is not shown, and fourteen bits of position.
             let position = fields.u16()?;
             let weight = ["", "C", "B", "A"][usize::from(position >> 14)];
             let before = if n == 0 { ':' } else { ',' };
@@ -36,12 +36,12 @@ fn append_word(word: &[u8], out: &mut Vec<u8>) {
     out.push(b'\'');
 }
 
-/// Kinds of items of a query (`QI_VAL`, src/include/tsearch/ts_type.h).
+/// The kinds of items of a query (`QI_VAL`, src/include/tsearch/ts_type.h).
 const ITEM_WORD: u8 = 1;
 const ITEM_OPERATOR: u8 = 2;
 
-/// Words and operators, `'fat' & ( 'cat' | 'rat' )`. They are sent in Polish notation, each operator's right
-/// operand first, so that from the back to the front they come with the operands before their operator.
+/// Renders words and operators, `'fat' & ( 'cat' | 'rat' )`. They are sent in Polish notation, each operator's right operand
+/// first. Read from back to front, operands come before their operator.
 pub(super) fn tsquery(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let mut items = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn tsquery(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> 
                 let first = next()?;
                 match operator {
                     Operator::Not => Operand::negated(first),
-                    // The left one came first, and is found beneath the right one.
+                    // The left operand came first, and is below the right one.
                     _ => Operand::joined(operator, next()?, first),
                 }
             }
@@ -85,7 +85,7 @@ enum Operator {
     Not,
     And,
     Or,
-    /// Followed by, at a distance.
+    /// FOLLOWED BY, at a distance.
     Phrase(i16),
 }
 
@@ -109,7 +109,7 @@ impl<'a> Item<'a> {
 }
 
 impl Operator {
-    /// How strongly it binds.
+    /// Returns the precedence.
     fn strength(self) -> u8 {
         match self {
             Self::Or => 1,
@@ -162,8 +162,8 @@ impl Operand {
         Self { text, operator: Some(operator) }
     }
 
-    /// Its text as an operand of `outer`, in parentheses where it needs them: if it binds less, or if it is a phrase to
-    /// the right in another, of which the order matters.
+    /// Returns its text as an operand of `outer`, in parentheses where necessary: if its precedence is lower, or if it is a
+    /// phrase on the right side of another, where the order matters.
     fn within(self, outer: Operator, is_right: bool) -> Vec<u8> {
         let Some(inner) = self.operator else { return self.text };
         let is_phrase = |operator| matches!(operator, Operator::Phrase(_));

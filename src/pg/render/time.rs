@@ -1,4 +1,4 @@
-//! Dates, times and intervals, as DateStyle ISO and IntervalStyle postgres write them.
+//! Renders dates, times and intervals in DateStyle ISO and IntervalStyle postgres.
 
 use std::io::Write as _;
 
@@ -39,7 +39,7 @@ pub(super) fn time(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     time_of_day(i64::from_be_bytes(Fields::only(value)?), out)
 }
 
-/// A time of day and its zone, in seconds west of UTC.
+/// Renders a time of day and its zone, in seconds west of UTC.
 pub(super) fn timetz(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut fields = Fields::of(value);
     let (micros, west) = (fields.i64()?, fields.i32()?);
@@ -87,15 +87,15 @@ fn instant(value: &[u8], zone: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed
     Ok(())
 }
 
-/// Writes a day, given in days from 2000-01-01, in the Gregorian calendar extended to all times; whether the year is one
-/// before Christ remains to be said.
+/// Writes a day, given in days from 2000-01-01, in the proleptic Gregorian calendar. Returns whether the year is BC, which
+/// the caller must append.
 fn write_day(days: i64, out: &mut Vec<u8>) -> bool {
     /// Days from 0000-03-01, the beginning of an era of 400 years counted from March, to 2000-01-01.
     const MARCH_OF_YEAR_0: i64 = 730_425;
     const DAYS_PER_ERA: i64 = 146_097;
     let days = days + MARCH_OF_YEAR_0;
     let (era, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-    // Without the leap days that an era has had so far, its years have 365 days each.
+    // Without the leap days so far in the era, each of its years has 365 days.
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year + year / 4 - year / 100);
     // From March on, months have 31, 30, 31, 30, 31 days, twice and a bit: 153 days in five months.
@@ -103,13 +103,13 @@ fn write_day(days: i64, out: &mut Vec<u8>) -> bool {
     let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
     let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = 400 * era + year + next;
-    // There is no year 0: 1 BC comes before 1.
+    // There is no year 0: 1 BC precedes 1.
     let shown = if year > 0 { year } else { 1 - year };
     let _ = write!(out, "{shown:04}-{month:02}-{day_of_month:02}");
     year <= 0
 }
 
-/// 00:00:00 to 24:00:00.
+/// Renders 00:00:00 to 24:00:00.
 fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
     if !(0..=MICROS_PER_DAY).contains(&micros) {
         return Err(OUT_OF_RANGE);
@@ -118,7 +118,7 @@ fn time_of_day(micros: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Hours, minutes, seconds, and as many decimals as there are.
+/// Writes hours, minutes, seconds, and only the decimals that are not trailing zeros.
 fn write_clock(micros: u64, out: &mut Vec<u8>) {
     let per_second = MICROS_PER_SECOND.unsigned_abs();
     let (seconds, fraction) = (micros / per_second, micros % per_second);
@@ -130,7 +130,7 @@ fn write_clock(micros: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// An interval of a server that knows infinite ones: all three fields at their extremes.
+/// Renders an interval of a server that supports infinite ones: all three fields at their extremes.
 pub(super) fn interval(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     match interval_fields(value)? {
         (i64::MAX, i32::MAX, i32::MAX) => out.extend_from_slice(b"infinity"),
@@ -140,13 +140,13 @@ pub(super) fn interval(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed>
     Ok(())
 }
 
-/// An interval of an older server.
+/// Renders an interval of an older server.
 pub(super) fn finite_interval(value: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     write_interval(interval_fields(value)?, out);
     Ok(())
 }
 
-/// Microseconds, days, months.
+/// Reads microseconds, days, months.
 fn interval_fields(value: &[u8]) -> Result<(i64, i32, i32), Malformed> {
     let mut fields = Fields::of(value);
     let interval = (fields.i64()?, fields.i32()?, fields.i32()?);
@@ -154,7 +154,7 @@ fn interval_fields(value: &[u8]) -> Result<(i64, i32, i32), Malformed> {
     Ok(interval)
 }
 
-/// `1 year -2 mons +3 days -04:05:06`: a positive part shows its sign only right after a negative one.
+/// Writes `1 year -2 mons +3 days -04:05:06`: a positive part shows its sign only right after a negative one.
 fn write_interval((micros, days, months): (i64, i32, i32), out: &mut Vec<u8>) {
     let mut is_first = true;
     let mut was_negative = false;

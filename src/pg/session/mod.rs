@@ -1,7 +1,7 @@
-//! Sessions: connected, authenticated, and with every setting that decides what our statements mean.
+//! Sessions: connected, authenticated, and with every setting that affects the meaning of our statements.
 //!
-//! Two kinds. [`connect`] gives a tokio-postgres client. [`open_stream`] goes the same way up to the same point and then
-//! hands over the bare transport, for COPY at full speed.
+//! There are two kinds. [`connect`] returns a tokio-postgres client. [`open_stream`] takes the same steps and then hands over
+//! the bare transport, for COPY at full speed.
 
 mod settings;
 mod stream;
@@ -19,34 +19,35 @@ use super::conninfo::ConnInfo;
 use super::login::{Login, Wire, drive, log_in};
 use crate::error::{Error, Kind, Phase, Result};
 
-/// How long a connection may take to say goodbye, or to finish what it was told before its session was dropped.
+/// How long a connection may take to send Terminate, or to finish its last messages after its session was dropped.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// A session. Dropping it closes its connection, within a second even if a statement is still running; the server
-/// then rolls back what was open.
+/// A session. Dropping it closes its connection, within a second even if a statement is still running. The server then rolls
+/// back any open transaction.
 #[derive(Debug)]
 pub struct Session {
-    /// What statements are given to.
+    /// The client that runs statements.
     pub client: Client,
     /// `server_version_num`, for example 150004.
     pub server_version: u32,
-    /// Process id of the backend.
+    /// Process ID of the backend.
     pub backend_pid: i32,
     /// `host:port/database`, for messages.
     pub label: String,
-    /// Whether the server's own default for transactions was read-only: a standby, or a server that protects itself
-    /// (Supabase does so when the disk is full). A target's session has the default turned off.
+    /// Whether the server's own default for transactions was read-only: a standby, or a server that protects itself (Supabase
+    /// does so when the disk is full). A target session turns the default off.
     pub read_only: bool,
     cancel: CancelHandle,
-    /// Dropped with the session: tells the task below that nobody waits any more.
+    /// Dropped with the session, which ends the connection's task.
     _alive: oneshot::Sender<()>,
 }
 
-/// Asks whether a session opened now would be read-only; the answer is one row with one column. The sessions of a run turn the
-/// setting off for themselves, so that a server which turns read-only while they are open is only found by asking.
+/// The query whether a session opened now would be read-only; it returns one row with one column. The sessions of a run turn
+/// the setting off for themselves, so this query is the only way to find out that a server became read-only while they are
+/// open.
 pub(crate) const READ_ONLY: &str = include_str!("read_only.sql");
 
-/// The error that the target turned read-only during a run.
+/// Returns the error that the target became read-only during a run.
 #[must_use]
 pub(crate) fn turned_read_only(phase: Phase, label: &str) -> Error {
     let message = format!(
@@ -60,38 +61,38 @@ pub(crate) fn turned_read_only(phase: Phase, label: &str) -> Error {
 }
 
 impl Session {
-    /// Fails if the server turned read-only after the session was opened, or was so even then.
+    /// Fails if the server is read-only, since before or after the session was opened.
     ///
     /// # Errors
-    /// [`Kind::Refused`] if it did; any server error.
+    /// [`Kind::Refused`] if it is read-only; any server error.
     pub(crate) async fn refuse_read_only(&self, phase: Phase) -> Result<()> {
         let asked = self.client.query_one(READ_ONLY, &[]).await;
         let row = asked.map_err(|e| Error::pg(phase, "checking whether the target is read-only", &e))?;
         if row.get(0) { Err(turned_read_only(phase, &self.label)) } else { Ok(()) }
     }
 
-    /// Cancels the statement that runs, if one does. Never fails: see [`CancelHandle::cancel`].
+    /// Cancels the running statement, if there is one. Never fails: see [`CancelHandle::cancel`].
     pub async fn cancel(&self) {
         self.cancel.cancel().await;
     }
 
-    /// What cancels its statements from elsewhere.
+    /// Returns a handle that cancels its statements from elsewhere.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
     }
 }
 
-/// Opens a session: connects, logs in, makes all settings.
+/// Opens a session: connects, logs in, applies all settings.
 ///
 /// # Errors
-/// Phase connect. [`Error::is_out_of_slots`] tells a server or pooler that is full, [`Error::is_transient`] what may pass by
-/// itself.
+/// Errors have the phase `connect`. [`Error::is_out_of_slots`] identifies a full server or pooler, [`Error::is_transient`] an
+/// error that a retry may resolve.
 pub async fn connect(info: &ConnInfo, settings: &SessionSettings) -> Result<Session> {
     Ok(attach(open(info, settings).await?))
 }
 
-/// Logs in and makes all settings.
+/// Logs in and applies all settings.
 async fn open(info: &ConnInfo, settings: &SessionSettings) -> Result<Login> {
     let mut login = log_in(info, &settings.application_name, settings.connect_timeout).await?;
     let limit = info.connect_timeout.unwrap_or(settings.connect_timeout);
@@ -99,7 +100,7 @@ async fn open(info: &ConnInfo, settings: &SessionSettings) -> Result<Login> {
     Ok(login)
 }
 
-/// Gives the connection a task of its own, which ends with the session.
+/// Spawns a task for the connection, which ends with the session.
 pub(super) fn attach(login: Login) -> Session {
     let Login { client, wire, facts, cancel, label, .. } = login;
     let (alive, dropped) = oneshot::channel();
@@ -121,17 +122,17 @@ async fn carry(mut wire: Wire, dropped: oneshot::Receiver<()>, label: String) {
         _ = dropped => timeout(FAREWELL_TIME_MAX, wire).await.unwrap_or(Ok(())),
     };
     if let Err(error) = ended {
-        // Whoever uses the session learns it from the next statement; here is why.
+        // The next statement fails for the session's user; the log has the reason.
         tracing::debug!(%label, "connection ended: {}", crate::error::chain(&error));
     }
 }
 
-/// Makes all settings. By SET and not by start-up options, which poolers drop.
+/// Applies all settings with SET. Poolers drop start-up options.
 async fn prepare(login: &mut Login, settings: &SessionSettings, limit: Duration) -> Result<()> {
     let (required, optional) = settings.statements(login.facts.server_version);
     let client = &login.client;
     let both = async {
-        // Two batches, sent without waiting in between.
+        // Sends two batches without waiting in between.
         let (required, optional) =
             tokio::join!(client.batch_execute(&required), client.batch_execute(&optional));
         match optional {

@@ -1,5 +1,5 @@
--- Whether a session that this role opened now would be read-only: what ALTER ROLE and ALTER DATABASE say, the most specific
--- first, else what the server's configuration says by now. A SET in the session that asks does not count.
+-- Whether a session that this role opened now would be read-only: the settings of ALTER ROLE and ALTER DATABASE, the most specific
+-- first, else the server's current configuration. A SET in the session that asks does not count.
 select pg_catalog.pg_is_in_recovery() or coalesce(
     (
         select pg_catalog.split_part(c.setting, '=', 2)::pg_catalog.bool

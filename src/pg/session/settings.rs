@@ -1,21 +1,21 @@
-//! What every session sets, so that roles, databases and poolers cannot change what our statements mean.
+//! The settings of every session, so that roles, databases and poolers cannot change the meaning of our statements.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::pg::name::literal;
 
-/// Which end of the run a session is for.
+/// The end of the run that a session belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// It reads.
+    /// The end that is read.
     Source,
-    /// It writes.
+    /// The end that is written.
     Target,
 }
 
 impl Side {
-    /// The word for messages and config sections.
+    /// Returns the word for messages and config sections.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -25,30 +25,30 @@ impl Side {
     }
 }
 
-/// How a session shall be. Durations are rounded up to milliseconds; zero means no limit.
+/// The options of a session. Durations are rounded up to milliseconds; zero means no limit.
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
-    /// Which end it is for.
+    /// The end that it belongs to.
     pub side: Side,
-    /// `bulkload/<run id>/<role>`, as `pg_stat_activity` shows it. The server cuts it at 63 bytes.
+    /// `bulkload/<run id>/<role>`, as shown in `pg_stat_activity`. The server truncates it to 63 bytes.
     pub application_name: String,
     /// How long a statement may wait for one lock.
     pub lock_timeout: Duration,
     /// How long a statement may take.
     pub statement_timeout: Duration,
-    /// How long one attempt to connect may take; a `connect_timeout` of the connection string or of
-    /// PGCONNECT_TIMEOUT wins.
+    /// How long an attempt to connect may take. `connect_timeout` in the connection string, or PGCONNECT_TIMEOUT, takes
+    /// precedence.
     pub connect_timeout: Duration,
-    /// Whether the role's TimeZone stays: so in sessions that extract, since `where` and `expr` may depend on it.
+    /// Whether to keep the role's TimeZone, for sessions that extract: `where` and `expr` may depend on it.
     pub keep_time_zone: bool,
-    /// Whether strings of a database without an encoding (SQL_ASCII) come as they are, whatever their bytes mean.
+    /// Whether strings of a database without an encoding (SQL_ASCII) are passed through unconverted.
     pub passes_bytes: bool,
-    /// Whether the role's search_path stays: so in sessions that run the user's SQL.
+    /// Whether to keep the role's search_path, for sessions that run the user's SQL.
     pub keep_search_path: bool,
 }
 
 impl SessionSettings {
-    /// The usual: no limits on statements and locks, 30 s to connect, UTC, empty search_path.
+    /// Returns the defaults: no limits on statements and locks, 30 s to connect, UTC, empty search_path.
     pub fn new(side: Side, application_name: impl Into<String>) -> Self {
         Self {
             side,
@@ -62,7 +62,7 @@ impl SessionSettings {
         }
     }
 
-    /// The same for a session that runs the user's SQL: it keeps the role's TimeZone and search_path.
+    /// Returns the same for a session that runs the user's SQL: it keeps the role's TimeZone and search_path.
     #[must_use]
     pub fn for_users_sql(mut self) -> Self {
         self.keep_time_zone = true;
@@ -70,7 +70,7 @@ impl SessionSettings {
         self
     }
 
-    /// Two batches of SET: the first has to succeed, the second depends on the server's platform.
+    /// Returns two batches of SET. The first must succeed; the second depends on the server's platform.
     pub(super) fn statements(&self, server_version: u32) -> (String, String) {
         let mut settings: Vec<(&str, String)> = FIXED.iter().map(|&(k, v)| (k, literal(v))).collect();
         settings.push(("application_name", literal(&self.application_name)));
@@ -93,7 +93,7 @@ impl SessionSettings {
             required.push_str(PASS_BYTES);
         }
         let optional = if server_version >= 140_000 {
-            // Without it a backend that is busy outlives its client. Only where the kernel can tell.
+            // Without it a busy backend outlives its client. Only some kernels support it.
             batch(&[("client_connection_check_interval", literal("500ms"))])
         } else {
             String::new()
@@ -102,9 +102,8 @@ impl SessionSettings {
     }
 }
 
-/// The same for every session on every version. Their sections of the PostgreSQL manual: 20.11 (client defaults),
-/// 20.13 (compatibility), 20.3 (keepalives, which make the server notice a dead client; no effect on Unix sockets), 20.7
-/// (planning).
+/// The same settings for every session on every version. Sections of the PostgreSQL manual: 20.11 (client defaults), 20.13
+/// (compatibility), 20.3 (keepalives, by which the server notices a dead client; no effect on Unix sockets), 20.7 (planning).
 const FIXED: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO"),
@@ -112,31 +111,30 @@ const FIXED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
-    // `content` takes whatever the type xml can hold; `document` would refuse fragments on input.
+    // `content` accepts all values of type xml; `document` would refuse fragments on input.
     ("xmloption", "content"),
     ("array_nulls", "on"),
     ("standard_conforming_strings", "on"),
-    // A policy that would hide rows is an error then, not a silent loss.
+    // A policy that would hide rows becomes an error instead of a silent loss.
     ("row_security", "off"),
-    // The search for orphans relies on each statement seeing what was committed before it.
+    // The search for orphans requires that each statement sees everything committed before it.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // Tables of our own are read by their ctid.
+    // Our own tables are read by ctid.
     ("default_table_access_method", "heap"),
     ("idle_in_transaction_session_timeout", "0"),
-    // What is asked of catalogs and of staging is costly by the planner's estimate and done in milliseconds; compiling it took
-    // two seconds.
+    // Queries on catalogs and staging look costly to the planner but run in milliseconds; JIT compilation took two seconds.
     ("jit", "off"),
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
 ];
 
-/// A database in SQL_ASCII converts nothing, but refuses to send what is no UTF-8 to a client that wants UTF-8 (manual, 24.3).
+/// A SQL_ASCII database converts nothing, but refuses to send invalid UTF-8 to a client with encoding UTF8 (manual, 24.3).
 const PASS_BYTES: &str = "select pg_catalog.set_config('client_encoding', 'SQL_ASCII', false)
     where pg_catalog.current_setting('server_encoding') = 'SQL_ASCII';";
 
-/// First version that has it, setting, value.
+/// The first version with a setting, the setting, and its value.
 const SINCE: &[(u32, &str, &str)] =
     &[(140_000, "idle_session_timeout", "0"), (170_000, "transaction_timeout", "0")];
 
@@ -148,7 +146,7 @@ fn batch(settings: &[(&str, String)]) -> String {
     })
 }
 
-/// Rounded up, because zero would turn a very short limit into none.
+/// Rounds up, because zero would turn a very short limit into none.
 fn milliseconds(limit: Duration) -> String {
     let rounded = limit.as_nanos().div_ceil(1_000_000);
     rounded.min(i32::MAX.unsigned_abs().into()).to_string()

@@ -11,20 +11,20 @@ use crate::pg::conninfo::ConnInfo;
 use crate::pg::login::Login;
 use crate::pg::transport::Transport;
 
-/// How long a goodbye may take.
+/// How long sending Terminate may take.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// An authenticated connection on which the server waits for the next message, outside a transaction.
+/// An authenticated connection outside a transaction, on which the server waits for the next message.
 ///
-/// Dropping it closes the socket without a goodbye; the server then rolls back what was open.
+/// Dropping it closes the socket without Terminate; the server then rolls back any open transaction.
 #[derive(Debug)]
 pub struct Stream {
-    /// The bytes. The next ones from the server belong to the answer to the first message that is written, or are a
-    /// message that a server may send at any time: ParameterStatus, NoticeResponse, or a last ErrorResponse.
+    /// The byte stream. The next bytes from the server belong to the answer to the first message written, or are a message
+    /// that a server may send at any time: ParameterStatus, NoticeResponse, or a last ErrorResponse.
     pub transport: Transport,
-    /// Process id of the backend.
+    /// Process ID of the backend.
     pub backend_pid: i32,
-    /// Cancels what runs on this connection.
+    /// Cancels the running statement.
     pub cancel: CancelHandle,
     /// `server_version_num`, for example 150004.
     pub server_version: u32,
@@ -33,7 +33,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Says goodbye and closes. The stream has to be between two statements.
+    /// Sends Terminate and closes. The stream must be between two statements.
     pub async fn close(mut self) {
         let farewell = async {
             let mut terminate = bytes::BytesMut::new();
@@ -47,14 +47,13 @@ impl Stream {
     }
 }
 
-/// Opens a session as [`super::connect`] does and takes its transport over.
+/// Opens a session as [`super::connect`] does and takes over its transport.
 ///
 /// # Errors
-/// As [`super::connect`]; also, transiently, if the server sends something unasked at the very moment of the
-/// takeover.
+/// As for [`super::connect`]; also a transient error if the server sends data of its own accord during the takeover.
 pub async fn open_stream(info: &ConnInfo, settings: &SessionSettings) -> Result<Stream> {
     let Login { client, wire, back, facts, cancel, label } = open(info, settings).await?;
-    // The wire goes first, and is not polled again: with its client gone it would say goodbye to the server.
+    // The wire is dropped first and not polled again: without its client it would send Terminate.
     drop(wire);
     drop(client);
     let returned = back.await.map_err(|_| {

@@ -1,7 +1,7 @@
-//! TLS as libpq understands it (PostgreSQL manual, 34.19), through rustls.
+//! TLS with libpq's semantics (PostgreSQL manual, 34.19), through rustls.
 //!
-//! What differs from libpq, because rustls is stricter: TLS 1.2 is the least, a certificate's name is read from
-//! its subjectAltName only, and a certificate that is to be verified must be X.509 version 3.
+//! rustls is stricter than libpq in three ways: TLS 1.2 is the minimum, a certificate's name is read only from its
+//! subjectAltName, and a certificate to be verified must be X.509 version 3.
 
 mod verify;
 
@@ -17,23 +17,23 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use self::verify::{Check, Verifier};
 use crate::error::{Error, Kind, Phase, Result};
 
-/// `sslmode`. `allow` is read as [`SslMode::Prefer`]: that connects wherever `allow` does, and more safely.
+/// `sslmode`. `allow` is treated as [`SslMode::Prefer`], which connects wherever `allow` does, and more securely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SslMode {
     /// Plain text.
     Disable,
-    /// TLS if the server has it; anyone in between can prevent it.
+    /// TLS if the server supports it; an attacker in between can prevent it.
     Prefer,
-    /// TLS, whoever the server is.
+    /// TLS with any server.
     Require,
-    /// TLS with a server whose certificate a trusted authority signed.
+    /// TLS with a server whose certificate is signed by a trusted authority.
     VerifyCa,
-    /// The same, and the certificate is for the host's name.
+    /// The same, and the certificate must match the host name.
     VerifyFull,
 }
 
 impl SslMode {
-    /// The mode of that name.
+    /// Returns the mode of that name.
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "disable" => Self::Disable,
@@ -58,34 +58,34 @@ impl fmt::Display for SslMode {
     }
 }
 
-/// Where trusted certificates come from.
+/// The source of trusted certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Roots {
-    /// Nobody said.
+    /// Not specified.
     None,
-    /// A file in PEM form.
+    /// A file in PEM format.
     File(PathBuf),
-    /// The operating system's.
+    /// The operating system's certificates.
     System,
 }
 
-/// A client's certificate and its key, files in PEM form.
+/// A client certificate and its key, as files in PEM format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientCertificate {
-    /// The certificate, and what leads from it to an authority.
+    /// The certificate, followed by its chain to an authority.
     pub(super) certificate: PathBuf,
-    /// Its private key, not encrypted.
+    /// Its unencrypted private key.
     pub(super) key: PathBuf,
 }
 
-/// All that connection settings say about TLS, `sslmode` excepted.
+/// All TLS settings except `sslmode`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
     /// `sslrootcert`
     pub(super) roots: Roots,
     /// `sslcert` and `sslkey`
     pub(super) client: Option<ClientCertificate>,
-    /// `sslnegotiation=direct`: TLS from the first byte on, servers 17 and later.
+    /// `sslnegotiation=direct`: TLS from the first byte, servers 17 and later
     pub(super) direct: bool,
     /// `sslsni`
     pub(super) sni: bool,
@@ -95,14 +95,14 @@ pub(super) struct Options {
     pub(super) only_12: bool,
 }
 
-/// How TLS is begun with one host.
+/// The TLS settings for one host.
 #[derive(Clone)]
 pub(super) struct Tls {
-    /// The mode in force: `require` with trusted roots has become `verify-ca`, as in libpq.
+    /// The effective mode: `require` with trusted roots becomes `verify-ca`, as in libpq.
     pub(super) mode: SslMode,
-    /// Whether the handshake begins without asking the server first.
+    /// Whether the handshake begins without a request to the server.
     pub(super) direct: bool,
-    /// What makes the handshake.
+    /// The connector that performs the handshake.
     pub(super) connector: MakeRustlsConnect,
 }
 
@@ -113,10 +113,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the files that `options` name. `None` for `disable`.
+    /// Reads the files named in `options`. `None` for `disable`.
     ///
     /// # Errors
-    /// A file that is missing or is not what it should be, or a combination that would not be safe.
+    /// A missing or invalid file, or an insecure combination of settings.
     pub(super) fn new(mode: SslMode, options: &Options) -> Result<Option<Self>> {
         if mode == SslMode::Disable {
             return Ok(None);
@@ -151,7 +151,7 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
         SslMode::VerifyCa => Check::Chain(trusted(mode, &options.roots)?),
         SslMode::VerifyFull => Check::ChainAndName(trusted(mode, &options.roots)?),
     };
-    // The provider is named, because a process-wide default may be missing or be another one.
+    // The provider is explicit, because the process-wide default may be missing or different.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier::new(check, provider.signature_verification_algorithms);
     let builder = ClientConfig::builder_with_provider(provider)
@@ -178,7 +178,7 @@ fn client_config(mode: SslMode, options: &Options) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// The certificates to trust, and the same as they are, for servers that present one of them as their own.
+/// Returns the trusted certificates, also in their original form, for servers that present one of them as their own.
 fn trusted(mode: SslMode, roots: &Roots) -> Result<verify::Trusted> {
     let certificates = match roots {
         Roots::None => {
@@ -221,7 +221,7 @@ fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>> 
     if list.is_empty() { Err(unreadable("it contains no certificate".to_owned())) } else { Ok(list) }
 }
 
-/// Reads a private key, which others must not be able to do: the rule is libpq's.
+/// Reads a private key. As in libpq, other users must not be able to read it.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     use std::os::unix::fs::MetadataExt as _;
     let shown = path.display();

@@ -1,4 +1,4 @@
-//! Which server certificates are believed.
+//! Verifies server certificates.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -11,7 +11,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_cert::der::{Decode as _, Encode as _};
 
-/// Authorities.
+/// Trusted authorities.
 #[derive(Debug)]
 pub(super) struct Trusted {
     /// As trust anchors.
@@ -20,14 +20,14 @@ pub(super) struct Trusted {
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-/// What is asked of a server's certificate.
+/// The check of a server's certificate.
 #[derive(Debug)]
 pub(super) enum Check {
-    /// That the server has its key.
+    /// The server has the certificate's key.
     Nothing,
-    /// That a trusted authority signed it.
+    /// A trusted authority signed it.
     Chain(Trusted),
-    /// The same, and that it is for the host's name or address.
+    /// The same, and it matches the host's name or address.
     ChainAndName(Trusted),
 }
 
@@ -39,14 +39,14 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier that makes `check`.
+    /// Returns a verifier that performs `check`.
     pub(super) fn new(check: Check, algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { check, algorithms }
     }
 
-    /// A self-signed certificate made by the manual's recipe calls itself an authority, which webpki does not
-    /// take from a server. If it is itself among the trusted ones, nobody needs to vouch for it; its dates
-    /// count all the same.
+    /// Verifies the chain. A self-signed certificate made by the manual's recipe marks itself as an authority, which webpki
+    /// refuses from a server. If it is itself a trusted certificate, it needs no further signature, but its dates are
+    /// checked.
     fn chain(
         &self,
         trusted: &Trusted,
@@ -107,10 +107,10 @@ impl ServerCertVerifier for Verifier {
         verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
-    /// Signatures are checked in every mode: channel binding rests on the server having the key.
+    /// Verifies the signature in every mode: channel binding requires that the server has the key.
     ///
-    /// webpki reads certificates of version 3 only, and `openssl x509 -req`, as in the manual's recipe, long made
-    /// version 1. Where nothing but the key is asked for, the key alone is taken from such a certificate.
+    /// webpki reads only certificates of version 3, but `openssl x509 -req`, as in the manual's recipe, long created version
+    /// 1. Where only the key matters, the key alone is read from such a certificate.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result, ServerError};
 
 /// A running COPY … TO STDOUT.
 ///
-/// It ends with `None` from [`CopyOut::next`]; dropped earlier, it leaves the connection out of step.
+/// It ends with `None` from [`CopyOut::next`]. Dropped earlier, it leaves the connection unusable.
 #[derive(Debug)]
 pub struct CopyOut<'a> {
     wire: &'a mut Wire,
@@ -21,8 +21,8 @@ pub struct CopyOut<'a> {
 
 /// A running COPY … FROM STDIN.
 ///
-/// Rows are there only after [`CopyIn::finish`]; dropped earlier, it leaves the connection out of step, and the server
-/// rolls back when that is closed.
+/// Rows are stored only by [`CopyIn::finish`]. Dropped earlier, it leaves the connection unusable, and the server rolls back
+/// when it is closed.
 #[derive(Debug)]
 pub struct CopyIn<'a> {
     wire: &'a mut Wire,
@@ -32,7 +32,7 @@ impl Wire {
     /// Starts a COPY … TO STDOUT. Statements before it in `sql` run first.
     ///
     /// # Errors
-    /// The server's, or a broken socket.
+    /// Any server error, or a broken socket.
     pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>> {
         self.start_copy(sql, b'H').await?;
         Ok(CopyOut { wire: self, pending: 0, rows: None })
@@ -41,7 +41,7 @@ impl Wire {
     /// Starts a COPY … FROM STDIN. Statements before it in `sql` run first.
     ///
     /// # Errors
-    /// The server's, or a broken socket.
+    /// Any server error, or a broken socket.
     pub async fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>> {
         self.start_copy(sql, b'G').await?;
         Ok(CopyIn { wire: self })
@@ -70,8 +70,8 @@ impl Wire {
         }
     }
 
-    /// Reads on after an error until the server is idle, then returns the error. A server that goes away after
-    /// having said why is out of step, but its own words are worth more than "the connection broke".
+    /// Reads on after an error until the server is idle, then returns the error. If the server goes away after reporting the
+    /// error, the connection is unusable, but that error is more useful than "the connection broke".
     async fn settle<T>(&mut self, error: ServerError) -> Result<T> {
         while let Ok(message) = self.receive().await {
             if message.tag == b'Z' {
@@ -103,12 +103,12 @@ impl Wire {
 }
 
 impl CopyOut<'_> {
-    /// The next batch: at least [`crate::batch::BATCH_BYTES`] but for the last one; `None` at the end.
+    /// Returns the next batch: at least [`crate::batch::BATCH_BYTES`], except for the last one; `None` at the end.
     ///
-    /// A row may be spread over several batches: nothing is held back for it, whatever its size.
+    /// A row may be split over several batches: no data is held back, whatever the row's size.
     ///
     /// # Errors
-    /// The server's, or a broken socket.
+    /// Any server error, or a broken socket.
     pub async fn next(&mut self, pool: &BatchPool) -> Result<Option<Batch>> {
         if self.rows.is_some() {
             return Ok(None);
@@ -145,7 +145,7 @@ impl CopyOut<'_> {
         Ok(Some(batch))
     }
 
-    /// Rows that the server reports to have sent; `None` before the end.
+    /// Returns the rows that the server reports as sent; `None` before the end.
     #[must_use]
     pub fn rows(&self) -> Option<u64> {
         self.rows
@@ -156,14 +156,14 @@ impl CopyOut<'_> {
             self.wire.fill().await?;
         }
         let arrived = self.wire.inbox.bytes();
-        // A message that has arrived whole is taken whole; a huge one is cut at the size of a batch.
+        // A message that has arrived completely is taken as a whole; a huge one is split at the size of a batch.
         let wanted = if self.pending <= crate::batch::BATCH_BYTES { self.pending } else { batch.room() };
         let bytes = wanted.min(arrived.len()).min(self.pending);
         batch.extend(&arrived[..bytes]);
         self.wire.inbox.skip(bytes);
         self.pending -= bytes;
         if self.pending == 0 {
-            // A batch is cut long before it is too long for 32 bits.
+            // A batch is split long before its length exceeds 32 bits.
             batch.ends.push(batch.len() as u32);
         }
         Ok(())
@@ -188,10 +188,10 @@ impl CopyOut<'_> {
 }
 
 impl CopyIn<'_> {
-    /// Sends a batch. An error that the server reports meanwhile ends the sending at once.
+    /// Sends a batch. A server error that arrives meanwhile stops the sending at once.
     ///
     /// # Errors
-    /// The server's, after which the connection is idle in an aborted transaction; or a broken socket.
+    /// Any server error, after which the connection is idle in an aborted transaction; a broken socket.
     pub async fn send(&mut self, batch: &mut Batch) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
@@ -203,7 +203,7 @@ impl CopyIn<'_> {
                 Some(bytes) => sent += bytes,
                 None => {
                     if let Err(error) = self.look_for_error().await {
-                        // The server takes whatever comes next for the rest of a message that has begun, and ignores it.
+                        // The server treats the following bytes as the rest of the message begun, and ignores them.
                         if sent > 0 && self.wire.in_step {
                             self.wire.write(&message[sent..]).await?;
                         }
@@ -215,10 +215,10 @@ impl CopyIn<'_> {
         Ok(())
     }
 
-    /// Completes the COPY and returns the rows that the server took.
+    /// Completes the COPY and returns the rows that the server stored.
     ///
     /// # Errors
-    /// The server's, or a broken socket; in both cases no row was taken.
+    /// Any server error, or a broken socket; in both cases no row was stored.
     pub async fn finish(self) -> Result<u64> {
         let mut message = BytesMut::new();
         frontend::copy_done(&mut message);
@@ -226,7 +226,7 @@ impl CopyIn<'_> {
         self.wire.finish_copy().await
     }
 
-    /// Gives the COPY up: the server discards its rows, the connection is idle in an aborted transaction.
+    /// Aborts the COPY: the server discards its rows, and the connection is idle in an aborted transaction.
     ///
     /// # Errors
     /// A broken socket.
@@ -248,7 +248,7 @@ impl CopyIn<'_> {
                         return self.wire.settle(error).await;
                     }
                 }
-                // A part of a message: the rest will be heard before the next write.
+                // Part of a message: the rest is read before the next write.
                 _ => return Ok(()),
             }
         }

@@ -1,4 +1,4 @@
-//! Bytes from a server, and the messages in them.
+//! A buffer of bytes from a server, and the messages in it.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 use crate::error::ServerError;
 use crate::pg::copy_reader::Tap;
 
-/// Read at once, if the socket has so much. A server sends 8 KiB at a time; several of them make one read.
+/// The most bytes of one read. A server sends 8 KiB at a time; one read takes several of these.
 const INBOX_BYTES: usize = 128 * 1024;
 
-/// A message other than CopyData is never larger: rows of our own queries and errors are small.
+/// The limit for messages other than CopyData: rows of our own queries and errors are small.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of a message's tag and length.
@@ -24,19 +24,19 @@ pub(super) struct Inbox {
 
 /// A message's first five bytes.
 pub(super) struct Header {
-    /// What it is.
+    /// The message type.
     pub(super) tag: u8,
     /// Bytes of the whole message.
     pub(super) total: usize,
-    /// Whether all of it has arrived.
+    /// Whether the message has arrived completely.
     pub(super) is_complete: bool,
 }
 
-/// A whole message.
+/// A complete message.
 pub(super) struct Message<'a> {
-    /// What it is.
+    /// The message type.
     pub(super) tag: u8,
-    /// What follows its length.
+    /// The bytes after the length.
     pub(super) body: &'a [u8],
 }
 
@@ -45,12 +45,12 @@ impl Inbox {
         Self { buffer: vec![0; INBOX_BYTES], start: 0, end: 0 }
     }
 
-    /// What has arrived and was not consumed.
+    /// Returns the bytes that have arrived and are not consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The next message's header, if that has arrived.
+    /// Returns the next message's header, if that has arrived.
     pub(super) fn peek(&self) -> Result<Option<Header>, String> {
         let [tag, a, b, c, d, ..] = *self.bytes() else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -78,7 +78,7 @@ impl Inbox {
         Message { tag, body: &self.buffer[body] }
     }
 
-    /// Room to read into: moves what is left to the front, grows for a message that does not fit.
+    /// Returns space to read into: moves the remaining bytes to the front, and grows for a message that does not fit.
     pub(super) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -94,7 +94,7 @@ impl Inbox {
         &mut self.buffer[self.end..]
     }
 
-    /// Reads from a connection that is read by a thread of its own, in exchange for this buffer. Returns how much has come.
+    /// Reads from a connection with its own reading thread, in exchange for this buffer. Returns the number of new bytes.
     pub(super) fn poll_exchange(&mut self, cx: &mut Context<'_>, tap: &mut Tap) -> Poll<io::Result<usize>> {
         let before = self.end - self.start;
         let filled = ready!(tap.poll_exchange(cx, &mut self.buffer, self.start..self.end))?;
@@ -102,14 +102,14 @@ impl Inbox {
         Poll::Ready(Ok(filled.len() - before))
     }
 
-    /// Tells how much of [`Inbox::space`] was filled.
+    /// Records how much of [`Inbox::space`] was filled.
     pub(super) fn filled(&mut self, bytes: usize) {
         self.end += bytes;
     }
 }
 
 impl Message<'_> {
-    /// A DataRow as text.
+    /// Parses a DataRow as text.
     pub(super) fn text_row(&self) -> Result<Vec<Option<String>>, String> {
         let mut rest = self.body;
         let mut take = |n: usize| -> Result<&[u8], String> {
@@ -127,13 +127,13 @@ impl Message<'_> {
             .collect()
     }
 
-    /// The row count at the end of a CommandComplete's tag, such as `COPY 42`.
+    /// Returns the row count at the end of a CommandComplete's tag, such as `COPY 42`.
     pub(super) fn row_count(&self) -> Option<u64> {
         let tag = std::str::from_utf8(self.body.strip_suffix(b"\0")?).ok()?;
         tag.rsplit(' ').next()?.parse().ok()
     }
 
-    /// An ErrorResponse (manual, 55.8).
+    /// Parses an ErrorResponse (manual, 55.8).
     pub(super) fn server_error(&self) -> ServerError {
         let field = |wanted: u8| {
             self.body

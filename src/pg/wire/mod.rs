@@ -1,10 +1,10 @@
-//! A connection for COPY: the simple query protocol and CopyData, nothing else.
+//! A connection for COPY that speaks only the simple query protocol and CopyData.
 //!
-//! tokio-postgres opens, authenticates and configures the session ([`crate::pg::session::open_stream`]); from there on the
-//! bytes are ours. This saves a message per row through its channel on the way out, makes a server's error
-//! visible while we are still sending, and lets rows go from one socket's buffer to the other's with one copy.
+//! tokio-postgres opens, authenticates and configures the session ([`crate::pg::session::open_stream`]); then this module
+//! takes over the bytes. This saves one channel message per row on the way out, shows a server's error while we are still
+//! sending, and moves rows from one socket's buffer to the other's with a single copy.
 //!
-//! Messages are as in the PostgreSQL manual, chapter 55 "Frontend/Backend Protocol".
+//! Messages are described in the PostgreSQL manual, chapter 55 "Frontend/Backend Protocol".
 
 mod copy;
 mod inbox;
@@ -32,14 +32,14 @@ pub type TextRow = Vec<Option<String>>;
 
 /// An authenticated connection that speaks the simple query protocol and COPY.
 ///
-/// After an error of the server the connection is idle again and its transaction, if any, is aborted. After a broken
-/// socket, or when a future of this type was dropped half-way, it is unusable ([`Wire::is_usable`]).
+/// After a server error the connection is idle again, and its transaction, if any, is aborted. After a broken socket, or when
+/// a future of this type was dropped before completion, it is unusable ([`Wire::is_usable`]).
 pub struct Wire {
     io: Transport,
     cancel: CancelHandle,
     inbox: Inbox,
     phase: Phase,
-    /// Who is at the other end, for messages: source and target fail with the same words.
+    /// The server's address, for messages: source and target report the same errors.
     peer: String,
     in_step: bool,
 }
@@ -55,17 +55,17 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// Takes over an idle connection. Its errors will be of `phase`.
+    /// Takes over an idle connection. Its errors have the phase `phase`.
     #[must_use]
     pub fn new(stream: Stream, phase: Phase) -> Self {
         let Stream { transport: io, cancel, label: peer, .. } = stream;
         Self { io, cancel, inbox: Inbox::new(), phase, peer, in_step: true }
     }
 
-    /// The same connection, from which much will be read.
+    /// Returns the same connection, prepared for bulk reading.
     ///
     /// # Errors
-    /// [`Kind::Io`] if the system has no thread for it.
+    /// [`Kind::Io`] if the system cannot start a thread.
     pub fn tapped(self) -> Result<Self> {
         let phase = self.phase;
         let io =
@@ -73,13 +73,13 @@ impl Wire {
         Ok(Self { io, ..self })
     }
 
-    /// Cancels, from outside, what runs on this connection.
+    /// Returns a handle that cancels the running statement from elsewhere.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         self.cancel.clone()
     }
 
-    /// Whether client and server agree on where in the protocol they are.
+    /// Returns whether client and server agree on the protocol state.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.in_step
@@ -106,7 +106,7 @@ impl Wire {
                     self.in_step = true;
                     break;
                 }
-                // A COPY has no place in plain statements: refuse it, the server answers with an error.
+                // Plain statements must not contain COPY: refusing it makes the server report an error.
                 b'G' => self.send_copy_fail("not expected here").await?,
                 _ => {}
             }
@@ -117,7 +117,7 @@ impl Wire {
         }
     }
 
-    /// Runs statements whose rows do not matter.
+    /// Runs statements and discards their rows.
     ///
     /// # Errors
     /// As [`Wire::query`].
@@ -125,7 +125,7 @@ impl Wire {
         self.query(sql).await.map(drop)
     }
 
-    /// Ends the session politely; a broken socket is no matter any more.
+    /// Sends Terminate and closes; errors no longer matter.
     pub async fn close(mut self) {
         let mut message = BytesMut::new();
         frontend::terminate(&mut message);
@@ -148,10 +148,10 @@ impl Wire {
         self.write(&message).await
     }
 
-    /// Writes some bytes (`Some`), or, if the server has something to say, reads that (`None`).
+    /// Writes some bytes (`Some`), or reads if the server has sent something (`None`).
     async fn write_or_hear(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
         let Self { io, inbox, .. } = self;
-        // Where nothing is to be read this costs no system call: the runtime remembers that the socket was empty.
+        // Without data to read this costs no system call: the runtime remembers that the socket was empty.
         let outcome = poll_fn(|cx| {
             let mut space = ReadBuf::new(inbox.space());
             match Pin::new(&mut *io).poll_read(cx, &mut space) {
@@ -179,7 +179,7 @@ impl Wire {
         written.await.map_err(|e| self.broken(&e))
     }
 
-    /// Reads until a whole message that is not a notice, a parameter or a notification has arrived.
+    /// Reads until a complete message has arrived that is not a notice, a parameter or a notification.
     async fn receive(&mut self) -> Result<Message<'_>> {
         loop {
             match self.inbox.peek() {
@@ -194,7 +194,7 @@ impl Wire {
         Ok(self.inbox.take())
     }
 
-    /// Reads what the socket has, at least one byte.
+    /// Reads the available bytes of the socket, at least one.
     async fn fill(&mut self) -> Result<()> {
         let Self { io, inbox, .. } = self;
         let read = poll_fn(|cx| match io {

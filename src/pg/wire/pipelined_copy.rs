@@ -1,4 +1,4 @@
-//! Many small COPYs in one go, each undone at once: what does the server say to them?
+//! Tries many small COPYs in one round trip, each rolled back at once, and reports the server's answers.
 
 use bytes::{BufMut as _, BytesMut};
 use postgres_protocol::message::frontend;
@@ -7,10 +7,10 @@ use super::Wire;
 use super::inbox::FRAME_BYTES;
 use crate::error::{Error, Kind, Phase, Result, ServerError};
 
-/// Bytes of COPY data in one message at most.
+/// The most bytes of COPY data in one message.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
-/// Statements and data, to be sent without waiting for the answers in between.
+/// Statements and data to send without waiting for the answers in between.
 #[derive(Debug, Default)]
 pub(crate) struct Trials {
     messages: BytesMut,
@@ -18,9 +18,9 @@ pub(crate) struct Trials {
 }
 
 impl Trials {
-    /// Adds a COPY … FROM STDIN of some data, which is undone by a second statement whether it succeeds or not.
+    /// Adds a COPY … FROM STDIN of some data, followed by a second statement that undoes it whether or not it succeeds.
     ///
-    /// A server that refuses the COPY ignores what is left of its data (manual, 55.2.6, "COPY Operations").
+    /// A server that refuses the COPY ignores the rest of its data (manual, 55.2.6, "COPY Operations").
     ///
     /// # Errors
     /// [`Kind::Internal`] for statements that cannot be sent.
@@ -36,7 +36,7 @@ impl Trials {
         frontend::query(copy, &mut self.messages).map_err(cannot)?;
         for piece in data.into_iter().flat_map(|data| data.chunks(MESSAGE_BYTES_MAX)) {
             self.messages.put_u8(b'd');
-            // At most MESSAGE_BYTES_MAX, and the length's own four bytes.
+            // At most MESSAGE_BYTES_MAX, plus four bytes for the length itself.
             self.messages.put_u32((piece.len() + FRAME_BYTES - 1) as u32);
             self.messages.put_slice(piece);
         }
@@ -46,38 +46,38 @@ impl Trials {
         Ok(())
     }
 
-    /// How many there are.
+    /// Returns the number of COPYs.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// Bytes to be sent.
+    /// Returns the number of bytes to send.
     pub(crate) fn bytes(&self) -> usize {
         self.messages.len()
     }
 }
 
-/// What was heard so far.
+/// The answers received so far.
 #[derive(Default)]
 struct Heard {
     verdicts: Vec<Option<ServerError>>,
-    /// Whether the statement that undoes is what is answered next.
+    /// Whether the next answer is for an undoing statement.
     is_undoing: bool,
     refused: Option<ServerError>,
-    /// An error of a statement that undoes.
+    /// An error of an undoing statement.
     broken: Option<ServerError>,
 }
 
 impl Wire {
-    /// Runs trials and returns, for each, the error that its COPY met.
+    /// Runs the trials and returns, for each, the error of its COPY.
     ///
     /// # Errors
-    /// A broken socket, or an error of a statement that undoes: the transaction is of no use then.
+    /// A broken socket, or an error of an undoing statement, after which the transaction is unusable.
     pub(crate) async fn try_copies(&mut self, trials: &Trials) -> Result<Vec<Option<ServerError>>> {
         self.in_step = false;
         let mut heard = Heard::default();
         let mut sent = 0;
-        // Answers are read while there is still something to send: else both sides could wait for each other.
+        // Answers are read while there is still data to send; otherwise both sides could wait for each other.
         while sent < trials.messages.len() {
             match self.write_or_hear(&trials.messages[sent..]).await? {
                 Some(bytes) => sent += bytes,
@@ -96,7 +96,7 @@ impl Wire {
         }
     }
 
-    /// Takes the answers that have arrived.
+    /// Processes the answers that have arrived.
     fn hear(&mut self, heard: &mut Heard) -> Result<()> {
         while let Some(header) = self.inbox.peek().map_err(|e| self.protocol(&e))? {
             if !header.is_complete {

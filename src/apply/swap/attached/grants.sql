@@ -1,4 +1,4 @@
--- The rights on a table, its columns and its sequences, as statements: first what new objects have got is taken away, then
+-- The privileges on a table, its columns and its sequences, as statements: first what new objects have got is taken away, then
 -- what the live ones have is granted, in their order, object by object; the objects are numbered. Default privileges are not to
 -- leak in.
 -- $1: the live table's oid, $2: the new one as SQL, $3: its schema as SQL.

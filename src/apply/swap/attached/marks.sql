@@ -1,4 +1,4 @@
--- What a table says of its own indexes, as statements. $1: the live table's oid, $2: the new one as SQL.
+-- CLUSTER and replica identity, as statements. $1: the live table's oid, $2: the new one as SQL.
 select pg_catalog.format('alter table %s cluster on %I', $2::text, c.relname) as statement
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid

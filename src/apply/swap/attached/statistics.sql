@@ -1,4 +1,4 @@
--- What ANALYZE goes by, as statements: targets and options of columns and of indexes' expressions, extended statistics.
+-- The settings that ANALYZE uses, as statements: targets and options of columns and of indexes' expressions, extended statistics.
 -- $1: the live table's oid, $2: the new one as SQL, $3: its schema as SQL, $4: options that are left out, as "column name".
 select s.statement
 from (

@@ -1,4 +1,4 @@
--- What CREATE TABLE says of a table besides its columns. $1: its oid.
+-- The properties of a table in CREATE TABLE other than its columns. $1: its oid.
 select
     pg_catalog.format('%I.%I', n.nspname, c.relname) as live,
     pg_catalog.quote_ident(am.amname) as access_method,

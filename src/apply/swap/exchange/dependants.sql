@@ -1,4 +1,4 @@
--- Whatever depends on tables or on a part of them without being a part of them itself. $1: oids.
+-- Objects that depend on tables or on parts of them without being parts themselves. $1: oids.
 -- pg_depend knows all of it but a subscription, which keeps the table's OID to itself.
 with own (classid, objid) as materialized (
     select 'pg_catalog.pg_class'::pg_catalog.regclass::oid, t.oid from pg_catalog.unnest($1::oid[]) as t (oid)
@@ -32,7 +32,7 @@ with own (classid, objid) as materialized (
     select 'pg_catalog.pg_trigger'::pg_catalog.regclass, g.oid
     from pg_catalog.pg_trigger g where g.tgrelid = any ($1::oid[])
     union all
-    -- On what it refers to a foreign key has triggers, too.
+    -- A foreign key also has triggers on the referenced table.
     select 'pg_catalog.pg_trigger'::pg_catalog.regclass, g.oid
     from pg_catalog.pg_constraint k
     join pg_catalog.pg_trigger g on g.tgconstraint = k.oid

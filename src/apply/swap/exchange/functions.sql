@@ -1,4 +1,4 @@
--- Functions and procedures whose body is kept as a parsed statement. $1: oids of functions.
+-- Functions and procedures with a parsed body. $1: oids of functions.
 select pg_catalog.pg_get_functiondef(p.oid) as definition
 from pg_catalog.pg_proc p
 where p.oid = any ($1::oid[])

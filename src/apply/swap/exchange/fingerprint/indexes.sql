@@ -1,4 +1,4 @@
--- Their indexes. One that is not valid serves nobody.
+-- Their valid indexes.
 select
     pg_catalog.format('index %I.%I', n.nspname, c.relname),
     pg_catalog.jsonb_build_object(
