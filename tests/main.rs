@@ -26,6 +26,7 @@ mod identifiers;
 mod incremental;
 mod init;
 mod kills;
+mod layers;
 mod locks;
 mod lookups;
 mod lossy;
