@@ -111,7 +111,7 @@ fn a_key_set_larger_than_memory_is_left_to_the_target_with_the_same_result() {
         assert_eq!(figures(&outcome, "public.child"), [150_000, 50_000, 100_000, 100_000], "{memory}");
         assert_eq!(figures(&outcome, "public.grandchild"), [150, 50, 100, 100], "{memory}");
         assert_eq!(rejects(&program, &outcome, "public.child").len(), 50_000);
-        let is_given_up = outcome.stderr.contains("who refers to them is judged on the target");
+        let is_given_up = outcome.stderr.contains("references to them are judged on the target");
         assert_eq!(is_given_up, memory == "4MiB", "{outcome}");
     }
 }

@@ -94,7 +94,7 @@ fn rows_of_others_survive_the_first_sync_of_the_config_as_it_is() {
         "scope = \"source = 'D' OR source IS NULL\"   # the values of the source's rows; other rows are left alone (seen: 'D', 'M')",
         "scope = \"source IS NULL\"   # rows loaded by the sync get this value; other rows are left alone (seen: 'M')",
         "strategy = \"upsert\"   # nothing is deleted because more target rows than source rows have 'M' in source",
-        "# public.keyless is left out: whose rows are whose cannot be told, so that none may be deleted; ",
+        "# public.keyless is left out: the owner of its rows is unknown, so nothing may be deleted; ",
     ] {
         assert!(config.contains(line), "{line}\n{config}");
     }

@@ -57,7 +57,7 @@ fn a_scope_that_answers_otherwise_each_time_is_refused_before_any_row_moves() {
             let message =
                 format!("error: bulkload.toml:5:9: public.t: scope calls {function}, which is volatile: ");
             assert!(outcome.stderr.starts_with(&message), "{message} {outcome}");
-            assert!(outcome.stderr.contains("\n  hint: A scope must say the same"), "{outcome}");
+            assert!(outcome.stderr.contains("\n  hint: A scope must give the same"), "{outcome}");
         }
     }
     for scope in ["ours(source)", "now() > '2020-01-01' and coalesce(source, 'D') = 'D'"] {

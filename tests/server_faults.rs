@@ -147,12 +147,12 @@ fn a_target_that_is_away_for_a_while_is_waited_for_without_using_up_retries() {
         let mut running = held(&scene, "delete", "retries = 1", point);
         blow.strike(&mut servers.target);
         running.go();
-        running.wait_for_stderr("the target is away: waiting");
+        running.wait_for_stderr("the target is unreachable: waiting");
         std::thread::sleep(AWAY);
         servers.target.start_again().unwrap();
         let outcome = running.wait();
         succeeds(&scene, &outcome, &format!("{blow:?} of the target at {point}"));
-        assert_eq!(outcome.stderr.matches("the target is away").count(), 1, "told once: {outcome}");
+        assert_eq!(outcome.stderr.matches("the target is unreachable").count(), 1, "told once: {outcome}");
     }
 }
 
@@ -164,7 +164,7 @@ fn a_run_that_waits_for_its_target_can_be_stopped() {
         let mut running = held(&scene, "delete", "commit = 'run'", point);
         servers.target.crash();
         running.go();
-        running.wait_for_stderr("the target is away: waiting");
+        running.wait_for_stderr("the target is unreachable: waiting");
         running.interrupt();
         let outcome = running.wait();
         assert_eq!(outcome.code, Some(130), "{point}: {outcome}");

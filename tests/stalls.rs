@@ -56,7 +56,7 @@ fn a_direct_load_that_stands_still_is_named_as_a_load() {
 #[test]
 fn a_server_that_does_not_answer_before_the_load_is_told_of() {
     let scene = Scene::shared();
-    tells(&scene, "delete", "plan.done", &[], &["warn stage    this takes ", "or does not answer"]);
+    tells(&scene, "delete", "plan.done", &[], &["warn stage    still waiting after ", "or does not answer"]);
     scene.assert_new();
 }
 

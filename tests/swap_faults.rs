@@ -169,7 +169,8 @@ fn an_old_table_that_somebody_still_reads_is_left_to_the_next_run() {
     let outcome = dead.sync();
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(scene.rows(), (New, New));
-    let told = outcome.stderr.lines().find(|line| line.contains("what a dead run left could not be removed"));
+    let told =
+        outcome.stderr.lines().find(|line| line.contains("could not remove the leftovers of a dead run"));
     assert!(told.is_some_and(|line| line.contains(&holder)), "{holder}: {outcome}");
     assert_eq!(scene.leftovers().iter().filter(|name| name.starts_with("bulkload_")).count(), 1, "{outcome}");
     assert!(scene.leftovers().contains(&old), "{outcome}");
@@ -242,8 +243,10 @@ fn a_run_whose_tables_another_one_took_over_and_swapped_says_which() {
         first.go();
         let first = first.wait();
         assert_eq!(first.code, Some(1), "{first}");
-        let by =
-            format!("run {} removed what this run had loaded", second.report()["run_id"].as_str().unwrap());
+        let by = format!(
+            "run {} removed the rows that this run had loaded",
+            second.report()["run_id"].as_str().unwrap()
+        );
         for name in ["public.parent", "public.free"] {
             let error = first.table(name)["error"].as_str().unwrap().to_owned();
             assert!(error.contains(&by), "{by}: {first}");

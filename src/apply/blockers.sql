@@ -1,5 +1,5 @@
 -- The holders of conflicting locks on tables: sessions, and prepared transactions, which have no session.
--- $1: oids, $2: the modes that conflict.
+-- $1: oids, $2: the modes that conflict. LOCK TABLE locks the partitions of a table, too.
 select distinct on (since, l.pid, x.gid)
     coalesce(a.xact_start, x.prepared) as since,
     l.pid,

@@ -158,7 +158,7 @@ async fn passing(draft: &mut Draft<'_>, request: &Request, options: &Options, ru
             None => message.to_owned(),
         };
         if draft.is_ownership_unknown(&name) {
-            why = format!("whose rows are whose cannot be told, so that none may be deleted; {why}");
+            why = format!("the owner of its rows is unknown, so nothing may be deleted; {why}");
         }
         draft.refused.push((name, why));
     }

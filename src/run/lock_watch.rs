@@ -46,7 +46,7 @@ pub(crate) async fn told<T>(
         };
         if let Some(found) = found.as_ref().filter(|found| last.as_ref() != Some(*found)) {
             let most = humantime::format_duration(sessions.lock_wait());
-            tracing::warn!(phase = %phase, "{found}: waiting, for {most} at most");
+            tracing::warn!(phase = %phase, "{found}: waiting for at most {most}");
         }
         last = found;
         pause = (pause * 2).min(LOOK_EVERY_MAX);
@@ -60,7 +60,7 @@ const ADVICE: &str = "End that transaction (pg_terminate_backend, or ROLLBACK PR
 fn blame(error: Error, found: Option<Found>) -> Error {
     match found {
         _ if error.kind() != Kind::Lock => error,
-        Some(found) => error.instead(format!("{found}: waited in vain")).hint(ADVICE),
+        Some(found) => error.instead(format!("{found}: could not acquire the lock in time")).hint(ADVICE),
         None => error.hint(ADVICE),
     }
 }
@@ -71,7 +71,9 @@ async fn in_the_way(sessions: &Sessions, ends: &[(Side, ConnInfo)]) -> Option<Fo
     for (side, info) in ends {
         match look(sessions, *side, info).await {
             Ok(more) => found.extend(more),
-            Err(error) => tracing::debug!(%error, "who is in the way on the {} cannot be seen", side.name()),
+            Err(error) => {
+                tracing::debug!(%error, "the sessions that hold locks on the {} cannot be read", side.name())
+            }
         }
     }
     (!found.is_empty()).then(|| found.join("; "))
@@ -86,7 +88,7 @@ async fn look(sessions: &Sessions, side: Side, info: &ConnInfo) -> Result<Vec<Fo
         .client
         .query(include_str!("lock_watch.sql"), &[&sessions.name()])
         .await
-        .map_err(|e| Error::pg(Phase::Connect, "looking for who is in the way", &e))?;
+        .map_err(|e| Error::pg(Phase::Connect, "looking for sessions that hold locks", &e))?;
     Ok(rows.iter().map(|row| describe(row, side)).collect())
 }
 

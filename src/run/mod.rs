@@ -199,7 +199,7 @@ pub(crate) async fn unless_cancelled<T>(
             () = options.cancel.cancelled() => return Err(Error::cancelled(phase)),
             () = tokio::time::sleep(pause) => {
                 let lasts = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs().max(1)));
-                tracing::warn!(phase = %phase, "this takes {lasts} already: a server is slow, or does not answer");
+                tracing::warn!(phase = %phase, "still waiting after {lasts}: a server is slow or does not answer");
                 pause *= 2;
             }
         }

@@ -63,13 +63,13 @@ impl Target {
         let mut away_since = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(error) = error.filter(|error| error.is_server_away()) else {
             if let Some(since) = away_since.take() {
-                tracing::info!(phase = %Phase::Connect, "the target is back after {:.1?}", since.elapsed());
+                tracing::info!(phase = %Phase::Connect, "the target is reachable again after {:.1?}", since.elapsed());
             }
             return false;
         };
         let since = *away_since.get_or_insert_with(|| {
             let limit = SERVER_BACK_WITHIN.as_secs();
-            tracing::warn!(phase = %Phase::Connect, %error, "the target is away: waiting up to {limit} s for it");
+            tracing::warn!(phase = %Phase::Connect, %error, "the target is unreachable: waiting up to {limit} s for it");
             Instant::now()
         });
         since.elapsed() < SERVER_BACK_WITHIN

@@ -45,7 +45,7 @@ pub(crate) async fn run<'p>(
                 Some(event) => hear(event, &mut board, shared, applying.is_some()),
                 // No stream is left; what is not complete will not be.
                 None if applying.is_none() => {
-                    board.fail_rest(|| Error::new(Phase::Load, Kind::Internal, "no stream is left to load it"));
+                    board.fail_rest(|| Error::new(Phase::Load, Kind::Internal, "no stream is left to load the table"));
                 }
                 None => {
                     if let Some(work) = applying.take() {
@@ -125,10 +125,9 @@ fn give_up(shared: &Shared, tables: &[usize]) {
 
 /// A server that crashes whenever a table is applied must not be brought to do so for ever.
 fn emptied(retries: u32) -> Error {
-    let message =
-        format!("staging was emptied once more after it had been loaded again {retries} times (retries)");
+    let message = format!("staging was emptied again after {retries} repeated loads (retries)");
     Error::new(Phase::Verify, Kind::Server, message)
-        .hint("The target's log says why its server crashes; a full disk makes it do so.")
+        .hint("The target's server log has the reason for its crashes; a full disk is a common one.")
 }
 
 async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &Staged) {
@@ -163,7 +162,7 @@ async fn settle(ended: Ended, board: &mut Board<'_>, shared: &Shared, staged: &S
                 return fail(board, shared, table, emptied(shared.plan.run.retries));
             }
             tracing::warn!(phase = %Phase::Verify, table = shared.plan.tables[table].name.plain(), chunks = chunks.len(),
-                "staging was emptied, by a crash of the target's server: loading again");
+                "a crash of the target's server emptied staging: loading again");
             let jobs = chunks.iter().filter_map(|number| {
                 let chunk = shared.plan.tables[table].chunks.iter().find(|chunk| chunk.number == *number)?;
                 Some(Job { table, chunk: chunk.clone(), again: true })

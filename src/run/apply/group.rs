@@ -340,7 +340,7 @@ fn keeps_what_it_references(
             "the source has no rows for {child_name}, so it would keep its own, but these reference {parent_name}, which is replaced"
         ),
     )
-    .hint(format!("Set on_empty = \"apply\" for {child_name} if it shall be emptied; or look why the source is empty."));
+    .hint(format!("Set on_empty = \"apply\" for {child_name} to empty it, or find out why the source is empty."));
     Some((*child, error))
 }
 
@@ -410,8 +410,8 @@ impl Books for RunBooks<'_> {
     }
 
     fn waiting(&self, attempt: u32, blockers: &str) {
-        let who = if blockers.is_empty() { "nobody any more" } else { blockers };
-        tracing::warn!(phase = %Phase::Apply, attempt, "waiting for locks; in the way: {who}");
+        let who = if blockers.is_empty() { "a transaction that has since ended" } else { blockers };
+        tracing::warn!(phase = %Phase::Apply, attempt, "waiting for locks; blocked by {who}");
         for known in self.known {
             self.shared.progress.table(known.table).note(format!("waiting for a lock, attempt {attempt}"));
         }

@@ -22,7 +22,7 @@ pub(crate) async fn fetch(shared: Arc<Shared>) {
                 Ok(Err(error)) => {
                     if error.kind() != Kind::Cancelled {
                         tracing::warn!(phase = %Phase::Load, %error,
-                            "keys of a referenced table could not be read: who refers to it is judged on the target");
+                            "cannot read the keys of a referenced table: references to it are judged on the target");
                     }
                     false
                 }

@@ -94,9 +94,9 @@ fn judge(plan: &TablePlan, counted: Result<Vec<u64>>) -> Result<Vec<String>> {
         Err(error) if plan.losses.is_error => {
             return Err(error
                 .context(format!("{}: counting the rows that casts change", plan.name.plain()))
-                .hint("lossy = \"error\" needs casts that take every row: leave rows that do not fit out with where."));
+                .hint("lossy = \"error\" needs casts that accept every row: exclude rows that do not fit with where."));
         }
-        Err(error) => return Ok(vec![format!("rows that casts change could not be counted: {error}")]),
+        Err(error) => return Ok(vec![format!("cannot count the rows that casts change: {error}")]),
     };
     let changed = casts.zip(counts).filter(|(_, rows)| *rows > 0);
     let told: Vec<String> = changed.map(|(loss, rows)| changed_rows(loss, rows)).collect();

@@ -186,7 +186,7 @@ fn read_chunk(shared: &Shared, job: &Job, layout: Layout, mut outlet: Sending<'_
 }
 
 fn lost() -> Error {
-    Error::new(Phase::Load, Kind::Internal, "a chunk of a file is none")
+    Error::new(Phase::Load, Kind::Internal, "a chunk of a file has no extent")
 }
 
 /// Sends what is read.

@@ -154,7 +154,7 @@ impl Shared {
         if begins {
             let table = self.plan.tables[job.table].name.plain();
             tracing::warn!(phase = %Phase::Load, table,
-                "the source cannot cast some of its values: they are left to the target, which reads them as text");
+                "the source cannot cast some of its values: the target reads them as text instead");
         }
         begins || self.filters.has_no_casts(job.table)
     }

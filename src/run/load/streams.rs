@@ -49,7 +49,7 @@ async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>)
             links.rest(&shared).await;
             if resign(&shared) {
                 tracing::warn!(phase = %Phase::Load, stream = number,
-                    "no connection slot to apply a group: going on with fewer streams");
+                    "no connection slot to apply a group: continuing with fewer streams");
                 return links.close().await;
             }
             tokio::select! {
@@ -88,7 +88,7 @@ async fn stream(shared: Arc<Shared>, number: usize, events: mpsc::Sender<Event>)
             Ok(landed) => Event::Landed(Box::new(landed)),
             Err(error) if error.is_out_of_slots() && resign(&shared) => {
                 tracing::warn!(phase = %Phase::Load, stream = number, %error,
-                    "no connection slot for this stream: going on with fewer streams");
+                    "no connection slot for this stream: continuing with fewer streams");
                 shared.queue.put_back([job]);
                 return;
             }

@@ -85,7 +85,7 @@ async fn settings_of(source: &mut Wire) -> Result<String> {
     let rows = source.query(sql).await?;
     let setting = |number: usize| Some(literal(rows.first()?.get(number)?.as_deref()?));
     let (Some(style), Some(zone)) = (setting(0), setting(1)) else {
-        return Err(Error::new(Phase::Load, Kind::Internal, "the source does not tell its settings"));
+        return Err(Error::new(Phase::Load, Kind::Internal, "the source does not report its settings"));
     };
     Ok(format!("set local datestyle = {style}; set local timezone = {zone}; "))
 }

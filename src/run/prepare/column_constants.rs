@@ -39,7 +39,7 @@ async fn of_table(
         Some(async move {
             let what = format!("the constant for column {} does not fit {}", plain(name), column.type_name);
             let read = read(client, text, &column.type_name, is_binary, &what).await.map_err(|error| {
-                let hint = "Write it as the target's column takes it.";
+                let hint = "Write a literal that the target's column accepts.";
                 blame(error, value.at.clone(), &table.name).hint(hint)
             })?;
             Ok::<_, Error>(read.map(|(text, binary)| Added { column: name.clone(), text, binary }))

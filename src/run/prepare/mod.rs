@@ -371,7 +371,7 @@ async fn try_references(config: &Config, plan: &Plan, control: &Session) -> Resu
 }
 
 /// What can be done about a reference whose two sides PostgreSQL does not compare.
-const COMPARE_HINT: &str = "The columns are compared as the target has them: refer to one of a matching type, or \
+const COMPARE_HINT: &str = "The columns are compared in the types of the target: reference a column of a matching type, or \
     give both one type on the target.";
 
 /// Has the target parse a statement.
@@ -380,7 +380,7 @@ const COMPARE_HINT: &str = "The columns are compared as the target has them: ref
 /// statement is left untried.
 async fn try_statement(plan: &Plan, control: &Session, sql: &str, what: String) -> Result<()> {
     let client = &control.client;
-    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "trying what is compared", &e);
+    let failed = |e: tokio_postgres::Error| Error::pg(Phase::Plan, "trying the comparison", &e);
     let begin = format!("begin; set local lock_timeout = {}", plan.run.lock_timeout.as_millis().max(1));
     client.batch_execute(&begin).await.map_err(failed)?;
     let tried = client.prepare(sql).await;

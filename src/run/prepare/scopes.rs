@@ -65,7 +65,7 @@ async fn try_scope(client: &Client, table: &TablePlan, may_write: bool) -> Resul
         return Ok(());
     }
     Err(refused(&error)
-        .hint("A scope is a condition on the columns of the row alone: no subquery, no aggregate."))
+        .hint("A scope is a condition on the columns of one row: it has no subquery and no aggregate."))
 }
 
 /// The functions that the check of the temporary table calls and that may answer otherwise each time, built in or not: those
@@ -81,7 +81,8 @@ async fn volatile_functions(client: &Client, table: &TablePlan) -> Result<Vec<St
         literal(&format!("pg_temp.{}", table.name.name))
     );
     let rows = client.query(&sql, &[]).await;
-    let rows = rows.map_err(|e| Error::pg(Phase::Plan, "looking for what the scope calls", &e))?;
+    let rows =
+        rows.map_err(|e| Error::pg(Phase::Plan, "looking up the functions that the scope calls", &e))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -91,10 +92,10 @@ fn refuse_volatile(functions: &[String]) -> Result<()> {
     }
     let functions = functions.join(", ");
     let message = format!(
-        "scope calls {functions}, which is volatile: a row may be in it once and outside the next time"
+        "scope calls {functions}, which is volatile: a row may be in the scope at one time and outside it at another"
     );
     Err(Error::new(Phase::Plan, Kind::Schema, message).hint(
-        "A scope must say the same of a row throughout a run: use its columns, and functions that are immutable or stable. \
+        "A scope must give the same result for a row throughout a run: use its columns, and immutable or stable functions. \
          A function of your own is volatile unless it is declared otherwise: alter function … stable.",
     ))
 }
@@ -102,7 +103,7 @@ fn refuse_volatile(functions: &[String]) -> Result<()> {
 /// Which index to create, if none can serve the scope.
 async fn missing_index(client: &Client, table: &TablePlan) -> Result<Option<String>> {
     let Some(scope) = table.in_scope() else { return Ok(None) };
-    let failed = |e| Error::pg(Phase::Plan, "looking for an index that serves the scope", &e);
+    let failed = |e| Error::pg(Phase::Plan, "looking for an index for the scope", &e);
     // With all else made expensive a plan has a bitmap exactly where an index can serve.
     let sql = format!(
         "set local enable_seqscan = off; set local enable_indexscan = off; set local enable_indexonlyscan = off;

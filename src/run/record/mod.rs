@@ -86,7 +86,7 @@ impl Staged {
             self.ledger().forget(&control.client).await
         });
         if let Err(error) = outcome.await {
-            tracing::warn!(phase = %Phase::Clean, %error, "staging could not be removed; the next run will");
+            tracing::warn!(phase = %Phase::Clean, %error, "could not drop staging; the next run will");
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn complete(plan: &Arc<Plan>, table: usize, path: PathBuf, canc
     });
     if let Err(error) = done {
         let table = plan.tables[table].name.plain();
-        tracing::warn!(phase = %Phase::Clean, table, %error, "the rejects file was left without some of its records");
+        tracing::warn!(phase = %Phase::Clean, table, %error, "the rejects file lacks some of its records");
     }
 }
 

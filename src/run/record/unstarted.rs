@@ -32,7 +32,7 @@ pub(crate) async fn record(config: Config, options: &Options, error: &Error) {
     match timeout(NOTE_WITHIN, Box::pin(note(config, options, error))).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::debug!(phase = %Phase::Record, %error, "status will not tell that the run could not start");
+            tracing::debug!(phase = %Phase::Record, %error, "status will not show that the run could not start");
         }
         Err(_) => {
             tracing::debug!(phase = %Phase::Record, "the target did not note that the run could not start");

@@ -99,7 +99,7 @@ impl Claim {
             let message =
                 format!("another run has the same id, or the server still holds this one's lock ({holder})");
             return Err(Error::new(Phase::Stage, Kind::Refused, message).hint(
-                "Run again: the server lets go of the lock when it has noticed that the session is gone.",
+                "Run again: the server releases the lock once it has noticed that the session is gone.",
             ));
         }
         for (table, mode) in &self.tables {
@@ -125,7 +125,7 @@ impl Claim {
         Err(Error::new(
             Phase::Apply,
             Kind::Transient,
-            "the session that keeps other runs away from these tables is gone",
+            "the control session, which holds the advisory locks of these tables, is gone",
         ))
     }
 
@@ -162,9 +162,8 @@ impl Claim {
     /// Who found the run's lock free took it for dead, and has removed what it had loaded.
     async fn refuse_taken_over(&self, client: &Client) -> Result<()> {
         let Some(by) = self.state.closed_by(client, self.run.as_str()).await? else { return Ok(()) };
-        let message = format!(
-            "the session that keeps other runs away was gone, and {by} removed what this run had loaded"
-        );
+        let message =
+            format!("the control session was gone, and {by} removed the rows that this run had loaded");
         Err(Error::new(Phase::Stage, Kind::Refused, message).hint("Run again."))
     }
 
@@ -234,9 +233,9 @@ async fn holder(client: &Client, key: &str) -> Result<String> {
     let row = client
         .query_opt(include_str!("advisory_lock_holder.sql"), &[&key])
         .await
-        .map_err(|e| Error::pg(Phase::Stage, "looking for the other run", &e))?;
+        .map_err(|e| Error::pg(Phase::Stage, "looking up the other run", &e))?;
     Ok(row.map_or_else(
-        || "its session is just ending".to_owned(),
+        || "its session is ending".to_owned(),
         |row| format!("{}, pid {}", row.get::<_, &str>("application"), row.get::<_, i32>("pid")),
     ))
 }

@@ -93,7 +93,7 @@ pub(crate) async fn remove_dead(
             report.alive.push(run);
             continue;
         }
-        tracing::info!(phase = %Phase::Clean, run, tables = tables.len(), bytes, "removing what a dead run left");
+        tracing::info!(phase = %Phase::Clean, run, tables = tables.len(), bytes, "removing the leftovers of a dead run");
         let schemas = Schemas::of(&run);
         let dropped = drop_tables(client, &tables, patience).await;
         let forgotten = async {

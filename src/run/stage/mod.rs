@@ -106,7 +106,7 @@ async fn outdated(client: &Client, plan: &Plan, state: &State) -> Result<Option<
     let row = client
         .query_opt(sql, &[&names, &oids])
         .await
-        .map_err(|e| Error::pg(Phase::Stage, "looking whether the tables are those of the plan", &e))?;
+        .map_err(|e| Error::pg(Phase::Stage, "checking that the tables are those of the plan", &e))?;
     let place = row.and_then(|row| usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1));
     let Some(table) = place.and_then(|place| plan.tables.get(place)) else { return Ok(None) };
     Ok(Some(state.exchanged(client, Phase::Stage, &table.name).await?))
@@ -118,7 +118,7 @@ impl Staged {
         match leftovers::remove_dead(&control.client, &self.plan.run, &self.state, leftovers::BUSY).await {
             // Somebody reads it, a dump perhaps, or the role may not drop it. It is in nobody's way but the disk's.
             Err(error) if !error.is_transient() && error.kind() != Kind::Cancelled => {
-                tracing::warn!(phase = %Phase::Clean, %error, "what a dead run left could not be removed");
+                tracing::warn!(phase = %Phase::Clean, %error, "could not remove the leftovers of a dead run");
             }
             removed => drop(removed?),
         }

@@ -235,7 +235,7 @@ impl Filters {
             let What { table, columns, .. } = &self.stores[store].what;
             let columns: Vec<String> = columns.iter().map(plain).collect();
             tracing::warn!(phase = %Phase::Load, table = table.plain(),
-                "its keys ({}) need more than memory = {} allows ({} so far): who refers to them is judged on the target",
+                "its keys ({}) need more than memory = {} allows ({} so far): references to them are judged on the target",
                 columns.join(", "), figures::bytes(plan.run.memory), figures::bytes(bytes as u64));
         }
     }
@@ -358,7 +358,7 @@ impl Filters {
             match settled.await {
                 Ok(()) => found.push((number, path.display().to_string())),
                 Err(error) => {
-                    tracing::warn!(phase = %Phase::Clean, table = table.name.plain(), %error, "rejects could not be tidied up");
+                    tracing::warn!(phase = %Phase::Clean, table = table.name.plain(), %error, "could not merge the rejects files");
                 }
             }
         }
