@@ -403,7 +403,7 @@ fn of_rows_with_one_key_the_newest_by_its_watermark_is_loaded() {
     assert_eq!(outcome.code, Some(0), "{outcome}");
     assert_eq!(pair.target.value("select string_agg(id || v, ' ' order by id) from t"), "1a 2a 3b");
     let plan = program.run(&["-q", "plan"]);
-    assert!(plan.stdout.contains("of rows with one key the newest is loaded"), "{plan}");
+    assert!(plan.stdout.contains("of rows with one key, the newest is loaded"), "{plan}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ async fn in_the_way(sessions: &Sessions, ends: &[(Side, ConnInfo)]) -> Option<Fo
         match look(sessions, *side, info).await {
             Ok(more) => found.extend(more),
             Err(error) => {
-                tracing::debug!(%error, "the sessions that hold locks on the {} cannot be read", side.name())
+                tracing::debug!(%error, "the sessions that hold locks on the {} cannot be read", side.name());
             }
         }
     }

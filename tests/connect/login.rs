@@ -161,7 +161,7 @@ async fn a_server_that_never_answers_is_given_up_in_time_and_counts_as_full() {
         refused(&format!("host=127.0.0.1 port={port} user=u sslmode=disable connect_timeout=1")).await;
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(error.is_transient() && error.is_out_of_slots());
-    assert_says(&error, &["within 1 s", "opened no session"], &["lower jobs"]);
+    assert_says(&error, &["within 1 s", "opened no session"], &["Lower jobs"]);
 
     let error = refused(&format!("host=127.0.0.1 port={port} user=u connect_timeout=1")).await;
     assert_says(&error, &["no answer within 1 s"], &["connect_timeout"]);
