@@ -355,7 +355,7 @@ fn hidden(name: &TableName, side: &str, at: &Location) -> Error {
         format!("row-level security on {} of the {side} would hide rows from this role", name.plain()),
     )
     .at(at.clone())
-    .hint("Connect as the table's owner, or as a role with BYPASSRLS.")
+    .hint("Connect as a role with BYPASSRLS, or as the table's owner, to whom ALTER TABLE … FORCE ROW LEVEL SECURITY must not apply.")
 }
 
 /// Returns the key: as configured, else the primary key if all its columns are loaded, else a unique index on NOT
