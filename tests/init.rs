@@ -103,7 +103,7 @@ fn rows_of_others_survive_the_first_sync_of_the_config_as_it_is() {
         let said = format!("strategy = \"upsert\" for public.{table}: ");
         assert!(outcome.stdout.contains(&said), "{said} {outcome}");
     }
-    assert!(outcome.stdout.contains("left out public.keyless: whose rows"), "{outcome}");
+    assert!(outcome.stdout.contains("left out public.keyless: the owner of its rows"), "{outcome}");
     assert_eq!(program.run(&["plan"]).code, Some(0));
     let foreign = "select count(*) from (select source from told union all select source from untold union all
         select source from came_back union all select source from lacking union all select source from by_app) s
