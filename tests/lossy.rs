@@ -34,11 +34,11 @@ const CASES: &[Case] = &[
     // 02:30 is skipped on that day.
     ("timestamp", "timestamptz", &["'2026-07-01 12:00'", "'infinity'"], &["'2026-03-29 02:30'"], "skips"),
     // 00:30 and 01:30 in UTC are both 02:30.
-    ("timestamptz", "timestamp", &["'2026-07-01 12:00Z'"], &["'2026-10-25 00:30Z'"], "went back"),
+    ("timestamptz", "timestamp", &["'2026-07-01 12:00Z'"], &["'2026-10-25 00:30Z'"], "go back"),
     ("timestamp", "date", &["'2026-07-01'"], &["'2026-07-01 12:00'"], "time of day"),
     ("timetz", "time", &[], &["'12:00+05'"], "time zone"),
-    ("varchar", "char(5)", &["'ab'", "''"], &["'ab '"], "blanks"),
-    ("varchar(20)", "varchar(3)", &["'abc'", "'a  '"], &["'abc  '"], "blanks"),
+    ("varchar", "char(5)", &["'ab'", "''"], &["'ab '"], "trailing spaces"),
+    ("varchar(20)", "varchar(3)", &["'abc'", "'a  '"], &["'abc  '"], "trailing spaces"),
     ("text", "name", &["'abc'"], &["repeat('x', 70)"], "truncates long strings"),
     ("text", "\"char\"", &["'a'"], &["'ab'"], "truncates long strings"),
     ("text", "int", &["'42'"], &["'007'"], "parses text"),
