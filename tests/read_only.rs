@@ -108,7 +108,7 @@ fn assert_stopped(scene: &Scene, outcome: &Outcome) {
             "{error}"
         );
     }
-    assert!(outcome.stdout.contains("becomes read-only when its disk is nearly full. Enlarge"), "{outcome}");
+    assert!(outcome.stdout.contains("becomes read-only when its disk is nearly full.\n"), "{outcome}");
     scene.assert_old();
     scene.assert_tidy();
 }
