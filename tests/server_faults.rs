@@ -123,7 +123,7 @@ fn staging_that_is_emptied_again_and_again_is_given_up() {
     assert_eq!(outcome.code, Some(1), "{outcome}");
     for table in ["public.parent", "public.free"] {
         let error = outcome.table(table)["error"].to_string();
-        assert!(error.contains("loaded again 2 times"), "{outcome}");
+        assert!(error.contains("emptied again after 2 repeated loads"), "{outcome}");
     }
     assert_eq!(outcome.stderr.matches("loading again").count(), 4, "{outcome}");
     scene.assert_new();

@@ -205,7 +205,7 @@ fn a_column_of_the_target_that_changes_its_type_during_the_run_is_not_miswritten
         assert_eq!(pair.target.value("select a from t"), value, "{apply}: {outcome}");
         if code == 1 {
             let error = outcome.table("public.t")["error"].to_string();
-            assert!(error.contains("were changed during the run"), "{outcome}");
+            assert!(error.contains("changed during the run"), "{outcome}");
         }
     }
 }
