@@ -493,7 +493,7 @@ fn what_is_left_out_is_named_and_only_what_was_meant_leaves_the_exit_code() {
         "partly   t: ",
         "columns twice, seen are not compared: nothing of the source fills it",
         "column name is not compared: a lookup fills it by columns that are not loaded",
-        "hint: verify_ignore",
+        "hint: To exclude columns, list them in verify_ignore",
     ];
     agrees_in_part(&program, "t.name, t.twice, t.seen", &words);
     let program = Bulkload::on(&pair).config(&lookup("verify_ignore = ['name']"));
@@ -566,7 +566,7 @@ fn values_that_rows_exchange_differ_in_columns_that_on_orphan_may_make_null() {
     agrees(&program, &[]);
     // Rows of all parts that are compared, so that some exchange theirs within one.
     pair.target.run("update c set p = 1001 - p");
-    differs(&program, &["1000 not the same"]);
+    differs(&program, &["1,000 not the same"]);
     pair.target.run("update c set p = 1001 - p");
     // 1 and 103 belong to one part.
     pair.target.run("update c set p = 104 - p where id in (1, 103)");
